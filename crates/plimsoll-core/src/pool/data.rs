@@ -1,5 +1,6 @@
 //! Data: a request is dispatched, waits, is completed, comes back, goes away.
 
+use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
 use super::Pool;
@@ -147,6 +148,16 @@ impl<T> Pool<T> {
         // It may have been what the line stopped at.
         self.serve(None, now);
         Some(waiting.tag)
+    }
+
+    /// Takes every waiting request out of the line, in order: for a shell that
+    /// shuts down and drops what has not begun.
+    pub fn clear_line(&mut self) -> Vec<T> {
+        let mut tags = Vec::with_capacity(self.line.len());
+        while let Some((sequence, _)) = self.line.at_or_after(0) {
+            tags.extend(self.leave_line(sequence).map(|waiting| waiting.tag));
+        }
+        tags
     }
 
     /// Serves the line from its head as far as it goes.
