@@ -27,6 +27,15 @@ enum State<V> {
     Taken,
 }
 
+impl<V> State<V> {
+    fn into_value(self) -> Option<V> {
+        match self {
+            Self::Full(value) => Some(value),
+            Self::Empty(_) | Self::Taken => None,
+        }
+    }
+}
+
 /// Empty, then full, then taken.
 ///
 /// The lock is held for moves of the state alone: no waker is cloned, woken or
@@ -59,10 +68,7 @@ impl<V> Slot<V> {
     pub(crate) fn take(&self) -> Option<V> {
         let mut state = lock(&self.state);
         match &*state {
-            State::Full(_) => match std::mem::replace(&mut *state, State::Taken) {
-                State::Full(value) => Some(value),
-                State::Empty(_) | State::Taken => None,
-            },
+            State::Full(_) => std::mem::replace(&mut *state, State::Taken).into_value(),
             State::Empty(_) | State::Taken => None,
         }
     }
@@ -75,14 +81,8 @@ impl<V> Slot<V> {
     /// The value, or the promise to wake the task when it is here. The last
     /// waker counts.
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<V> {
-        if let Some(value) = self.take() {
-            return Poll::Ready(value);
-        }
-        if !self.wakes(cx.waker()) {
-            self.wait_as(Waiter::Task(cx.waker().clone()));
-        }
-        // It may have been filled before the waker was in place.
-        self.take().map_or(Poll::Pending, Poll::Ready)
+        let taken = self.take().or_else(|| self.take_or_wait(Waiter::Task(cx.waker().clone())));
+        taken.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Blocks until the value is here, or until `until`.
@@ -90,36 +90,39 @@ impl<V> Slot<V> {
     /// Once taken, a slot is never filled again: waiting for it again without
     /// a limit is a bug of the caller's.
     pub(crate) fn wait(&self, until: Option<Instant>) -> Option<V> {
-        if let Some(value) = self.take() {
-            return Some(value);
-        }
-        self.wait_as(Waiter::Thread(thread::current()));
-        loop {
-            if let Some(value) = self.take() {
-                return Some(value);
-            }
+        let mut taken =
+            self.take().or_else(|| self.take_or_wait(Waiter::Thread(thread::current())));
+        while taken.is_none() {
             match until {
                 None => thread::park(),
-                Some(until) => {
-                    let left = until.checked_duration_since(Instant::now())?;
-                    park_timeout(left);
-                }
+                Some(until) => park_timeout(until.checked_duration_since(Instant::now())?),
+            }
+            taken = self.take();
+        }
+        taken
+    }
+
+    /// The value if it is here, else `waiter` is woken when it is.
+    fn take_or_wait(&self, waiter: Waiter) -> Option<V> {
+        let mut state = lock(&self.state);
+        match &mut *state {
+            State::Empty(stored) => {
+                let replaced = stored.replace(waiter);
+                drop(state);
+                drop(replaced);
+                None
+            }
+            State::Full(_) => {
+                let before = std::mem::replace(&mut *state, State::Taken);
+                drop(state);
+                drop(waiter);
+                before.into_value()
+            }
+            State::Taken => {
+                drop(state);
+                None
             }
         }
-    }
-
-    fn wakes(&self, waker: &Waker) -> bool {
-        matches!(&*lock(&self.state), State::Empty(Some(Waiter::Task(stored))) if stored.will_wake(waker))
-    }
-
-    fn wait_as(&self, waiter: Waiter) {
-        let mut state = lock(&self.state);
-        let replaced = match &mut *state {
-            State::Empty(stored) => stored.replace(waiter),
-            State::Full(_) | State::Taken => Some(waiter),
-        };
-        drop(state);
-        drop(replaced);
     }
 }
 

@@ -142,6 +142,29 @@ impl<T> Pool<T> {
         Ok(Ticket(sequence))
     }
 
+    /// Moves a request that its worker did not begin to another one, charge
+    /// and all: for a shell that finds the other one ready first.
+    ///
+    /// # Errors
+    ///
+    /// The lease back when its pool is another one, or `to` is unknown, not up
+    /// or without room; nothing changes.
+    pub fn reassign(&mut self, lease: Lease, to: WorkerId, now: Time) -> Result<Lease, Lease> {
+        let takes = |slot: u32| self.workers[slot as usize].has_room_for(lease.cost);
+        let Some(to) = self.slot_of(to).ok().filter(|&slot| takes(slot)) else { return Err(lease) };
+        let cost = lease.cost;
+        if lease.pool != self.number {
+            return Err(lease);
+        }
+        let Ok((from, sequence)) = self.uncharge(lease) else { unreachable!("the lease is ours") };
+        self.workers[from as usize].dispatched -= 1;
+        self.order.changed(from, &self.workers[from as usize]);
+        let lease = self.charge(to, cost, sequence);
+        self.serve(Some(from), now);
+        self.free_if_done(from);
+        Ok(lease)
+    }
+
     /// A waiting request goes away; its tag comes back. `None` when it no
     /// longer waits.
     pub fn cancel(&mut self, ticket: Ticket, now: Time) -> Option<T> {

@@ -76,7 +76,7 @@ struct Post<J: ?Sized> {
     /// Uncharged requests for this worker alone; they run first.
     broadcasts: VecDeque<Arc<J>>,
     parker: Arc<Parker>,
-    /// It found nothing to do, and must be woken.
+    /// It found nothing to do, and has not been notified since.
     asleep: bool,
 }
 
@@ -85,6 +85,11 @@ struct State<J: ?Sized> {
     /// By the core's worker slots.
     posts: Vec<Option<Post<J>>>,
     gate: VecDeque<Gated<J>>,
+    /// The thread that has been notified and has not come yet. Threads wake
+    /// one another in a chain: each, when it has found its work.
+    waking: Option<WorkerId>,
+    /// Slots of sleeping workers that were given work while one was waking.
+    drowsy: VecDeque<usize>,
     /// Worker loops that have not ended.
     present: usize,
     closed: bool,
@@ -121,6 +126,8 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
                 pool: Pool::new(config),
                 posts: Vec::new(),
                 gate: VecDeque::new(),
+                waking: None,
+                drowsy: VecDeque::new(),
                 present: 0,
                 closed: false,
                 finished: false,

@@ -36,7 +36,7 @@ pub(crate) struct Packet<F, R, J: ?Sized> {
     request: Mutex<Option<F>>,
     pub(crate) slot: Slot<Result<R, ReplyError>>,
     worker: AtomicUsize,
-    crew: Arc<Crew<J>>,
+    pub(super) crew: Arc<Crew<J>>,
 }
 
 impl<F, R, J: ?Sized> Packet<F, R, J> {

@@ -45,6 +45,11 @@ impl Parker {
         Self::Task { sleeper: Mutex::new((false, None)) }
     }
 
+    /// Whether waking is a matter for the system, and dear.
+    pub(crate) fn is_thread(&self) -> bool {
+        matches!(self, Self::Thread { .. })
+    }
+
     /// Makes the calling thread the one that is woken.
     pub(crate) fn adopt_current_thread(&self) {
         if let Self::Thread { thread, .. } = self {

@@ -16,7 +16,8 @@ enum Deed<J: ?Sized> {
     Wake(Arc<Parker>),
     Fail(Arc<J>, ReplyError),
     Drop(Arc<J>),
-    Admit(Gated<J>, Result<Option<Ticket>, Reason>),
+    /// Seldom, and large.
+    Admit(Box<(Gated<J>, Result<Option<Ticket>, Reason>)>),
     Admitted(Arc<Slot<Result<Option<Ticket>, Reason>>>, Option<Ticket>),
     Farewell(Arc<Slot<()>>),
 }
@@ -48,17 +49,17 @@ impl<J: Job + ?Sized> After<J> {
     }
 
     pub(super) fn answer_gate(&mut self, gated: Gated<J>, answer: Result<Option<Ticket>, Reason>) {
-        self.deeds.push(Deed::Admit(gated, answer));
+        self.deeds.push(Deed::Admit(Box::new((gated, answer))));
     }
 
     /// Does it all, and returns the moment that the timer must be told.
-    pub(super) fn carry_out(self) -> Option<Time> {
-        for deed in self.deeds {
+    pub(super) fn carry_out(&mut self) -> Option<Time> {
+        for deed in self.deeds.drain(..) {
             match deed {
                 Deed::Wake(parker) => parker.notify(),
                 Deed::Fail(job, error) => job.fail(error),
                 Deed::Drop(job) => drop(job),
-                Deed::Admit(gated, answer) => gated.admission.put(answer),
+                Deed::Admit(admit) => admit.0.admission.put(admit.1),
                 Deed::Admitted(admission, ticket) => admission.put(Ok(ticket)),
                 Deed::Farewell(slot) => slot.put(()),
             }
@@ -93,8 +94,61 @@ impl<J: Job + ?Sized + 'static> State<J> {
         // The post stands as long as the worker has leases.
         if let Some(post) = &mut self.posts[slot] {
             post.queue.push_back((lease, entry));
-            after.wake(post);
+            self.rouse(slot, after);
         }
+    }
+
+    /// Sees to it that a worker that was given a request comes.
+    ///
+    /// Waking a thread costs more than a short request. So while one thread is
+    /// waking, others that sleep are left to it: when it comes, it finds its
+    /// work, wakes the next of them and goes on; and a worker that runs out of
+    /// work takes over what sleepers have been given.
+    fn rouse(&mut self, slot: usize, after: &mut After<J>) {
+        let Some(post) = self.posts[slot].as_mut().filter(|post| post.asleep) else { return };
+        if !post.parker.is_thread() {
+            after.wake(post);
+        } else if self.waking.is_none() {
+            self.waking = Some(post.id);
+            after.wake(post);
+        } else if !self.drowsy.contains(&slot) {
+            self.drowsy.push_back(slot);
+        }
+    }
+
+    /// Wakes the next in the chain.
+    pub(super) fn rouse_next(&mut self, after: &mut After<J>) {
+        while self.waking.is_none() {
+            let Some(slot) = self.drowsy.pop_front() else { return };
+            if self.posts[slot].as_ref().is_some_and(|post| !post.queue.is_empty()) {
+                self.rouse(slot, after);
+            }
+        }
+    }
+
+    /// Takes over, for the worker `id` that has none, a request that a sleeping
+    /// worker has been given.
+    pub(super) fn take_over(&mut self, id: WorkerId, now: Time) -> Option<(Lease, Entry<J>)> {
+        while let Some(&slot) = self.drowsy.front() {
+            let post = self.posts[slot].as_mut().filter(|post| post.asleep);
+            let Some((lease, entry)) = post.and_then(|post| post.queue.pop_front()) else {
+                self.drowsy.pop_front();
+                continue;
+            };
+            match self.pool.reassign(lease, id, now) {
+                Ok(lease) => {
+                    entry.job.assigned(id.index());
+                    return Some((lease, entry));
+                }
+                Err(lease) => {
+                    if let Some(post) = &mut self.posts[slot] {
+                        post.queue.push_front((lease, entry));
+                    }
+                    return None;
+                }
+            }
+        }
+        None
     }
 
     pub(super) fn post(&mut self, id: WorkerId) -> Option<&mut Post<J>> {

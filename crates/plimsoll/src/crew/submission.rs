@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use plimsoll_core::Ticket;
 
-use super::{Crew, IfFull, Job, Packet, ReplyCell, Submitted, Terms};
+use super::{IfFull, Job, Packet, ReplyCell, Submitted, Terms};
 use crate::error::{Reason, Refused};
 use crate::reply::Reply;
 use crate::slot::Slot;
 
 /// A packet, seen as what it is and as the job that it is for the crew.
 pub(crate) struct Submission<F, R, J: ?Sized> {
-    pub(crate) crew: Arc<Crew<J>>,
     pub(crate) packet: Arc<Packet<F, R, J>>,
     pub(crate) job: Arc<J>,
     pub(crate) terms: Terms,
@@ -26,7 +25,7 @@ where
 {
     /// Never waits.
     pub(crate) fn try_submit(self) -> Result<Reply<R>, Refused<F>> {
-        match self.crew.submit(self.job, self.terms, IfFull::Refuse) {
+        match self.packet.crew.submit(self.job, self.terms, IfFull::Refuse) {
             Submitted::Taken(ticket) => Ok(Reply::new(self.packet, ticket)),
             Submitted::Refused(reason) => Err(refused(reason, &self.packet)),
             Submitted::AtGate(_) => unreachable!("only who may wait is let to the gate"),
@@ -35,10 +34,10 @@ where
 
     /// Blocks while the line is full.
     pub(crate) fn submit(self) -> Result<Reply<R>, Refused<F>> {
-        if self.crew.serves_here() {
+        if self.packet.crew.serves_here() {
             return Err(refused(Reason::WouldDeadlock, &self.packet));
         }
-        match self.crew.submit(self.job, self.terms, IfFull::Wait) {
+        match self.packet.crew.submit(self.job, self.terms, IfFull::Wait) {
             Submitted::Taken(ticket) => Ok(Reply::new(self.packet, ticket)),
             Submitted::Refused(reason) => Err(refused(reason, &self.packet)),
             Submitted::AtGate(admission) => {
@@ -50,11 +49,11 @@ where
 
     /// Waits while the line is full; dropped while it does, the request leaves.
     pub(crate) async fn submit_async(self) -> Result<Reply<R>, Refused<F>> {
-        match self.crew.submit(self.job, self.terms, IfFull::Wait) {
+        match self.packet.crew.submit(self.job, self.terms, IfFull::Wait) {
             Submitted::Taken(ticket) => Ok(Reply::new(self.packet, ticket)),
             Submitted::Refused(reason) => Err(refused(reason, &self.packet)),
             Submitted::AtGate(admission) => {
-                let mut gate = AtGate { crew: self.crew, packet: Some(self.packet), admission };
+                let mut gate = AtGate { packet: Some(self.packet), admission };
                 let answer = poll_fn(|cx| gate.admission.poll(cx)).await;
                 match gate.packet.take() {
                     Some(packet) => admitted(packet, answer),
@@ -72,7 +71,6 @@ where
     R: Send + 'static,
     J: Job + ?Sized + 'static,
 {
-    crew: Arc<Crew<J>>,
     packet: Option<Arc<Packet<F, R, J>>>,
     admission: Arc<Slot<Result<Option<Ticket>, Reason>>>,
 }
@@ -85,7 +83,7 @@ where
 {
     fn drop(&mut self) {
         let Some(packet) = self.packet.take() else { return };
-        if !self.crew.leave_gate(&self.admission) {
+        if !packet.crew.leave_gate(&self.admission) {
             // It was let in meanwhile.
             let ticket = self.admission.take().and_then(Result::ok).flatten();
             packet.cancel(ticket);

@@ -5,8 +5,9 @@ use std::error::Error;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use plimsoll_core::{Completion, Health, Lease, WorkerId, WorkerSpec};
+use plimsoll_core::{Completion, Health, Lease, Time, WorkerId, WorkerSpec};
 
+use super::settle::After;
 use super::{Crew, Entry, Job, Parker, Post, State};
 use crate::error::{Reason, ReplyError};
 
@@ -92,31 +93,17 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     /// Gives the last lease back and takes what is next, in one step.
     pub(crate) fn next(&self, id: WorkerId, done: Option<Lease>, at: Instant) -> Next<J> {
         self.with(at, |state, now, after| {
+            if state.waking == Some(id) {
+                state.waking = None;
+            }
             if let Some(lease) = done {
                 state.give_back(lease, Completion::Succeeded, now);
                 // Its own next request may be among what comes of that.
                 state.settle(now, after);
             }
-            let finished = state.finished;
-            loop {
-                let Some(post) = state.post(id) else { return Next::Leave };
-                if let Some(job) = post.broadcasts.pop_front() {
-                    return Next::Broadcast(job);
-                }
-                let Some((lease, entry)) = post.queue.pop_front() else {
-                    if finished {
-                        return Next::Leave;
-                    }
-                    post.asleep = true;
-                    return Next::Sleep;
-                };
-                if entry.deadline.is_none_or(|deadline| deadline > now) {
-                    return Next::Run(lease, entry);
-                }
-                state.give_back(lease, Completion::Succeeded, now);
-                after.fail(entry.job, ReplyError::Refused(Reason::DeadlinePassed));
-                state.settle(now, after);
-            }
+            let next = state.find_work(id, now, after);
+            state.rouse_next(after);
+            next
         })
     }
 
@@ -141,12 +128,16 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     /// The worker's loop has ended, however it ended: what it still held moves
     /// on, and its place is free.
     pub(crate) fn leave(&self, id: WorkerId) {
-        self.with(Instant::now(), |state, now, _| {
+        self.with(Instant::now(), |state, now, after| {
             // Unknown when it was removed and had nothing left.
             let _ = state.pool.set_health(id, Health::Down, now);
             state.move_on(id, now);
             let _ = state.pool.remove(id, now);
             state.present -= 1;
+            if state.waking == Some(id) {
+                state.waking = None;
+            }
+            state.rouse_next(after);
         });
     }
 
@@ -192,8 +183,35 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
 }
 
 impl<J: Job + ?Sized + 'static> State<J> {
+    fn find_work(&mut self, id: WorkerId, now: Time, after: &mut After<J>) -> Next<J> {
+        let finished = self.finished;
+        loop {
+            let Some(post) = self.post(id) else { return Next::Leave };
+            post.asleep = false;
+            if let Some(job) = post.broadcasts.pop_front() {
+                return Next::Broadcast(job);
+            }
+            let found = post.queue.pop_front();
+            let Some((lease, entry)) = found.or_else(|| self.take_over(id, now)) else {
+                if finished {
+                    return Next::Leave;
+                }
+                if let Some(post) = self.post(id) {
+                    post.asleep = true;
+                }
+                return Next::Sleep;
+            };
+            if entry.deadline.is_none_or(|deadline| deadline > now) {
+                return Next::Run(lease, entry);
+            }
+            self.give_back(lease, Completion::Succeeded, now);
+            after.fail(entry.job, ReplyError::Refused(Reason::DeadlinePassed));
+            self.settle(now, after);
+        }
+    }
+
     /// Takes back what a worker has been given and has not begun.
-    fn move_on(&mut self, id: WorkerId, now: plimsoll_core::Time) {
+    fn move_on(&mut self, id: WorkerId, now: Time) {
         let queue = self.post(id).map(|post| std::mem::take(&mut post.queue));
         for (lease, entry) in queue.into_iter().flatten() {
             let request = entry.request();
