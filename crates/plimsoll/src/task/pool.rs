@@ -142,7 +142,7 @@ impl<S: Send + 'static> TaskPool<S> {
     pub fn submit_async<F, Fut>(
         &self,
         request: F,
-    ) -> impl Future<Output = Result<Reply<Fut::Output>, Refused<F>>> + Send + 'static
+    ) -> impl Future<Output = Result<Reply<Fut::Output>, Refused<F>>> + Send + use<S, F, Fut>
     where
         F: FnOnce(StateGuard<S>) -> Fut + Send + 'static,
         Fut: Future<Output: Send> + Send + 'static,

@@ -88,7 +88,7 @@ impl<'a, S: Send + 'static> TaskRequest<'a, S> {
     pub fn submit_async<F, Fut>(
         self,
         request: F,
-    ) -> impl Future<Output = Result<Reply<Fut::Output>, Refused<F>>> + Send + 'static
+    ) -> impl Future<Output = Result<Reply<Fut::Output>, Refused<F>>> + Send + use<S, F, Fut>
     where
         F: FnOnce(StateGuard<S>) -> Fut + Send + 'static,
         Fut: Future<Output: Send> + Send + 'static,

@@ -176,7 +176,7 @@ impl<S: 'static> ThreadPool<S> {
     pub fn submit_async<R, F>(
         &self,
         request: F,
-    ) -> impl Future<Output = Result<Reply<R>, Refused<F>>> + Send + 'static
+    ) -> impl Future<Output = Result<Reply<R>, Refused<F>>> + Send + use<S, R, F>
     where
         F: FnOnce(&mut S) -> R + Send + 'static,
         R: Send + 'static,
