@@ -31,7 +31,11 @@ impl Dense {
         self.slots.push(slot);
     }
 
+    /// Does nothing for a slot that is not there.
     pub(crate) fn remove(&mut self, slot: u32) {
+        if !self.contains(slot) {
+            return;
+        }
         let place = core::mem::replace(&mut self.places[slot as usize], ABSENT);
         self.slots.swap_remove(place as usize);
         if let Some(&moved) = self.slots.get(place as usize) {

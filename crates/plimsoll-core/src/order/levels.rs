@@ -15,6 +15,7 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use crate::Load;
 use crate::rng::Rng;
@@ -107,7 +108,7 @@ impl Levels {
     }
 
     /// Moves a slot that is here to this load, last among its equals.
-    pub(crate) fn shift(&mut self, slot: u32, load: Load) {
+    fn shift(&mut self, slot: u32, load: Load) {
         let from = self.nodes[slot as usize].level;
         let target = match self.find(from, load) {
             Place::At(level) => level,
@@ -128,8 +129,11 @@ impl Levels {
         }
     }
 
-    /// Takes out a slot that is here.
+    /// Does nothing for a slot that is not here.
     pub(crate) fn remove(&mut self, slot: u32) {
+        if !self.contains(slot) {
+            return;
+        }
         let from = self.nodes[slot as usize].level;
         self.unlink(slot);
         self.nodes[slot as usize] = APART;
@@ -218,23 +222,23 @@ impl Levels {
         if from == NONE {
             return Place::Above(NONE);
         }
-        let upward = self.slab[from as usize].load <= load;
+        let compare = |level: u32| self.slab[level as usize].load.cmp(&load);
         let mut at = from;
+        let direction = compare(from);
         let mut steps = 0;
         while self.index.is_none() || steps < WALK {
-            let level = &self.slab[at as usize];
-            let next = if upward { level.higher } else { level.lower };
-            if level.load == load {
-                return Place::At(at);
+            let Level { lower, higher, .. } = self.slab[at as usize];
+            let next = match direction {
+                Ordering::Less => higher,
+                Ordering::Equal => return Place::At(from),
+                Ordering::Greater => lower,
+            };
+            if next == NONE || compare(next) == direction.reverse() {
+                // Passed: the load lies between `at` and `next`.
+                return Place::Above(if direction.is_lt() { at } else { next });
             }
-            if upward && (next == NONE || self.slab[next as usize].load > load) {
-                return Place::Above(at);
-            }
-            if !upward && level.load < load {
-                return Place::Above(at);
-            }
-            if next == NONE {
-                return Place::Above(NONE);
+            if compare(next).is_eq() {
+                return Place::At(next);
             }
             at = next;
             steps += 1;

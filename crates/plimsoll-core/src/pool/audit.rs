@@ -136,17 +136,17 @@ impl<T> Pool<T> {
             .min()
     }
 
-    /// Looks at every so many dispatches, before the charge; tells whether it
-    /// looked at this one, so that the line is looked at too.
-    pub(super) fn audit_dispatch(&mut self, chosen: u32, request: &Request<'_>) -> bool {
+    /// Looks at every so many dispatches, before the charge.
+    pub(super) fn audit_dispatch(&mut self, chosen: u32, request: &Request<'_>) {
         if self.config.audit_every == 0 {
-            return false;
+            return;
         }
         self.since_audit += 1;
         if self.since_audit < self.config.audit_every {
-            return false;
+            return;
         }
         self.since_audit = 0;
+        self.line_unaudited = true;
         let load = self.workers[chosen as usize].load();
         let smallest = self.smallest_load(request).unwrap_or(load);
         self.audit.audits += 1;
@@ -154,11 +154,12 @@ impl<T> Pool<T> {
             self.audit.regretted += 1;
             self.audit.regret += load.as_f64() - smallest.as_f64();
         }
-        true
     }
 
-    /// Looks at the line, which must be at rest: served as far as it goes.
+    /// Looks at the line, now at rest, when a dispatch has been looked at.
     pub(super) fn audit_line(&mut self) {
-        self.audit.idle_while_waiting += self.idle_while_waiting();
+        if core::mem::take(&mut self.line_unaudited) {
+            self.audit.idle_while_waiting += self.idle_while_waiting();
+        }
     }
 }
