@@ -7,9 +7,10 @@
 //!
 //! Few loads are in use at a time, and a worker's load changes by little, so
 //! its next level is nearly always a neighbour of its last one: a move is a
-//! few link changes, whatever the number of workers. While levels are many,
-//! an ordered index finds the level that a short walk does not, so that a move
-//! costs O(log levels) at worst.
+//! few link changes, whatever the number of workers. Where levels are many, an
+//! index takes over from a walk that does not end soon. It knows only some of
+//! the levels: those that such walks found too far from one that it knew. So
+//! it is empty in the common case, and a move costs O(log levels) amortised.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -22,11 +23,8 @@ use crate::rng::Rng;
 
 /// No slot, no level.
 const NONE: u32 = u32::MAX;
-/// The index is made when there are more levels than this…
-const INDEX_ABOVE: u32 = 32;
-/// … and dropped when there are fewer than this, so that it does not flicker.
-const INDEX_BELOW: u32 = 16;
-/// Levels looked at before the index is asked.
+/// Levels walked before the index is asked, and from the one that it tells
+/// before it learns another.
 const WALK: u32 = 4;
 
 /// A worker's place: its level and its neighbours there.
@@ -47,6 +45,7 @@ struct Level {
     tail: u32,
     lower: u32,
     higher: u32,
+    indexed: bool,
 }
 
 /// The structure of this module's title.
@@ -58,8 +57,8 @@ pub(crate) struct Levels {
     vacant: Vec<u32>,
     lowest: u32,
     highest: u32,
-    count: u32,
-    index: Option<BTreeMap<Load, u32>>,
+    /// Some of the levels.
+    index: BTreeMap<Load, u32>,
 }
 
 impl Default for Levels {
@@ -70,8 +69,7 @@ impl Default for Levels {
             vacant: Vec::new(),
             lowest: NONE,
             highest: NONE,
-            count: 0,
-            index: None,
+            index: BTreeMap::new(),
         }
     }
 }
@@ -218,43 +216,61 @@ impl Levels {
 
     /// Finds the place of `load`, starting from level `from` (or [`NONE`]
     /// when there is no level).
-    fn find(&self, from: u32, load: Load) -> Place {
+    fn find(&mut self, from: u32, load: Load) -> Place {
         if from == NONE {
             return Place::Above(NONE);
         }
         let compare = |level: u32| self.slab[level as usize].load.cmp(&load);
-        let mut at = from;
         let direction = compare(from);
-        let mut steps = 0;
-        while self.index.is_none() || steps < WALK {
+        if direction.is_eq() {
+            return Place::At(from);
+        }
+        let upward = direction.is_lt();
+        let mut at = from;
+        for _ in 0..WALK {
             let Level { lower, higher, .. } = self.slab[at as usize];
-            let next = match direction {
-                Ordering::Less => higher,
-                Ordering::Equal => return Place::At(from),
-                Ordering::Greater => lower,
-            };
+            let next = if upward { higher } else { lower };
             if next == NONE || compare(next) == direction.reverse() {
-                // Passed: the load lies between `at` and `next`.
-                return Place::Above(if direction.is_lt() { at } else { next });
+                // Passed: the load lies between the two.
+                return Place::Above(if upward { at } else { next });
             }
             if compare(next).is_eq() {
                 return Place::At(next);
             }
             at = next;
-            steps += 1;
         }
-        let below = self.index.as_ref().and_then(|index| index.range(..=load).next_back());
-        match below {
-            Some((&found, &level)) if found == load => Place::At(level),
-            Some((_, &level)) => Place::Above(level),
-            None => Place::Above(NONE),
+        self.find_by_index(load)
+    }
+
+    /// Finds the place of `load`, upward from the nearest indexed level.
+    fn find_by_index(&mut self, load: Load) -> Place {
+        let nearest = self.index.range(..=load).next_back();
+        let mut at = nearest.map_or(self.lowest, |(_, &level)| level);
+        let mut walked = 0;
+        let found = loop {
+            let level = self.slab[at as usize];
+            match level.load.cmp(&load) {
+                Ordering::Equal => break Place::At(at),
+                // Only the lowest level is above the load before a step is taken.
+                Ordering::Greater => break Place::Above(level.lower),
+                Ordering::Less if level.higher == NONE => break Place::Above(at),
+                Ordering::Less => at = level.higher,
+            }
+            walked += 1;
+        };
+        let end = &mut self.slab[at as usize];
+        if walked > WALK && !end.indexed {
+            end.indexed = true;
+            self.index.insert(end.load, at);
         }
+        found
     }
 
     /// Makes an empty level above `below`, or lowest of all.
     fn insert_level(&mut self, load: Load, below: u32) -> u32 {
         let above = if below == NONE { self.lowest } else { self.slab[below as usize].higher };
-        let level = Level { load, head: NONE, tail: NONE, lower: below, higher: above };
+        let (head, tail, indexed) = (NONE, NONE, false);
+        let level = Level { load, head, tail, lower: below, higher: above, indexed };
         let id = if let Some(id) = self.vacant.pop() {
             self.slab[id as usize] = level;
             id
@@ -267,26 +283,15 @@ impl Levels {
             }
         };
         self.join_neighbours(id, id, below, above);
-        self.count += 1;
-        if let Some(index) = &mut self.index {
-            index.insert(load, id);
-        } else if self.count > INDEX_ABOVE {
-            self.index =
-                Some(self.ascending().map(|id| (self.slab[id as usize].load, id)).collect());
-        }
         id
     }
 
     fn remove_level(&mut self, id: u32) {
-        let Level { load, lower, higher, .. } = self.slab[id as usize];
+        let Level { load, lower, higher, indexed, .. } = self.slab[id as usize];
         self.join_neighbours(higher, lower, lower, higher);
         self.vacant.push(id);
-        self.count -= 1;
-        if let Some(index) = &mut self.index {
-            index.remove(&load);
-            if self.count < INDEX_BELOW {
-                self.index = None;
-            }
+        if indexed {
+            self.index.remove(&load);
         }
     }
 
@@ -306,10 +311,11 @@ impl Levels {
 
     /// Changes a level's load to one between its neighbours'.
     fn reload(&mut self, id: u32, load: Load) {
-        let old = core::mem::replace(&mut self.slab[id as usize].load, load);
-        if let Some(index) = &mut self.index {
-            index.remove(&old);
-            index.insert(load, id);
+        let level = &mut self.slab[id as usize];
+        let old = core::mem::replace(&mut level.load, load);
+        if level.indexed {
+            self.index.remove(&old);
+            self.index.insert(load, id);
         }
     }
 
@@ -323,7 +329,7 @@ impl Levels {
     /// Checks every link, the ascending order, the index, and that each slot
     /// stands at the load that `load_of` tells.
     pub(crate) fn check(&self, load_of: impl Fn(u32) -> Load) -> Result<(), String> {
-        let mut seen = 0;
+        let (mut seen, mut indexed) = (0, 0);
         let mut below = NONE;
         for id in self.ascending() {
             let level = &self.slab[id as usize];
@@ -333,9 +339,10 @@ impl Levels {
             if below != NONE && self.slab[below as usize].load >= level.load {
                 return Err(format!("level {id} does not ascend"));
             }
-            if self.index.as_ref().is_some_and(|index| index.get(&level.load) != Some(&id)) {
-                return Err(format!("level {id} is not in the index"));
+            if level.indexed != (self.index.get(&level.load) == Some(&id)) {
+                return Err(format!("level {id} is in the index, or not, against its word"));
             }
+            indexed += usize::from(level.indexed);
             let (mut slot, mut previous) = (level.head, NONE);
             while slot != NONE {
                 let node = self.nodes[slot as usize];
@@ -351,10 +358,8 @@ impl Levels {
             below = id;
         }
         let here = self.nodes.iter().filter(|node| node.level != NONE).count();
-        let indexed = self.index.as_ref().is_none_or(|index| index.len() == self.count as usize);
-        let counted = self.ascending().count() == self.count as usize;
-        if self.highest != below || seen != here || !indexed || !counted {
-            return Err(format!("{here} slots and {} levels, {seen} slots linked", self.count));
+        if self.highest != below || seen != here || indexed != self.index.len() {
+            return Err(format!("{here} slots are here, {seen} linked; {indexed} levels indexed"));
         }
         Ok(())
     }
