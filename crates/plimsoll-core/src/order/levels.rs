@@ -364,3 +364,151 @@ impl Levels {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Slots 0 to 11 with slot / 2 pending: six levels of two.
+    fn sound() -> Levels {
+        let mut levels = Levels::default();
+        for slot in 0..12 {
+            levels.put(slot, load_of(slot));
+        }
+        assert_eq!(levels.check(load_of), Ok(()));
+        levels
+    }
+
+    fn load_of(slot: u32) -> Load {
+        Load::new(slot / 2, 0, 1)
+    }
+
+    fn indexed(levels: &Levels) -> usize {
+        levels.index.len()
+    }
+
+    #[test]
+    fn iterates_by_load_then_by_arrival() {
+        let mut levels = sound();
+        assert!(levels.iter().eq(0..12));
+        levels.put(0, load_of(0));
+        levels.put(7, load_of(0));
+        levels.remove(4);
+        levels.remove(4);
+        assert!(levels.iter().eq([1, 0, 7, 2, 3, 5, 6, 8, 9, 10, 11]));
+        assert!(!levels.contains(4) && !levels.contains(99));
+    }
+
+    #[test]
+    fn a_level_is_indexed_where_a_walk_was_long_and_only_there() {
+        let mut levels = sound();
+        assert_eq!(indexed(&levels), 0, "a few levels need no index");
+        for slot in 12..400 {
+            levels.put(slot, load_of(slot));
+        }
+        assert_eq!(indexed(&levels), 0, "nor do many, when moves are short");
+        // From end to end, again and again: the walks grow short.
+        let mut far = |slot: u32, pending: u32| {
+            let load = Load::new(pending, 0, 1);
+            let place = levels.find(levels.nodes[slot as usize].level, load);
+            let Place::At(level) = place else { panic!("every load has its level") };
+            assert_eq!(levels.slab[level as usize].load, load);
+        };
+        for _ in 0..200 {
+            for pending in 0..200 {
+                far(0, pending);
+                far(399, pending);
+            }
+        }
+        let known = indexed(&levels);
+        assert!((200 / 8..=200 / 4).contains(&known), "{known} of 200 levels are indexed");
+        levels.check(load_of).unwrap();
+        for slot in 0..400 {
+            levels.remove(slot);
+        }
+        assert_eq!((indexed(&levels), levels.lowest, levels.highest), (0, NONE, NONE));
+        assert_eq!(levels.vacant.len(), levels.slab.len());
+    }
+
+    #[test]
+    fn an_indexed_level_that_moves_stays_indexed() {
+        let mut levels = Levels::default();
+        for slot in 0..100 {
+            levels.put(slot, Load::new(slot * 10, 0, 1));
+        }
+        for slot in 0..100 {
+            levels.find(levels.highest, Load::new(slot * 10, 0, 1));
+        }
+        let before = indexed(&levels);
+        assert!(before > 10);
+        for slot in 0..100 {
+            levels.put(slot, Load::new(slot * 10 + 3, 0, 1));
+            let now = |other: u32| Load::new(other * 10 + if other <= slot { 3 } else { 0 }, 0, 1);
+            levels.check(now).unwrap();
+        }
+        assert_eq!((indexed(&levels), levels.slab.len()), (before, 100));
+    }
+
+    #[test]
+    fn loads_between_and_beyond_find_their_place() {
+        let mut levels = Levels::default();
+        assert!(matches!(levels.find(NONE, load_of(0)), Place::Above(NONE)));
+        for slot in 0..100 {
+            levels.put(slot, Load::new(10 + slot * 10, 0, 1));
+        }
+        for _ in 0..2 {
+            for from in [levels.lowest, levels.highest, levels.nodes[50].level] {
+                for pending in 0..=1020 {
+                    let load = Load::new(pending, 0, 1);
+                    let below = (pending / 10).min(100);
+                    match levels.find(from, load) {
+                        Place::At(level) => {
+                            assert!(pending % 10 == 0 && (1..=100).contains(&(pending / 10)));
+                            assert_eq!(levels.slab[level as usize].load, load);
+                        }
+                        Place::Above(NONE) => assert_eq!(below, 0),
+                        Place::Above(level) => {
+                            let expected = Load::new(below * 10, 0, 1);
+                            assert_eq!(levels.slab[level as usize].load, expected);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn check_finds_every_corruption() {
+        type Case = (&'static str, fn(&mut Levels));
+        let cases: [Case; 13] = [
+            ("lower neighbour", |levels| levels.slab[2].lower = NONE),
+            ("is empty", |levels| levels.slab[2].head = NONE),
+            ("does not ascend", |levels| levels.slab[2].load = levels.slab[1].load),
+            ("does not ascend", |levels| levels.slab[2].load = levels.slab[0].load),
+            ("against its word", |levels| levels.slab[2].indexed = true),
+            ("against its word", |levels| {
+                levels.index.insert(levels.slab[2].load, 2);
+            }),
+            ("1 levels indexed", |levels| {
+                levels.slab[2].indexed = true;
+                levels.index.insert(levels.slab[2].load, 2);
+                levels.index.insert(Load::new(77, 0, 1), 2);
+            }),
+            ("slot 5 stands wrong", |levels| levels.nodes[5].level = 1),
+            ("slot 5 stands wrong", |levels| levels.nodes[5].previous = NONE),
+            ("slot 4 stands wrong", |levels| levels.slab[2].load = Load::new(6, 0, 2)),
+            ("misses its tail", |levels| levels.slab[2].tail = 4),
+            ("11 linked", |levels| {
+                levels.nodes[4].next = NONE;
+                levels.slab[2].tail = 4;
+            }),
+            ("12 linked", |levels| levels.highest = 1),
+        ];
+        for (expected, corrupt) in cases {
+            let mut levels = sound();
+            corrupt(&mut levels);
+            let violation = levels.check(load_of).unwrap_err();
+            assert!(violation.contains(expected), "{violation}, but expected {expected}");
+        }
+    }
+}

@@ -169,13 +169,6 @@ impl Order {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::LeastLoaded(levels) | Self::RoundRobin(levels) => levels.iter().count(),
-            Self::PowerOfTwo(dense) | Self::Random(dense) => dense.len(),
-        }
-    }
-
     /// Whether the structure is sound and files each worker under its load.
     pub(crate) fn check(&self, workers: &[Worker]) -> Result<(), String> {
         match self {
