@@ -1,0 +1,234 @@
+//! Control: workers come, go and change.
+
+use core::num::{NonZeroU16, NonZeroU32};
+use core::time::Duration;
+
+use super::{Pool, Ramp};
+use crate::order::Order;
+use crate::pool::outgoing::Due;
+use crate::worker::{RAMP_STEPS, Worker};
+use crate::{Health, Outcome, Policy, Refusal, Request, Time, UnknownWorker, WorkerId, WorkerSpec};
+
+impl<T> Pool<T> {
+    /// Adds a worker; waiting requests may get it at once.
+    ///
+    /// # Panics
+    ///
+    /// At 2^32 - 1 workers.
+    pub fn add(&mut self, spec: WorkerSpec, now: Time) -> WorkerId {
+        let slot = if let Some(slot) = self.vacant.pop() {
+            let generation = self.workers[slot as usize].generation.wrapping_add(1);
+            self.workers[slot as usize] = Worker::new(spec, generation);
+            slot
+        } else {
+            let slot = u32::try_from(self.workers.len()).ok().filter(|&slot| slot < u32::MAX);
+            self.workers.push(Worker::new(spec, 0));
+            slot.expect("a pool has fewer than 2^32 - 1 workers")
+        };
+        self.count_live(slot, true);
+        if self.workers[slot as usize].is_eligible() {
+            self.order.join(slot, &self.workers[slot as usize], &mut self.rng);
+        }
+        self.serve(Some(slot), now);
+        self.id_of(slot)
+    }
+
+    /// Takes a worker out: it gets nothing new, and when its last lease is
+    /// back [`Outcome::Removed`] follows. Adding it again makes a new id.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownWorker`] when there is none of this id, or it was removed
+    /// before.
+    pub fn remove(&mut self, id: WorkerId, now: Time) -> Result<(), UnknownWorker> {
+        let slot = self.slot_of(id)?;
+        self.change(slot, now, |worker| worker.removed = true);
+        self.ramps.remove(&slot);
+        self.free_if_done(slot);
+        Ok(())
+    }
+
+    /// Says whether a worker takes requests.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownWorker`] when there is none of this id.
+    pub fn set_health(
+        &mut self,
+        id: WorkerId,
+        health: Health,
+        now: Time,
+    ) -> Result<(), UnknownWorker> {
+        let slot = self.slot_of(id)?;
+        self.change(slot, now, |worker| worker.spec.health = health);
+        Ok(())
+    }
+
+    /// Drains a worker, which gets nothing new until `draining` is false again.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownWorker`] when there is none of this id.
+    pub fn set_draining(
+        &mut self,
+        id: WorkerId,
+        draining: bool,
+        now: Time,
+    ) -> Result<(), UnknownWorker> {
+        let slot = self.slot_of(id)?;
+        self.change(slot, now, |worker| worker.draining = draining);
+        Ok(())
+    }
+
+    /// Changes a worker's weight.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownWorker`] when there is none of this id.
+    pub fn set_weight(
+        &mut self,
+        id: WorkerId,
+        weight: NonZeroU16,
+        now: Time,
+    ) -> Result<(), UnknownWorker> {
+        let slot = self.slot_of(id)?;
+        self.change(slot, now, |worker| {
+            worker.spec.weight = weight;
+            worker.apply_spec();
+        });
+        Ok(())
+    }
+
+    /// Changes a worker's capacity. Below its pending it gets nothing until
+    /// it has sunk.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownWorker`] when there is none of this id.
+    pub fn set_capacity(
+        &mut self,
+        id: WorkerId,
+        capacity: NonZeroU32,
+        now: Time,
+    ) -> Result<(), UnknownWorker> {
+        let slot = self.slot_of(id)?;
+        self.change(slot, now, |worker| {
+            worker.spec.capacity = capacity;
+            worker.apply_spec();
+        });
+        Ok(())
+    }
+
+    /// Starts a worker slowly: weight and capacity grow from a sixteenth to
+    /// the whole in equal steps over this time, capacity never below 1. A
+    /// ramp that runs starts anew.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownWorker`] when there is none of this id.
+    pub fn start_ramp(
+        &mut self,
+        id: WorkerId,
+        over: Duration,
+        now: Time,
+    ) -> Result<(), UnknownWorker> {
+        let slot = self.slot_of(id)?;
+        let next = now + over / u32::from(RAMP_STEPS);
+        self.ramps.insert(slot, Ramp { started: now, over, next });
+        self.due.insert((next, Due::RampStep(id)));
+        self.change(slot, now, |worker| worker.set_ramp_step(1));
+        Ok(())
+    }
+
+    /// Changes how `dispatch` chooses from now on.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.config.policy = policy;
+        self.order = Order::new(policy);
+        for (slot, worker) in (0..).zip(&self.workers) {
+            if worker.is_eligible() {
+                self.order.join(slot, worker, &mut self.rng);
+            }
+        }
+    }
+
+    /// Changes the most requests in line. Requests beyond a smaller bound
+    /// stay, and nothing joins until they have left.
+    pub fn set_line(&mut self, line: usize) {
+        self.config.line = line;
+    }
+
+    /// Changes one worker, and everything that follows from it.
+    pub(super) fn change(&mut self, slot: u32, now: Time, with: impl FnOnce(&mut Worker)) {
+        self.count_live(slot, false);
+        with(&mut self.workers[slot as usize]);
+        self.count_live(slot, true);
+        self.order.changed(slot, &self.workers[slot as usize]);
+        self.refuse_hopeless();
+        self.serve(None, now);
+    }
+
+    /// Counts a live worker in or out of `live`.
+    fn count_live(&mut self, slot: u32, present: bool) {
+        let worker = &self.workers[slot as usize];
+        if !worker.is_live() {
+            return;
+        }
+        let capacity = worker.spec.capacity.get();
+        if present {
+            *self.live.entry(capacity).or_insert(0) += 1;
+        } else if let Some(count) = self.live.get_mut(&capacity) {
+            *count -= 1;
+            if *count == 0 {
+                self.live.remove(&capacity);
+            }
+        }
+    }
+
+    /// Refuses the waiting requests that no worker could ever take.
+    fn refuse_hopeless(&mut self) {
+        let mut from = 0;
+        while let Some((sequence, waiting)) = self.line.at_or_after(from) {
+            from = sequence + 1;
+            if let Some(reason) = self.hopeless(&waiting.request()) {
+                self.refuse_waiting(sequence, reason);
+            }
+        }
+    }
+
+    /// Why no worker that is live could ever take `request`, if so.
+    pub(super) fn hopeless(&self, request: &Request<'_>) -> Option<Refusal> {
+        let cost = request.cost.get();
+        let Some((&largest, _)) = self.live.last_key_value() else {
+            return Some(Refusal::NoWorker);
+        };
+        if largest < cost {
+            return Some(Refusal::CostTooLarge);
+        }
+        if request.excluded.is_empty() {
+            return None;
+        }
+        let mut able: u64 = self.live.range(cost..).map(|(_, &count)| u64::from(count)).sum();
+        for (nth, &id) in request.excluded.iter().enumerate() {
+            let counted = self.charged_slot_of(id).is_some_and(|slot| {
+                let worker = &self.workers[slot as usize];
+                worker.is_live() && worker.spec.capacity.get() >= cost
+            });
+            // An id may stand in the list twice.
+            if counted && !request.excluded[..nth].contains(&id) {
+                able -= 1;
+            }
+        }
+        (able == 0).then_some(Refusal::EveryWorkerExcluded)
+    }
+
+    /// Frees the slot of a removed worker whose last lease is back.
+    pub(super) fn free_if_done(&mut self, slot: u32) {
+        let worker = &mut self.workers[slot as usize];
+        if worker.removed && worker.leases() == 0 {
+            worker.present = false;
+            self.vacant.push(slot);
+            let id = self.id_of(slot);
+            self.outcomes.push_back(Outcome::Removed(id));
+        }
+    }
+}

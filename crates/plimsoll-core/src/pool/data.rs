@@ -1,0 +1,257 @@
+//! Data: a request is dispatched, waits, is completed, comes back, goes away.
+
+use core::num::NonZeroU32;
+
+use super::Pool;
+use crate::line::Waiting;
+use crate::pool::outgoing::Due;
+use crate::worker::may_take;
+use crate::{
+    Blocked, Completion, Dispatch, DispatchToError, Health, Lease, Outcome, Refusal, Request,
+    StaleLease, Ticket, Time, WorkerId,
+};
+
+impl<T> Pool<T> {
+    /// Chooses a worker and charges it, in one step; or puts the request in
+    /// line; or refuses it.
+    ///
+    /// ```
+    /// use plimsoll_core::{Config, Dispatch, Pool, Refusal, Request, Time};
+    ///
+    /// let mut pool = Pool::new(Config::default());
+    /// let refused = pool.dispatch(&Request::default(), "tag", Time::ZERO);
+    /// assert_eq!(refused, Dispatch::Refused(Refusal::NoWorker, "tag"));
+    /// ```
+    pub fn dispatch(&mut self, request: &Request<'_>, tag: T, now: Time) -> Dispatch<T> {
+        match self.try_dispatch(request, now) {
+            Ok(lease) => Dispatch::Assigned(lease, tag),
+            Err(Blocked::Refused(reason)) => Dispatch::Refused(reason, tag),
+            Err(Blocked::WouldWait) if self.line.len() >= self.config.line => {
+                Dispatch::Refused(Refusal::LineFull, tag)
+            }
+            Err(Blocked::WouldWait) => {
+                let sequence = self.next_sequence();
+                self.join_line(sequence, Waiting::new(request, tag, now));
+                Dispatch::InLine(Ticket(sequence))
+            }
+        }
+    }
+
+    /// Like [`dispatch`](Self::dispatch) for a request that does not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Blocked`]: it would have to wait, or would be refused.
+    pub fn try_dispatch(&mut self, request: &Request<'_>, now: Time) -> Result<Lease, Blocked> {
+        self.audit_idle_if_due();
+        if request.deadline.is_some_and(|deadline| deadline <= now) {
+            return Err(Blocked::Refused(Refusal::DeadlinePassed));
+        }
+        let may_pass = self.line.is_empty() || !self.line_is_stopped();
+        let choose = || self.order.choose(request, &self.workers, &mut self.rng);
+        if let Some(slot) = may_pass.then(choose).flatten() {
+            self.audit_dispatch(slot, request);
+            let sequence = self.next_sequence();
+            return Ok(self.charge(slot, request.cost, sequence));
+        }
+        Err(match self.hopeless(request) {
+            Some(reason) => Blocked::Refused(reason),
+            None => Blocked::WouldWait,
+        })
+    }
+
+    /// Charges the named worker, past policy and line: for requests that
+    /// belong to one worker.
+    ///
+    /// # Errors
+    ///
+    /// [`DispatchToError`] when there is no such worker, or it takes no
+    /// request of this cost now.
+    pub fn dispatch_to(
+        &mut self,
+        worker: WorkerId,
+        cost: NonZeroU32,
+    ) -> Result<Lease, DispatchToError> {
+        let slot = self.slot_of(worker).map_err(DispatchToError::Unknown)?;
+        let chosen = &self.workers[slot as usize];
+        if !chosen.is_live() || chosen.spec.health != Health::Up {
+            return Err(DispatchToError::NotUp);
+        }
+        if !chosen.has_room_for(cost) {
+            return Err(DispatchToError::NoRoom);
+        }
+        let sequence = self.next_sequence();
+        Ok(self.charge(slot, cost, sequence))
+    }
+
+    /// Gives a charge back and serves the head of the line.
+    ///
+    /// # Errors
+    ///
+    /// [`StaleLease`] when this pool did not make the lease; nothing changes.
+    pub fn completed(
+        &mut self,
+        lease: Lease,
+        how: Completion,
+        now: Time,
+    ) -> Result<(), StaleLease> {
+        let (slot, _) = self.uncharge(lease)?;
+        let worker = &mut self.workers[slot as usize];
+        worker.completed += 1;
+        if how == Completion::Failed {
+            worker.failed += 1;
+            self.add_penalty(slot, now);
+        }
+        self.order.changed(slot, &self.workers[slot as usize]);
+        if !self.line.is_empty() {
+            self.serve(Some(slot), now);
+        }
+        self.free_if_done(slot);
+        Ok(())
+    }
+
+    /// Takes back a request that its worker did not begin: it returns to its
+    /// old place in line, before all that came after it and over the bound if
+    /// need be. Its worker is not blamed.
+    ///
+    /// # Errors
+    ///
+    /// [`StaleLease`] with the tag when this pool did not make the lease;
+    /// nothing changes.
+    pub fn take_back(
+        &mut self,
+        lease: Lease,
+        request: &Request<'_>,
+        tag: T,
+        now: Time,
+    ) -> Result<Ticket, (StaleLease, T)> {
+        let (slot, sequence) = match self.uncharge(lease) {
+            Ok(uncharged) => uncharged,
+            Err(stale) => return Err((stale, tag)),
+        };
+        self.workers[slot as usize].dispatched -= 1;
+        self.join_line(sequence, Waiting::new(request, tag, now));
+        if let Some(reason) = self.hopeless(request) {
+            self.refuse_waiting(sequence, reason);
+        }
+        self.order.changed(slot, &self.workers[slot as usize]);
+        self.serve(None, now);
+        self.free_if_done(slot);
+        Ok(Ticket(sequence))
+    }
+
+    /// A waiting request goes away; its tag comes back. `None` when it no
+    /// longer waits.
+    pub fn cancel(&mut self, ticket: Ticket, now: Time) -> Option<T> {
+        let waiting = self.leave_line(ticket.0)?;
+        // It may have been what the line stopped at.
+        self.serve(None, now);
+        Some(waiting.tag)
+    }
+
+    /// Serves the line from its head as far as it goes.
+    ///
+    /// `improved` names the one worker whose room grew since the line was last
+    /// served, when that is known: then no other needs to be looked at until
+    /// the line has moved.
+    pub(super) fn serve(&mut self, mut improved: Option<u32>, now: Time) {
+        let mut from = 0;
+        while let Some((sequence, waiting)) = self.line.at_or_after(from) {
+            from = sequence + 1;
+            let request = waiting.request();
+            if request.deadline.is_some_and(|deadline| deadline <= now) {
+                self.refuse_waiting(sequence, Refusal::DeadlinePassed);
+                improved = None;
+                continue;
+            }
+            let chosen = match improved {
+                Some(slot) => {
+                    may_take(&self.workers[slot as usize], slot, &request).then_some(slot)
+                }
+                None => self.order.choose(&request, &self.workers, &mut self.rng),
+            };
+            let Some(slot) = chosen else {
+                if self.stops_line(&request) {
+                    return;
+                }
+                continue;
+            };
+            let Some(waiting) = self.leave_line(sequence) else { return };
+            // What waited behind it was not looked at while the line stood.
+            improved = None;
+            self.audit_dispatch(slot, &waiting.request());
+            let lease = self.charge(slot, waiting.request().cost, sequence);
+            let ticket = Ticket(sequence);
+            self.outcomes.push_back(Outcome::Assigned { ticket, lease, tag: waiting.tag });
+        }
+    }
+
+    /// Gives up a waiting request.
+    pub(super) fn refuse_waiting(&mut self, sequence: u64, reason: Refusal) {
+        if let Some(Waiting { tag, .. }) = self.leave_line(sequence) {
+            self.outcomes.push_back(Outcome::Refused { ticket: Ticket(sequence), reason, tag });
+        }
+    }
+
+    /// Whether a request in line holds up all that come after it.
+    fn line_is_stopped(&self) -> bool {
+        self.line.iter().any(|(_, waiting)| self.stops_line(&waiting.request()))
+    }
+
+    /// Whether a request that no worker is eligible for stops the line: no
+    /// worker has room for it, those that it excludes included.
+    fn stops_line(&self, request: &Request<'_>) -> bool {
+        !request.excluded.iter().any(|&id| {
+            self.slot_of(id)
+                .is_ok_and(|slot| self.workers[slot as usize].has_room_for(request.cost))
+        })
+    }
+
+    fn join_line(&mut self, sequence: u64, waiting: Waiting<T>) {
+        if let Some(deadline) = waiting.deadline {
+            self.due.insert((deadline, Due::Deadline(sequence)));
+        }
+        self.line.insert(sequence, waiting);
+    }
+
+    fn leave_line(&mut self, sequence: u64) -> Option<Waiting<T>> {
+        let waiting = self.line.remove(sequence)?;
+        if let Some(deadline) = waiting.deadline {
+            self.due.remove(&(deadline, Due::Deadline(sequence)));
+        }
+        Some(waiting)
+    }
+
+    fn charge(&mut self, slot: u32, cost: NonZeroU32, sequence: u64) -> Lease {
+        let worker = &mut self.workers[slot as usize];
+        worker.pending += cost.get();
+        worker.dispatched += 1;
+        self.pending += u64::from(cost.get());
+        self.order.dispatched(slot, worker);
+        Lease { worker: WorkerId { index: slot, generation: worker.generation }, cost, sequence }
+    }
+
+    /// Takes the lease's charge off and tells its slot and sequence; the
+    /// order must be told next.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "it is what makes a second give-back impossible"
+    )]
+    fn uncharge(&mut self, lease: Lease) -> Result<(u32, u64), StaleLease> {
+        let Lease { worker, cost, sequence } = lease;
+        let slot = self.charged_slot_of(worker).ok_or(StaleLease)?;
+        let worker = &mut self.workers[slot as usize];
+        if worker.leases() == 0 {
+            return Err(StaleLease);
+        }
+        worker.pending = worker.pending.checked_sub(cost.get()).ok_or(StaleLease)?;
+        self.pending -= u64::from(cost.get());
+        Ok((slot, sequence))
+    }
+
+    fn next_sequence(&mut self) -> u64 {
+        let sequence = self.sequence;
+        self.sequence += 1;
+        sequence
+    }
+}

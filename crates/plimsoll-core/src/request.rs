@@ -1,0 +1,199 @@
+//! Requests and what becomes of them: leases, tickets, refusals, outcomes.
+
+use core::fmt;
+use core::num::NonZeroU32;
+
+use crate::{Time, UnknownWorker, WorkerId};
+
+/// What a request asks of the pool.
+///
+/// ```
+/// use plimsoll_core::Request;
+///
+/// let plain = Request::default();
+/// assert_eq!(plain.cost.get(), 1);
+/// assert!(plain.excluded.is_empty() && plain.deadline.is_none());
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// How much it adds to its worker's pending.
+    pub cost: NonZeroU32,
+    /// Workers that must not get it, as when it is tried again elsewhere.
+    /// Unknown and stale ids exclude nothing.
+    pub excluded: &'a [WorkerId],
+    /// From this moment on it is refused instead of dispatched.
+    pub deadline: Option<Time>,
+}
+
+impl Default for Request<'_> {
+    /// Cost 1, nothing excluded, no deadline.
+    fn default() -> Self {
+        Self { cost: NonZeroU32::MIN, excluded: &[], deadline: None }
+    }
+}
+
+/// One charge: the right to have one request at one worker.
+///
+/// It is neither `Clone` nor `Copy`, and [`Pool::completed`](crate::Pool::completed)
+/// consumes it, so giving back twice does not compile:
+///
+/// ```compile_fail,E0382
+/// use plimsoll_core::{Completion, Config, Dispatch, Pool, Request, Time};
+/// # let mut pool = Pool::new(Config::default());
+/// if let Dispatch::Assigned(lease, ()) = pool.dispatch(&Request::default(), (), Time::ZERO) {
+///     pool.completed(lease, Completion::Succeeded, Time::ZERO);
+///     pool.completed(lease, Completion::Succeeded, Time::ZERO); // error: use of moved value
+/// }
+/// ```
+///
+/// A lease belongs to the pool that made it. Dropping one without giving it
+/// back leaves its charge standing; the shells' own lease types give back by
+/// `Drop`.
+#[must_use = "a lease that is not given back leaves its worker charged for ever"]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub(crate) worker: WorkerId,
+    pub(crate) cost: NonZeroU32,
+    /// The request's place in the order of arrival, for `take_back`.
+    pub(crate) sequence: u64,
+}
+
+impl Lease {
+    /// The worker that is charged.
+    pub fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// How much it is charged.
+    pub fn cost(&self) -> NonZeroU32 {
+        self.cost
+    }
+}
+
+/// Names one waiting request; never used for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub(crate) u64);
+
+/// What [`Pool::dispatch`](crate::Pool::dispatch) did with a request; the tag
+/// comes back unless the request waits.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub enum Dispatch<T> {
+    /// A worker was chosen and charged.
+    Assigned(Lease, T),
+    /// It waits in line; an [`Outcome`] will name this ticket.
+    InLine(Ticket),
+    /// It was not taken.
+    Refused(Refusal, T),
+}
+
+/// Why a request that may not wait was not dispatched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// It would have to wait in line.
+    WouldWait,
+    /// It would be refused.
+    Refused(Refusal),
+}
+
+/// Why the pool did not take a request, or gave one up that waited.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// As many requests wait as the line may hold.
+    LineFull,
+    /// No worker is up or starting, or all of them are draining.
+    NoWorker,
+    /// Workers that could take it exist, and the request excludes each.
+    EveryWorkerExcluded,
+    /// The request costs more than the capacity of any worker.
+    CostTooLarge,
+    /// Its deadline passed before a worker had room.
+    DeadlinePassed,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LineFull => "the line is full",
+            Self::NoWorker => "no worker is up",
+            Self::EveryWorkerExcluded => "the request excludes every worker that could take it",
+            Self::CostTooLarge => "the request costs more than any worker's capacity",
+            Self::DeadlinePassed => "the deadline passed before a worker had room",
+        })
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+/// What became of a waiting request or a removed worker, in the order it
+/// happened.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome<T> {
+    /// A waiting request got its worker.
+    Assigned {
+        /// The request's ticket, now void.
+        ticket: Ticket,
+        /// The charge.
+        lease: Lease,
+        /// What the shell gave with the request.
+        tag: T,
+    },
+    /// A waiting request was given up.
+    Refused {
+        /// The request's ticket, now void.
+        ticket: Ticket,
+        /// Why.
+        reason: Refusal,
+        /// What the shell gave with the request.
+        tag: T,
+    },
+    /// The last lease of a removed worker is back; its id is stale from now on.
+    Removed(WorkerId),
+}
+
+/// How a request ended, told with its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// The worker did its part.
+    Succeeded,
+    /// The worker failed: it gets a [`Penalty`](crate::Penalty).
+    Failed,
+}
+
+/// A lease that its pool has no charge for: it was made by another pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaleLease;
+
+impl fmt::Display for StaleLease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the lease was not made by this pool")
+    }
+}
+
+impl core::error::Error for StaleLease {}
+
+/// Why [`Pool::dispatch_to`](crate::Pool::dispatch_to) did not charge the
+/// named worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DispatchToError {
+    /// There is no such worker.
+    Unknown(UnknownWorker),
+    /// It is not up, or it is draining.
+    NotUp,
+    /// It has no room for the cost.
+    NoRoom,
+}
+
+impl fmt::Display for DispatchToError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(unknown) => unknown.fmt(f),
+            Self::NotUp => f.write_str("the worker is not up"),
+            Self::NoRoom => f.write_str("the worker has no room for the request's cost"),
+        }
+    }
+}
+
+impl core::error::Error for DispatchToError {}

@@ -1,0 +1,225 @@
+//! A worker as the pool sees it: ids, what it may carry, what it carries.
+
+use core::fmt;
+use core::num::{NonZeroU16, NonZeroU32};
+
+use crate::{Load, Request};
+
+/// Names one worker of one pool.
+///
+/// The index is a slot, used again after a removal; the generation tells the
+/// users of a slot apart, so that an old id never touches a new worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+impl WorkerId {
+    /// The slot, dense from 0: a shell can keep what belongs to a worker in a
+    /// vector at this index.
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+impl fmt::Display for WorkerId {
+    /// `index.generation`, as in `3.0`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.index, self.generation)
+    }
+}
+
+/// An id that names no worker of the pool, or one that has been removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownWorker(pub WorkerId);
+
+impl fmt::Display for UnknownWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {} is not in the pool", self.0)
+    }
+}
+
+impl core::error::Error for UnknownWorker {}
+
+/// Whether a worker takes requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// Not dispatched to yet; requests may wait for it.
+    Starting,
+    /// Dispatched to.
+    #[default]
+    Up,
+    /// Not dispatched to, and no request waits for it.
+    Down,
+}
+
+/// What a worker is added with.
+///
+/// ```
+/// use plimsoll_core::{Health, WorkerSpec};
+/// use core::num::NonZeroU32;
+///
+/// let spec = WorkerSpec::new(NonZeroU32::new(16).unwrap());
+/// assert_eq!((spec.capacity.get(), spec.weight.get(), spec.health), (16, 1, Health::Up));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerSpec {
+    /// The most cost it may have pending.
+    pub capacity: NonZeroU32,
+    /// Its strength relative to the others.
+    pub weight: NonZeroU16,
+    /// Whether it takes requests at once.
+    pub health: Health,
+}
+
+impl WorkerSpec {
+    /// A worker of this capacity, weight 1, up.
+    pub fn new(capacity: NonZeroU32) -> Self {
+        Self { capacity, weight: NonZeroU16::MIN, health: Health::Up }
+    }
+}
+
+/// What is known of one worker at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WorkerStats {
+    /// Which worker.
+    pub id: WorkerId,
+    /// Cost given and not completed.
+    pub pending: u32,
+    /// Load that is not pending, left by failures.
+    pub penalty: u32,
+    /// The most pending allowed now; below the configured one in a ramp.
+    pub capacity_in_force: u32,
+    /// The most pending as configured.
+    pub capacity: NonZeroU32,
+    /// The weight as configured.
+    pub weight: NonZeroU16,
+    /// What it is ordered by, with the weight in force.
+    pub load: Load,
+    /// Whether it takes requests.
+    pub health: Health,
+    /// Whether it gets nothing new and only finishes.
+    pub draining: bool,
+    /// Requests given to it and not taken back.
+    pub dispatched: u64,
+    /// Requests it gave back, failed ones included.
+    pub completed: u64,
+    /// Requests that failed.
+    pub failed: u64,
+}
+
+/// A ramp's steps: weight and capacity grow by this part of the whole.
+pub(crate) const RAMP_STEPS: u8 = 16;
+
+/// One slot's record: one cache line, since at large sizes a dispatch is its misses.
+#[repr(align(64))]
+#[derive(Clone, Debug)]
+pub(crate) struct Worker {
+    pub(crate) pending: u32,
+    pub(crate) penalty: u32,
+    /// In force: scaled by the ramp.
+    pub(crate) capacity: u32,
+    /// In force, in parts of [`Load::UNIT`].
+    weight: u32,
+    pub(crate) generation: u32,
+    pub(crate) spec: WorkerSpec,
+    pub(crate) draining: bool,
+    /// Draining for good: the slot is freed when the last lease is back.
+    pub(crate) removed: bool,
+    /// Whether the slot is in use.
+    pub(crate) present: bool,
+    ramp_step: u8,
+    pub(crate) dispatched: u64,
+    pub(crate) completed: u64,
+    pub(crate) failed: u64,
+}
+
+impl Worker {
+    pub(crate) fn new(spec: WorkerSpec, generation: u32) -> Self {
+        let mut worker = Self {
+            pending: 0,
+            penalty: 0,
+            capacity: 0,
+            weight: 0,
+            generation,
+            spec,
+            draining: false,
+            removed: false,
+            present: true,
+            ramp_step: RAMP_STEPS,
+            dispatched: 0,
+            completed: 0,
+            failed: 0,
+        };
+        worker.apply_spec();
+        worker
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        Load::new(self.pending, self.penalty, self.weight)
+    }
+
+    /// Up, not draining, below capacity: whether the order holds it.
+    pub(crate) fn is_eligible(&self) -> bool {
+        self.has_room_for(NonZeroU32::MIN)
+    }
+
+    /// Whether a request of this cost may be dispatched to it now.
+    pub(crate) fn has_room_for(&self, cost: NonZeroU32) -> bool {
+        // Capacity may have been lowered below pending, so this adds, and in 64 bits.
+        let filled = u64::from(self.pending) + u64::from(cost.get());
+        self.is_live() && self.spec.health == Health::Up && filled <= u64::from(self.capacity)
+    }
+
+    /// Whether requests may wait for it.
+    pub(crate) fn is_live(&self) -> bool {
+        self.present && !self.draining && !self.removed && self.spec.health != Health::Down
+    }
+
+    /// Leases out. Taken-back requests leave `dispatched`, so this is exact.
+    pub(crate) fn leases(&self) -> u64 {
+        self.dispatched - self.completed
+    }
+
+    pub(crate) fn ramp_step(&self) -> u8 {
+        self.ramp_step
+    }
+
+    pub(crate) fn set_ramp_step(&mut self, step: u8) {
+        self.ramp_step = step;
+        self.apply_spec();
+    }
+
+    /// Puts the configured weight and capacity in force, scaled by the ramp,
+    /// never below capacity 1.
+    pub(crate) fn apply_spec(&mut self) {
+        let (step, steps) = (u64::from(self.ramp_step), u64::from(RAMP_STEPS));
+        let scale = |whole: u64| u32::try_from((whole * step / steps).max(1)).unwrap_or(u32::MAX);
+        self.capacity = scale(u64::from(self.spec.capacity.get()));
+        self.weight = scale(u64::from(self.spec.weight.get()) * u64::from(Load::UNIT));
+    }
+
+    pub(crate) fn stats(&self, index: u32) -> WorkerStats {
+        WorkerStats {
+            id: WorkerId { index, generation: self.generation },
+            pending: self.pending,
+            penalty: self.penalty,
+            capacity_in_force: self.capacity,
+            capacity: self.spec.capacity,
+            weight: self.spec.weight,
+            load: self.load(),
+            health: self.spec.health,
+            draining: self.draining || self.removed,
+            dispatched: self.dispatched,
+            completed: self.completed,
+            failed: self.failed,
+        }
+    }
+}
+
+/// Whether the worker in slot `index` may get `request` now.
+pub(crate) fn may_take(worker: &Worker, index: u32, request: &Request<'_>) -> bool {
+    worker.has_room_for(request.cost)
+        && !request.excluded.contains(&WorkerId { index, generation: worker.generation })
+}
