@@ -10,6 +10,8 @@ pub(crate) enum Cause {
     Died(String),
     /// It closed its output and lived on.
     ClosedItsOutput,
+    /// It closed its input and did not answer what it had.
+    ClosedItsInput,
     /// It could not be started again; why, in words.
     CouldNotStart(String),
     /// It had a line at its head for longer than `--timeout` allows.
@@ -38,6 +40,7 @@ impl fmt::Display for Cause {
         match self {
             Self::Died(how) => write!(f, "died: the worker {how}"),
             Self::ClosedItsOutput => f.write_str("died: the worker closed its output"),
+            Self::ClosedItsInput => f.write_str("died: the worker closed its input"),
             Self::CouldNotStart(why) => write!(f, "died: the worker could not be started: {why}"),
             Self::TimedOut(limit) => {
                 write!(f, "timeout: no answer within {} s", limit.as_secs_f64())
