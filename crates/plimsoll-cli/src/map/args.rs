@@ -23,6 +23,7 @@ const LARGEST: usize = 64 << 30;
 /// Exit status: 0 all lines answered, 1 some failed, 2 usage, 3 output unwritable,
 /// 126 COMMAND not executable, 127 COMMAND not found, 130 interrupted.
 #[derive(clap::Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Args {
     /// Copies of COMMAND [default: one per core]
     #[arg(short, long, value_name = "N", value_parser = workers)]
@@ -180,8 +181,18 @@ mod tests {
         let (kib, mib) = (64 << 10, 32 << 20);
         let one = Some(1 << 30);
         let expected = [
-            None, Some(1), Some(4096), Some(kib), Some(kib), Some(mib), one, None, None, None,
-            None, None,
+            None,
+            Some(1),
+            Some(4096),
+            Some(kib),
+            Some(kib),
+            Some(mib),
+            one,
+            None,
+            None,
+            None,
+            None,
+            None,
         ];
         assert_eq!(read, expected);
     }

@@ -1,9 +1,6 @@
 //! The event loop: one thread that waits for whatever comes first, tells the
 //! machine, and does what it says.
 
-use std::fmt;
-use std::io::ErrorKind;
-use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,13 +11,14 @@ use rustix::process::{Resource, getrlimit};
 
 use super::args::Args;
 use super::failed::Failed;
-use super::framer::{Cut, Framer};
+use super::intake::Intake;
 use super::launcher::Launcher;
 use super::machine::{Cause, Machine, Settings};
 use super::progress::{Progress, Snapshot};
-use super::reader::{Input, Reader};
+use super::reader::Reader;
 use super::seats::Seat;
 use super::signals::Signals;
+use super::unready::Unready;
 use super::voice::Voice;
 use super::wake::Wakes;
 use super::writer::Writer;
@@ -35,11 +33,11 @@ const LATE: Duration = Duration::from_secs(5);
 /// How long copies may take to end after the end of their input.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Output is handed over at once from here on, and when nothing else is to do.
+/// Output is handed over at once from here on.
 const OUTPUT: usize = 32 * 1024;
 
-/// How long less output than that may wait while there is something to do.
-const LINGER: Duration = Duration::from_millis(5);
+/// How long less output than that may wait for more.
+const LINGER: Duration = Duration::from_millis(1);
 
 /// Descriptors per copy, and those for everything else.
 const FDS: (u64, u64) = (3, 32);
@@ -51,24 +49,14 @@ pub(super) struct Engine {
     pub(super) machine: Machine,
     pub(super) seats: Vec<Seat>,
     pub(super) launcher: Launcher,
-    reader: Reader,
     writer: Writer,
     pub(super) voice: Voice,
     signals: Signals,
     wakes: Wakes,
     failed: Failed,
     pub(super) scratch: Vec<u8>,
-    /// Cuts the input into lines.
-    lines: Framer,
-    /// The piece of input that lines are cut from, and how far.
-    chunk: Option<(Vec<u8>, usize)>,
-    /// A line that no copy had room for.
-    held_over: Option<Vec<u8>>,
-    input_failed: bool,
-    pub(super) end: u8,
-    pub(super) max_line: usize,
-    pub(super) verbose: bool,
-    summary: bool,
+    intake: Intake,
+    pub(super) options: Options,
     pub(super) deaths: u64,
     interrupted: bool,
     told_late: bool,
@@ -80,18 +68,17 @@ pub(super) struct Engine {
     goodbye: Option<Time>,
 }
 
-/// Why a run did not begin.
-#[derive(Debug)]
-pub(super) enum Unready {
-    /// An option is wrong; the sentence that says how.
-    Usage(String),
-    /// COMMAND cannot be started; its name and why.
-    Command(String, std::io::Error),
-    /// The system has not what a run needs.
-    System(std::io::Error),
+/// What of the command line is asked for again and again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    pub(super) end: u8,
+    pub(super) max_line: usize,
+    pub(super) verbose: bool,
+    summary: bool,
 }
 
 /// What came first.
+#[derive(Clone, Copy)]
 enum Event {
     /// A signal that asks to stop.
     Stop,
@@ -151,6 +138,7 @@ impl Engine {
         let signals = Signals::catch().map_err(Unready::System)?;
         let wakes = Wakes::new().map_err(Unready::System)?;
         let voice = Voice::start(progress, wakes.waker()).map_err(Unready::System)?;
+        let reader = Reader::start(wakes.waker()).map_err(Unready::System)?;
         let settings = Settings {
             workers,
             capacity: args.capacity,
@@ -168,21 +156,19 @@ impl Engine {
             machine: Machine::new(settings, Time::ZERO),
             seats: (0..workers).map(|_| Seat::new(end, args.max_line, Time::ZERO)).collect(),
             launcher: Launcher::new(&args.command, args.null, args.pty),
-            reader: Reader::start(wakes.waker()).map_err(Unready::System)?,
             writer: Writer::start(wakes.waker()).map_err(Unready::System)?,
             voice,
             signals,
             wakes,
             failed,
             scratch: vec![0; SCRATCH],
-            lines: Framer::new(end, args.max_line),
-            chunk: None,
-            held_over: None,
-            input_failed: false,
-            end,
-            max_line: args.max_line,
-            verbose: args.verbose,
-            summary: args.summary,
+            intake: Intake::new(reader, end, args.max_line),
+            options: Options {
+                end,
+                max_line: args.max_line,
+                verbose: args.verbose,
+                summary: args.summary,
+            },
             deaths: 0,
             interrupted: false,
             told_late: false,
@@ -207,16 +193,18 @@ impl Engine {
         let counts = self.machine.counts();
         let status = match &ended {
             Err(Ending::AtOnce) => std::process::exit(i32::from(status::INTERRUPTED)),
-            Err(Ending::ReaderLeft) => status::ANSWERED,
             Err(Ending::Unwritable(what)) => {
                 self.voice.note(what);
                 status::UNWRITABLE
             }
             Err(Ending::Stopped) => status::FAILED,
             Ok(()) if self.interrupted => status::INTERRUPTED,
-            Ok(()) if counts.failed > 0 || self.input_failed => status::FAILED,
-            Ok(()) => status::ANSWERED,
+            Ok(()) if counts.failed > 0 || self.intake.error().is_some() => status::FAILED,
+            Ok(()) | Err(Ending::ReaderLeft) => status::ANSWERED,
         };
+        if let Some(error) = self.intake.error() {
+            self.voice.note(format_args!("the input cannot be read to its end: {error}"));
+        }
         if self.interrupted {
             self.voice.note(format_args!(
                 "interrupted: {} lines answered, {} failed; line {} and all after it were not begun",
@@ -227,7 +215,7 @@ impl Engine {
         } else if counts.failed > 0 {
             self.voice.note(format_args!("{} of {} lines failed", counts.failed, counts.lines));
         }
-        if self.summary {
+        if self.options.summary {
             let table = summary::table(self.machine.stats(), counts, self.origin.elapsed());
             self.voice.pass(table.into_bytes());
         }
@@ -239,7 +227,9 @@ impl Engine {
     fn work(&mut self) -> Result<(), Ending> {
         loop {
             let now = self.now();
-            self.feed(now);
+            if !self.interrupted && !self.machine.is_stopped() {
+                self.intake.feed(&mut self.machine, now);
+            }
             self.fill_seats(now);
             self.write_lines(now);
             self.report()?;
@@ -259,62 +249,6 @@ impl Engine {
 
     fn now(&self) -> Time {
         Time::ZERO + self.origin.elapsed()
-    }
-
-    /// Gives lines of the input to copies while these have room.
-    fn feed(&mut self, now: Time) {
-        if self.interrupted || self.machine.is_stopped() {
-            return;
-        }
-        if let Some(line) = &self.held_over {
-            if !self.machine.offer(line, now) {
-                return;
-            }
-            self.held_over = None;
-        }
-        loop {
-            let Some((chunk, at)) = &mut self.chunk else {
-                match self.reader.next() {
-                    Input::Chunk(chunk) => self.chunk = Some((chunk, 0)),
-                    Input::End(end) => return self.end_input(end, now),
-                    Input::Nothing => return,
-                }
-                continue;
-            };
-            let (cut, used) = self.lines.cut(&chunk[*at..]);
-            *at += used;
-            let is_used_up = *at == chunk.len();
-            let mut room = true;
-            match cut {
-                Cut::Line(line) if !self.machine.offer(line, now) => {
-                    self.held_over = Some(line.to_vec());
-                    room = false;
-                }
-                Cut::Line(_) | Cut::Nothing => {}
-                Cut::TooLong => self.machine.too_long(),
-            }
-            if is_used_up && let Some((chunk, _)) = self.chunk.take() {
-                self.reader.recycle(chunk);
-            }
-            if !room {
-                return;
-            }
-        }
-    }
-
-    /// The input has ended; its last line may lack its end byte.
-    fn end_input(&mut self, end: std::io::Result<()>, now: Time) {
-        if let Err(error) = end {
-            self.input_failed = true;
-            self.voice.note(format_args!("the input cannot be read on: {error}"));
-        }
-        if let Some(line) = self.lines.rest()
-            && !self.machine.offer(line, now)
-        {
-            // It comes back here when there is room; the reader stays at its end.
-            return;
-        }
-        self.machine.end_input();
     }
 
     /// Hands out failures and output.
@@ -357,34 +291,25 @@ impl Engine {
 
     /// Waits for whatever comes first, and tells the machine.
     fn wait(&mut self, now: Time) -> Result<(), Ending> {
-        let waits = !self.machine.output().is_empty();
-        if !waits {
-            self.output_since = None;
-        }
-        let since = *self.output_since.get_or_insert(now);
-        if waits && (self.machine.output().len() >= OUTPUT || now >= since + LINGER) {
-            self.hand_over();
-        }
+        self.offer_output(now);
         let timeout = self.next_deadline().map(|at| at.since(now).unwrap_or_default());
-        let events = if waits && self.writer.is_idle() {
-            // Whatever is ready now may add to the piece.
-            let ready = self.poll(Some(Duration::ZERO));
-            if ready.is_empty() {
-                self.hand_over();
-                self.poll(timeout)
-            } else {
-                ready
-            }
-        } else {
-            self.poll(timeout)
-        };
+        let events = self.poll(timeout);
         let now = self.now();
         events.into_iter().try_for_each(|event| self.handle(event, now))
     }
 
-    fn hand_over(&mut self) {
-        self.writer.write(self.machine.output());
-        self.output_since = None;
+    /// Hands output over when it is much, has waited, or nothing more will
+    /// soon come to it: each piece costs the waking of two threads.
+    fn offer_output(&mut self, now: Time) {
+        let waits = self.machine.output().len();
+        if waits == 0 {
+            return;
+        }
+        let since = *self.output_since.get_or_insert(now);
+        if waits >= OUTPUT || now >= since + LINGER || self.machine.is_idle() {
+            self.writer.write(self.machine.output());
+            self.output_since = None;
+        }
     }
 
     fn poll(&self, timeout: Option<Duration>) -> Vec<Event> {
@@ -409,10 +334,8 @@ impl Engine {
                 watched.push((Event::Room(nth), stdin, room));
             }
         }
-        let mut fds: Vec<PollFd<'_>> = watched
-            .iter()
-            .map(|&(_, fd, flags)| PollFd::from_borrowed_fd(fd, flags))
-            .collect();
+        let mut fds: Vec<PollFd<'_>> =
+            watched.iter().map(|&(_, fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         if poll(&mut fds, timeout.as_ref()).is_err() {
             // A signal came between; its pipe is readable next time.
@@ -468,9 +391,13 @@ impl Engine {
             let doom = seat.doom.as_ref().map(|(at, _)| *at);
             [doom, seat.start_at.filter(|_| needed)]
         });
-        let late = self.machine.silent_since().filter(|_| !self.told_late).map(|since| since + LATE);
+        let late =
+            self.machine.silent_since().filter(|_| !self.told_late).map(|since| since + LATE);
         let progress = self.progress_every.map(|_| self.progress_at);
-        let others = [self.machine.next_due(), late, progress, self.goodbye];
+        // While the writer is busy, it wakes the loop when it is done.
+        let linger =
+            self.output_since.filter(|_| self.writer.is_idle()).map(|since| since + LINGER);
+        let others = [self.machine.next_due(), late, progress, linger, self.goodbye];
         seats.chain(others).flatten().min()
     }
 
@@ -502,30 +429,6 @@ impl Engine {
             self.progress_at = now + every;
             let pending = (0..self.seats.len()).map(|nth| self.machine.pending(nth)).collect();
             self.voice.progress(Snapshot { counts: self.machine.counts(), pending });
-        }
-    }
-}
-
-impl Unready {
-    pub(super) fn status(&self) -> ExitCode {
-        ExitCode::from(match self {
-            Self::Usage(_) => crate::usage::STATUS,
-            Self::Command(_, error) if error.kind() == ErrorKind::NotFound => status::NOT_FOUND,
-            Self::Command(..) => status::NOT_EXECUTABLE,
-            Self::System(_) => status::FAILED,
-        })
-    }
-}
-
-impl fmt::Display for Unready {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usage(sentence) => f.write_str(sentence),
-            Self::Command(name, error) if error.kind() == ErrorKind::NotFound => {
-                write!(f, "COMMAND '{name}' was not found: give a program in PATH or a path to one")
-            }
-            Self::Command(name, error) => write!(f, "COMMAND '{name}' cannot be run: {error}"),
-            Self::System(error) => write!(f, "the run cannot begin: {error}"),
         }
     }
 }

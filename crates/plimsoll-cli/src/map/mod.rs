@@ -8,14 +8,15 @@
 //! | `engine` | the event loop around it, `seats` its part for the copies |
 //! | `reader`, `writer`, `voice` | stdin, stdout and stderr, a thread each |
 //! | `launcher`, `process`, `pty` | copies of COMMAND |
-//! | `framer` | bytes into lines |
-//! | `failed`, `summary`, `progress` | what is reported |
+//! | `intake`, `framer` | bytes into lines |
+//! | `failed`, `summary`, `progress`, `unready`, `status` | what is reported |
 //! | `signals`, `wake` | what ends a wait |
 
 mod args;
 mod engine;
 mod failed;
 mod framer;
+mod intake;
 mod launcher;
 mod machine;
 mod process;
@@ -26,6 +27,7 @@ mod seats;
 mod signals;
 mod status;
 mod summary;
+mod unready;
 mod voice;
 mod wake;
 mod writer;
@@ -33,11 +35,12 @@ mod writer;
 use std::process::ExitCode;
 
 pub(crate) use self::args::Args;
+use self::unready::Unready;
 
 /// Runs to the end of the input and tells the exit status.
 #[expect(clippy::needless_pass_by_value, reason = "the options are used up")]
 pub(crate) fn run(args: Args) -> ExitCode {
-    let status = args.check().map_err(engine::Unready::Usage).and_then(|()| {
+    let status = args.check().map_err(Unready::Usage).and_then(|()| {
         let engine = engine::Engine::start(&args)?;
         Ok(engine.run())
     });

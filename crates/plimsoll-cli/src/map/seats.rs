@@ -67,7 +67,7 @@ impl Engine {
     /// Why COMMAND cannot be started.
     pub(super) fn seat(&mut self, nth: usize, now: Time) -> std::io::Result<()> {
         let process = self.launcher.start(nth + 1)?;
-        if self.verbose {
+        if self.options.verbose {
             self.voice.note(format_args!("worker {} is process {}", nth + 1, process.id()));
         }
         let seat = &mut self.seats[nth];
@@ -76,7 +76,7 @@ impl Engine {
             process: Some(process),
             start_at: None,
             started: seat.started + 1,
-            ..Seat::new(self.end, self.max_line, now)
+            ..Seat::new(self.options.end, self.options.max_line, now)
         };
         self.machine.started(nth, again, now);
         Ok(())
@@ -207,7 +207,8 @@ impl Engine {
             Read::Nothing => return false,
             Read::End => 0,
         };
-        let name = if self.verbose { format!("worker {}: ", nth + 1) } else { String::new() };
+        let name =
+            if self.options.verbose { format!("worker {}: ", nth + 1) } else { String::new() };
         let mut passed = Vec::new();
         let mut pass = |line: &[u8]| {
             passed.extend_from_slice(name.as_bytes());
@@ -267,7 +268,7 @@ impl Engine {
                 self.voice.note(format_args!(
                     "worker {number} wrote more after its last answer; that was left out"
                 ));
-            } else if self.verbose {
+            } else if self.options.verbose {
                 self.voice.note(format_args!("worker {} {}", nth + 1, in_words(ended)));
             }
             seat.start_at = Some(now);
@@ -291,7 +292,7 @@ impl Engine {
     }
 
     fn tell_death(&self, nth: usize, cause: &Cause) {
-        if self.verbose || self.deaths <= TOLD {
+        if self.options.verbose || self.deaths <= TOLD {
             let held = self.machine.pending(nth);
             self.voice.note(format_args!("worker {}: {cause}; {held} pending", nth + 1));
         } else if self.deaths == TOLD + 1 {

@@ -13,8 +13,10 @@ pub(crate) fn table<'a>(
     counts: Counts,
     ran: Duration,
 ) -> String {
-    let mut text =
-        row("worker", ["lines".into(), "busy".into(), "restarts".into(), "p50".into(), "p99".into()]);
+    let mut text = row(
+        "worker",
+        ["lines".into(), "busy".into(), "restarts".into(), "p50".into(), "p99".into()],
+    );
     let mut all = Stats { lines: 0, restarts: 0, busy: Duration::ZERO, times: None };
     let mut workers = 0_u32;
     for (nth, worker) in stats.enumerate() {

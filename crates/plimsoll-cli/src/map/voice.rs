@@ -72,12 +72,7 @@ impl Voice {
     }
 }
 
-fn speak(
-    says: &Receiver<Say>,
-    mut progress: Option<Progress>,
-    ahead: &AtomicUsize,
-    waker: &Waker,
-) {
+fn speak(says: &Receiver<Say>, mut progress: Option<Progress>, ahead: &AtomicUsize, waker: &Waker) {
     while let Ok(say) = says.recv() {
         match say {
             Say::Bytes(bytes) => {

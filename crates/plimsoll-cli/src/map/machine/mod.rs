@@ -34,8 +34,8 @@ use plimsoll_core::{
 
 pub(crate) use self::deaths::Aftermath;
 pub(crate) use self::failure::{Cause, Failure, Reason};
-use self::slot::{Held, Slot};
 pub(crate) use self::slot::Stats;
+use self::slot::{Held, Slot};
 use self::window::{First, Window};
 
 /// What an unanswered line is charged to the buffer beside its bytes: its
@@ -285,9 +285,7 @@ impl Machine {
                 (true, false) => true,
                 // Only what can be printed makes room. A line that is not with
                 // any copy needs one with room, which any answer may make.
-                (true, true) => {
-                    printable && (first == First::With(nth) || first == First::InLine)
-                }
+                (true, true) => printable && (first == First::With(nth) || first == First::InLine),
                 (false, _) => printable,
             };
             if slot.paused && may_read {
@@ -337,10 +335,12 @@ impl Machine {
     /// Whether every line of an ended input was answered or given up, and
     /// everything printed was taken.
     pub(crate) fn is_finished(&self) -> bool {
-        self.input_ended
-            && self.counts.answered + self.counts.failed == self.counts.lines
-            && self.window.is_empty()
-            && self.output.is_empty()
+        self.input_ended && self.is_idle() && self.window.is_empty() && self.output.is_empty()
+    }
+
+    /// Whether every line taken was answered or given up.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.counts.answered + self.counts.failed == self.counts.lines
     }
 
     /// Whether the run gave up because copies die without answering.
