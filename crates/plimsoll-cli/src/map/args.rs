@@ -26,11 +26,11 @@ const LARGEST: usize = 64 << 30;
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Args {
     /// Copies of COMMAND [default: one per core]
-    #[arg(short, long, value_name = "N", value_parser = workers)]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = workers)]
     pub(crate) workers: Option<usize>,
 
     /// Lines a copy holds at once; more hides the way there and back, 1 never queues
-    #[arg(long, value_name = "LINES", default_value = "1", value_parser = capacity)]
+    #[arg(long, value_name = "LINES", default_value = "1", allow_negative_numbers = true, value_parser = capacity)]
     pub(crate) capacity: NonZeroU32,
 
     /// Print answers as they come, not in input order
@@ -38,11 +38,11 @@ pub(crate) struct Args {
     pub(crate) unordered: bool,
 
     /// How often a line is tried again after its copy died over it
-    #[arg(long, value_name = "N", default_value = "2", value_parser = retries)]
+    #[arg(long, value_name = "N", default_value = "2", allow_negative_numbers = true, value_parser = retries)]
     pub(crate) retries: u32,
 
     /// The most time a line may be the next one that its copy answers; then the copy is killed
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
 
     /// Lines and answers end with a NUL byte, not with a newline
@@ -50,11 +50,11 @@ pub(crate) struct Args {
     pub(crate) null: bool,
 
     /// The longest line and the longest answer
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = length)]
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", allow_negative_numbers = true, value_parser = length)]
     pub(crate) max_line: usize,
 
     /// What unanswered lines and early answers may take together; when full, reading stops
-    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = size)]
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", allow_negative_numbers = true, value_parser = size)]
     pub(crate) buffer: usize,
 
     /// Write a record of each failed line to FILE: number, reason, line, separated by tabs

@@ -227,12 +227,15 @@ impl Engine {
     fn work(&mut self) -> Result<(), Ending> {
         loop {
             let now = self.now();
+            // Copies first: nothing wakes the loop for lines that they have room for.
+            self.fill_seats(now);
             if !self.interrupted && !self.machine.is_stopped() {
                 self.intake.feed(&mut self.machine, now);
             }
-            self.fill_seats(now);
             self.write_lines(now);
             self.report()?;
+            // Before asking whether all is done: it prints, failures too.
+            self.machine.refresh_pauses(now);
             if self.machine.is_stopped() {
                 // What was printed before still goes out.
                 if self.output_is_out() {
@@ -241,7 +244,6 @@ impl Engine {
             } else if self.is_done(now) {
                 return Ok(());
             }
-            self.machine.refresh_pauses(now);
             self.wait(now)?;
             self.look_at_the_clock();
         }

@@ -200,7 +200,8 @@ impl Engine {
     /// Passes on what the copy said on stderr; true when there may be more.
     pub(super) fn read_notes(&mut self, nth: usize) -> bool {
         let seat = &mut self.seats[nth];
-        let Some(process) = &mut seat.process else { return false };
+        let open = seat.process.as_mut().filter(|process| process.stderr().is_some());
+        let Some(process) = open else { return false };
         let read = process.read_stderr(&mut self.scratch);
         let bytes = match read {
             Read::Bytes(bytes) => bytes,
