@@ -1,7 +1,7 @@
 //! Ordinary filters work as COMMAND, without their user knowing about output
 //! buffering.
 
-use crate::running::{map, numbers};
+use crate::running::{map, numbers, text};
 
 #[test]
 fn tr_answers_in_order() {
@@ -12,7 +12,7 @@ fn tr_answers_in_order() {
 #[test]
 fn sed_answers_line_by_line() {
     let done = map(["-w", "3", "--", "sed", "s/^/<&/"]).on(numbers(200)).expect(0);
-    let expected: String = (1..=200).map(|number| format!("<{number}\n")).collect();
+    let expected = text((1..=200).map(|number| format!("<{number}")));
     assert_eq!(done.text(), expected);
 }
 
@@ -20,7 +20,7 @@ fn sed_answers_line_by_line() {
 fn awk_answers_line_by_line_also_when_it_is_mawk() {
     for awk in ["awk", "mawk"] {
         let done = map(["-w", "2", "--", awk, "{ print $1 * 2 }"]).on(numbers(200)).expect(0);
-        let expected: String = (1..=200).map(|number| format!("{}\n", number * 2)).collect();
+        let expected = text((1..=200).map(|number| number * 2));
         assert_eq!(done.text(), expected, "{awk}");
     }
 }
@@ -39,7 +39,7 @@ fn python_answers_without_flushing() {
         .script("filter.py", script)
         .on(numbers(100))
         .expect(0);
-    let expected: String = (1..=100).map(|number| format!("<{number}\n")).collect();
+    let expected = text((1..=100).map(|number| format!("<{number}")));
     assert_eq!(done.text(), expected);
 }
 
@@ -47,7 +47,7 @@ fn python_answers_without_flushing() {
 fn perl_answers_on_a_pseudo_terminal() {
     let done =
         map(["-w", "2", "--pty", "--", "perl", "-ne", "print \"<$_\""]).on(numbers(100)).expect(0);
-    let expected: String = (1..=100).map(|number| format!("<{number}\n")).collect();
+    let expected = text((1..=100).map(|number| format!("<{number}")));
     assert_eq!(done.text(), expected);
 }
 
@@ -69,7 +69,7 @@ fn nul_lines_are_answered_one_by_one() {
 #[test]
 fn a_filter_that_answers_at_the_end_of_its_input_is_shown_that_end() {
     let done = map(["-w", "1", "--capacity", "100", "--", "sort", "-rn"]).on(numbers(50)).expect(0);
-    let expected: String = (1..=50).rev().map(|number| format!("{number}\n")).collect();
+    let expected = text((1..=50).rev());
     assert_eq!(done.text(), expected);
 }
 

@@ -1,6 +1,6 @@
 //! What the options say, and what is told on stderr.
 
-use crate::running::{map, numbers};
+use crate::running::{map, numbers, text};
 
 const FUSSY: &str =
     "#!/bin/sh\nwhile read -r n; do\ncase $n in\n*bad*) exit 1;;\nesac\necho $n\ndone\n";
@@ -45,7 +45,7 @@ fn failed_records_are_unambiguous_also_with_nul() {
 
 #[test]
 fn failures_on_stderr_are_few_and_counted() {
-    let input: String = (0..30).map(|n| format!("good\nbad {n}\n")).collect();
+    let input = text((0..30).map(|n| format!("good\nbad {n}")));
     let done = map(["-w", "2", "--retries", "0", "--", "./fussy.sh"])
         .script("fussy.sh", FUSSY)
         .on(input)

@@ -2,6 +2,7 @@
 //! COMMAND outlives it.
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -234,7 +235,12 @@ impl Done {
 
 /// The numbers 1 to `last`, a line each.
 pub(crate) fn numbers(last: u64) -> String {
-    (1..=last).map(|number| format!("{number}\n")).collect()
+    text(1..=last)
+}
+
+/// Each item on a line of its own.
+pub(crate) fn text(items: impl IntoIterator<Item = impl Display>) -> String {
+    items.into_iter().fold(String::new(), |text, item| text + &format!("{item}\n"))
 }
 
 /// Processes that carry the mark, as "number name"; not those that are dead and
