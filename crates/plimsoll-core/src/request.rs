@@ -52,6 +52,8 @@ impl Default for Request<'_> {
 #[must_use = "a lease that is not given back leaves its worker charged for ever"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Lease {
+    /// The number of the pool that made it.
+    pub(crate) pool: u32,
     pub(crate) worker: WorkerId,
     pub(crate) cost: NonZeroU32,
     /// The request's place in the order of arrival, for `take_back`.

@@ -129,7 +129,7 @@ pub(crate) struct Worker {
     pub(crate) removed: bool,
     /// Whether the slot is in use.
     pub(crate) present: bool,
-    ramp_step: u8,
+    pub(crate) ramp_step: u8,
     pub(crate) dispatched: u64,
     pub(crate) completed: u64,
     pub(crate) failed: u64,
@@ -177,16 +177,17 @@ impl Worker {
         self.present && !self.draining && !self.removed && self.spec.health != Health::Down
     }
 
+    /// The configured capacity, while requests may wait for it.
+    pub(crate) fn live_capacity(&self) -> Option<NonZeroU32> {
+        self.is_live().then_some(self.spec.capacity)
+    }
+
     /// Leases out. Taken-back requests leave `dispatched`, so this is exact.
     pub(crate) fn leases(&self) -> u64 {
         self.dispatched - self.completed
     }
 
-    pub(crate) fn ramp_step(&self) -> u8 {
-        self.ramp_step
-    }
-
-    pub(crate) fn set_ramp_step(&mut self, step: u8) {
+    pub(crate) fn take_ramp_step(&mut self, step: u8) {
         self.ramp_step = step;
         self.apply_spec();
     }

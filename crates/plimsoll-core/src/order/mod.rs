@@ -99,15 +99,6 @@ impl Order {
         }
     }
 
-    pub(crate) fn policy(&self) -> Policy {
-        match self {
-            Self::LeastLoaded(_) => Policy::LeastLoaded,
-            Self::PowerOfTwo(_) => Policy::PowerOfTwo,
-            Self::RoundRobin(_) => Policy::RoundRobin,
-            Self::Random(_) => Policy::Random,
-        }
-    }
-
     /// A new worker: at a random place among its equals, so that many
     /// balancers with different seeds do not move in step.
     pub(crate) fn join(&mut self, slot: u32, worker: &Worker, rng: &mut Rng) {

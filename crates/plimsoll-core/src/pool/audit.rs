@@ -136,16 +136,17 @@ impl<T> Pool<T> {
             .min()
     }
 
-    /// Looks at every so many dispatches, before the charge.
-    pub(super) fn audit_dispatch(&mut self, chosen: u32, request: &Request<'_>) {
-        if self.until_audit == 0 {
-            return;
+    /// Looks at every so many dispatches, before the charge; tells whether it
+    /// looked at this one, so that the line is looked at too.
+    pub(super) fn audit_dispatch(&mut self, chosen: u32, request: &Request<'_>) -> bool {
+        if self.config.audit_every == 0 {
+            return false;
         }
-        self.until_audit -= 1;
-        if self.until_audit > 0 {
-            return;
+        self.since_audit += 1;
+        if self.since_audit < self.config.audit_every {
+            return false;
         }
-        self.until_audit = self.config.audit_every;
+        self.since_audit = 0;
         let load = self.workers[chosen as usize].load();
         let smallest = self.smallest_load(request).unwrap_or(load);
         self.audit.audits += 1;
@@ -153,13 +154,11 @@ impl<T> Pool<T> {
             self.audit.regretted += 1;
             self.audit.regret += load.as_f64() - smallest.as_f64();
         }
+        true
     }
 
-    /// Looks at the line when the next dispatch will be audited. Called
-    /// between calls' own changes, since only then the line is at rest.
-    pub(super) fn audit_idle_if_due(&mut self) {
-        if self.until_audit == 1 {
-            self.audit.idle_while_waiting += self.idle_while_waiting();
-        }
+    /// Looks at the line, which must be at rest: served as far as it goes.
+    pub(super) fn audit_line(&mut self) {
+        self.audit.idle_while_waiting += self.idle_while_waiting();
     }
 }

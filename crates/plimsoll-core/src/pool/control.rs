@@ -25,10 +25,11 @@ impl<T> Pool<T> {
             self.workers.push(Worker::new(spec, 0));
             slot.expect("a pool has fewer than 2^32 - 1 workers")
         };
-        self.count_live(slot, true);
-        if self.workers[slot as usize].is_eligible() {
-            self.order.join(slot, &self.workers[slot as usize], &mut self.rng);
+        let worker = &self.workers[slot as usize];
+        if worker.is_eligible() {
+            self.order.join(slot, worker, &mut self.rng);
         }
+        self.count_live(None, worker.live_capacity());
         self.serve(Some(slot), now);
         self.id_of(slot)
     }
@@ -41,10 +42,9 @@ impl<T> Pool<T> {
     /// [`UnknownWorker`] when there is none of this id, or it was removed
     /// before.
     pub fn remove(&mut self, id: WorkerId, now: Time) -> Result<(), UnknownWorker> {
-        let slot = self.slot_of(id)?;
-        self.change(slot, now, |worker| worker.removed = true);
-        self.ramps.remove(&slot);
-        self.free_if_done(slot);
+        self.change(id, now, |worker| worker.removed = true)?;
+        self.end_ramp(id);
+        self.free_if_done(id.index);
         Ok(())
     }
 
@@ -59,9 +59,7 @@ impl<T> Pool<T> {
         health: Health,
         now: Time,
     ) -> Result<(), UnknownWorker> {
-        let slot = self.slot_of(id)?;
-        self.change(slot, now, |worker| worker.spec.health = health);
-        Ok(())
+        self.change(id, now, |worker| worker.spec.health = health)
     }
 
     /// Drains a worker, which gets nothing new until `draining` is false again.
@@ -75,9 +73,7 @@ impl<T> Pool<T> {
         draining: bool,
         now: Time,
     ) -> Result<(), UnknownWorker> {
-        let slot = self.slot_of(id)?;
-        self.change(slot, now, |worker| worker.draining = draining);
-        Ok(())
+        self.change(id, now, |worker| worker.draining = draining)
     }
 
     /// Changes a worker's weight.
@@ -91,12 +87,10 @@ impl<T> Pool<T> {
         weight: NonZeroU16,
         now: Time,
     ) -> Result<(), UnknownWorker> {
-        let slot = self.slot_of(id)?;
-        self.change(slot, now, |worker| {
+        self.change(id, now, |worker| {
             worker.spec.weight = weight;
             worker.apply_spec();
-        });
-        Ok(())
+        })
     }
 
     /// Changes a worker's capacity. Below its pending it gets nothing until
@@ -111,12 +105,10 @@ impl<T> Pool<T> {
         capacity: NonZeroU32,
         now: Time,
     ) -> Result<(), UnknownWorker> {
-        let slot = self.slot_of(id)?;
-        self.change(slot, now, |worker| {
+        self.change(id, now, |worker| {
             worker.spec.capacity = capacity;
             worker.apply_spec();
-        });
-        Ok(())
+        })
     }
 
     /// Starts a worker slowly: weight and capacity grow from a sixteenth to
@@ -132,11 +124,11 @@ impl<T> Pool<T> {
         over: Duration,
         now: Time,
     ) -> Result<(), UnknownWorker> {
-        let slot = self.slot_of(id)?;
+        self.change(id, now, |worker| worker.take_ramp_step(1))?;
+        self.end_ramp(id);
         let next = now + over / u32::from(RAMP_STEPS);
-        self.ramps.insert(slot, Ramp { started: now, over, next });
+        self.ramps.insert(id, Ramp { started: now, over, next });
         self.due.insert((next, Due::RampStep(id)));
-        self.change(slot, now, |worker| worker.set_ramp_step(1));
         Ok(())
     }
 
@@ -158,29 +150,44 @@ impl<T> Pool<T> {
     }
 
     /// Changes one worker, and everything that follows from it.
-    pub(super) fn change(&mut self, slot: u32, now: Time, with: impl FnOnce(&mut Worker)) {
-        self.count_live(slot, false);
-        with(&mut self.workers[slot as usize]);
-        self.count_live(slot, true);
-        self.order.changed(slot, &self.workers[slot as usize]);
-        self.refuse_hopeless();
+    pub(super) fn change(
+        &mut self,
+        id: WorkerId,
+        now: Time,
+        with: impl FnOnce(&mut Worker),
+    ) -> Result<(), UnknownWorker> {
+        let slot = self.slot_of(id)?;
+        let worker = &mut self.workers[slot as usize];
+        let before = worker.live_capacity();
+        with(worker);
+        let after = worker.live_capacity();
+        self.order.changed(slot, worker);
+        if before != after {
+            self.count_live(before, after);
+            self.refuse_hopeless();
+        }
         self.serve(None, now);
+        Ok(())
     }
 
-    /// Counts a live worker in or out of `live`.
-    fn count_live(&mut self, slot: u32, present: bool) {
-        let worker = &self.workers[slot as usize];
-        if !worker.is_live() {
-            return;
-        }
-        let capacity = worker.spec.capacity.get();
-        if present {
+    /// Keeps `live` right when a worker's capacity, while it is live, changes.
+    fn count_live(&mut self, before: Option<NonZeroU32>, after: Option<NonZeroU32>) {
+        if let Some(capacity) = after {
             *self.live.entry(capacity).or_insert(0) += 1;
-        } else if let Some(count) = self.live.get_mut(&capacity) {
+        }
+        if let Some(capacity) = before
+            && let Some(count) = self.live.get_mut(&capacity)
+        {
             *count -= 1;
             if *count == 0 {
                 self.live.remove(&capacity);
             }
+        }
+    }
+
+    fn end_ramp(&mut self, id: WorkerId) {
+        if let Some(ramp) = self.ramps.remove(&id) {
+            self.due.remove(&(ramp.next, Due::RampStep(id)));
         }
     }
 
@@ -197,7 +204,7 @@ impl<T> Pool<T> {
 
     /// Why no worker that is live could ever take `request`, if so.
     pub(super) fn hopeless(&self, request: &Request<'_>) -> Option<Refusal> {
-        let cost = request.cost.get();
+        let cost = request.cost;
         let Some((&largest, _)) = self.live.last_key_value() else {
             return Some(Refusal::NoWorker);
         };
@@ -209,10 +216,7 @@ impl<T> Pool<T> {
         }
         let mut able: u64 = self.live.range(cost..).map(|(_, &count)| u64::from(count)).sum();
         for (nth, &id) in request.excluded.iter().enumerate() {
-            let counted = self.charged_slot_of(id).is_some_and(|slot| {
-                let worker = &self.workers[slot as usize];
-                worker.is_live() && worker.spec.capacity.get() >= cost
-            });
+            let counted = self.present(id).and_then(Worker::live_capacity) >= Some(cost);
             // An id may stand in the list twice.
             if counted && !request.excluded[..nth].contains(&id) {
                 able -= 1;

@@ -1,5 +1,6 @@
 //! Data: a request is dispatched, waits, is completed, comes back, goes away.
 
+use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
 use super::Pool;
@@ -43,14 +44,15 @@ impl<T> Pool<T> {
     ///
     /// [`Blocked`]: it would have to wait, or would be refused.
     pub fn try_dispatch(&mut self, request: &Request<'_>, now: Time) -> Result<Lease, Blocked> {
-        self.audit_idle_if_due();
         if request.deadline.is_some_and(|deadline| deadline <= now) {
             return Err(Blocked::Refused(Refusal::DeadlinePassed));
         }
         let may_pass = self.line.is_empty() || !self.line_is_stopped();
         let choose = || self.order.choose(request, &self.workers, &mut self.rng);
         if let Some(slot) = may_pass.then(choose).flatten() {
-            self.audit_dispatch(slot, request);
+            if self.audit_dispatch(slot, request) {
+                self.audit_line();
+            }
             let sequence = self.next_sequence();
             return Ok(self.charge(slot, request.cost, sequence));
         }
@@ -149,19 +151,31 @@ impl<T> Pool<T> {
         Some(waiting.tag)
     }
 
+    /// Takes every waiting request out of the line, in order: for a shell that
+    /// shuts down and drops what has not begun.
+    pub fn clear_line(&mut self) -> Vec<T> {
+        let mut tags = Vec::with_capacity(self.line.len());
+        while let Some((sequence, _)) = self.line.at_or_after(0) {
+            tags.extend(self.leave_line(sequence).map(|waiting| waiting.tag));
+        }
+        tags
+    }
+
     /// Serves the line from its head as far as it goes.
     ///
     /// `improved` names the one worker whose room grew since the line was last
-    /// served, when that is known: then no other needs to be looked at until
-    /// the line has moved.
+    /// served, when that is known: then no other needs to be looked at for the
+    /// head. It holds for the head only, since what waits behind the place
+    /// where the line stood has not been looked at by any worker.
     pub(super) fn serve(&mut self, mut improved: Option<u32>, now: Time) {
         let mut from = 0;
+        let mut audited = false;
         while let Some((sequence, waiting)) = self.line.at_or_after(from) {
             from = sequence + 1;
             let request = waiting.request();
+            let improved = improved.take();
             if request.deadline.is_some_and(|deadline| deadline <= now) {
                 self.refuse_waiting(sequence, Refusal::DeadlinePassed);
-                improved = None;
                 continue;
             }
             let chosen = match improved {
@@ -172,17 +186,18 @@ impl<T> Pool<T> {
             };
             let Some(slot) = chosen else {
                 if self.stops_line(&request) {
-                    return;
+                    break;
                 }
                 continue;
             };
-            let Some(waiting) = self.leave_line(sequence) else { return };
-            // What waited behind it was not looked at while the line stood.
-            improved = None;
-            self.audit_dispatch(slot, &waiting.request());
+            let Some(waiting) = self.leave_line(sequence) else { break };
+            audited |= self.audit_dispatch(slot, &waiting.request());
             let lease = self.charge(slot, waiting.request().cost, sequence);
             let ticket = Ticket(sequence);
             self.outcomes.push_back(Outcome::Assigned { ticket, lease, tag: waiting.tag });
+        }
+        if audited {
+            self.audit_line();
         }
     }
 
@@ -201,10 +216,10 @@ impl<T> Pool<T> {
     /// Whether a request that no worker is eligible for stops the line: no
     /// worker has room for it, those that it excludes included.
     fn stops_line(&self, request: &Request<'_>) -> bool {
-        !request.excluded.iter().any(|&id| {
-            self.slot_of(id)
-                .is_ok_and(|slot| self.workers[slot as usize].has_room_for(request.cost))
-        })
+        !request
+            .excluded
+            .iter()
+            .any(|&id| self.present(id).is_some_and(|worker| worker.has_room_for(request.cost)))
     }
 
     fn join_line(&mut self, sequence: u64, waiting: Waiting<T>) {
@@ -228,7 +243,8 @@ impl<T> Pool<T> {
         worker.dispatched += 1;
         self.pending += u64::from(cost.get());
         self.order.dispatched(slot, worker);
-        Lease { worker: WorkerId { index: slot, generation: worker.generation }, cost, sequence }
+        let worker = WorkerId { index: slot, generation: worker.generation };
+        Lease { pool: self.number, worker, cost, sequence }
     }
 
     /// Takes the lease's charge off and tells its slot and sequence; the
@@ -238,15 +254,14 @@ impl<T> Pool<T> {
         reason = "it is what makes a second give-back impossible"
     )]
     fn uncharge(&mut self, lease: Lease) -> Result<(u32, u64), StaleLease> {
-        let Lease { worker, cost, sequence } = lease;
-        let slot = self.charged_slot_of(worker).ok_or(StaleLease)?;
-        let worker = &mut self.workers[slot as usize];
-        if worker.leases() == 0 {
+        let Lease { pool, worker, cost, sequence } = lease;
+        if pool != self.number {
             return Err(StaleLease);
         }
-        worker.pending = worker.pending.checked_sub(cost.get()).ok_or(StaleLease)?;
+        // Its worker is here: a removed one stays until its last lease is back.
+        self.workers[worker.index as usize].pending -= cost.get();
         self.pending -= u64::from(cost.get());
-        Ok((slot, sequence))
+        Ok((worker.index, sequence))
     }
 
     fn next_sequence(&mut self) -> u64 {

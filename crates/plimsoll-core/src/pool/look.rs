@@ -8,8 +8,7 @@ use crate::{Policy, Time, WorkerId, WorkerStats};
 impl<T> Pool<T> {
     /// One worker; `None` when the id is unknown or stale.
     pub fn worker(&self, id: WorkerId) -> Option<WorkerStats> {
-        let slot = self.charged_slot_of(id)?;
-        Some(self.workers[slot as usize].stats(slot))
+        Some(self.present(id)?.stats(id.index))
     }
 
     /// Every worker, by slot; removed ones until their last lease is back.
@@ -38,7 +37,7 @@ impl<T> Pool<T> {
 
     /// How `dispatch` chooses.
     pub fn policy(&self) -> Policy {
-        self.order.policy()
+        self.config.policy
     }
 
     /// How the pool was configured, later changes included.

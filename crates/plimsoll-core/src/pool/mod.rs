@@ -22,6 +22,8 @@ mod outgoing;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
+use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 
 pub use self::audit::{Audit, Violation};
@@ -131,6 +133,8 @@ struct Ramp {
 /// worker look at the whole line.
 #[derive(Debug)]
 pub struct Pool<T> {
+    /// Tells its own leases from those of other pools; nothing else depends on it.
+    number: u32,
     config: Config,
     workers: Vec<Worker>,
     /// Slots of `workers` that are free.
@@ -138,8 +142,8 @@ pub struct Pool<T> {
     /// Exactly the eligible workers.
     order: Order,
     /// How many live workers there are of each capacity, as configured.
-    live: BTreeMap<u32, u32>,
-    ramps: BTreeMap<u32, Ramp>,
+    live: BTreeMap<NonZeroU32, u32>,
+    ramps: BTreeMap<WorkerId, Ramp>,
     line: Line<T>,
     outcomes: VecDeque<Outcome<T>>,
     due: BTreeSet<(Time, Due)>,
@@ -149,13 +153,16 @@ pub struct Pool<T> {
     pending: u64,
     rng: Rng,
     audit: Audit,
-    until_audit: u64,
+    /// Dispatches since the last audit.
+    since_audit: u64,
 }
 
 impl<T> Pool<T> {
     /// A pool without workers.
     pub fn new(config: Config) -> Self {
+        static POOLS: AtomicU32 = AtomicU32::new(0);
         Self {
+            number: POOLS.fetch_add(1, Ordering::Relaxed),
             config,
             workers: Vec::new(),
             vacant: Vec::new(),
@@ -169,21 +176,22 @@ impl<T> Pool<T> {
             pending: 0,
             rng: Rng::new(config.seed),
             audit: Audit::default(),
-            until_audit: config.audit_every,
+            since_audit: 0,
         }
     }
 
     /// The slot of a worker that is in the pool and not removed.
     fn slot_of(&self, id: WorkerId) -> Result<u32, UnknownWorker> {
-        self.charged_slot_of(id)
-            .filter(|&slot| !self.workers[slot as usize].removed)
-            .ok_or(UnknownWorker(id))
+        match self.present(id) {
+            Some(worker) if !worker.removed => Ok(id.index),
+            _ => Err(UnknownWorker(id)),
+        }
     }
 
-    /// The slot of a worker that may still have leases out, removed or not.
-    fn charged_slot_of(&self, id: WorkerId) -> Option<u32> {
+    /// The worker of this id; removed ones until their last lease is back.
+    fn present(&self, id: WorkerId) -> Option<&Worker> {
         let worker = self.workers.get(id.index as usize)?;
-        (worker.present && worker.generation == id.generation).then_some(id.index)
+        (worker.present && worker.generation == id.generation).then_some(worker)
     }
 
     fn id_of(&self, slot: u32) -> WorkerId {

@@ -38,7 +38,7 @@ impl<T> Pool<T> {
             self.due.pop_first();
             match due {
                 Due::Deadline(sequence) => self.refuse_waiting(sequence, Refusal::DeadlinePassed),
-                Due::RampStep(id) => self.step_ramp(id, at, now),
+                Due::RampStep(id) => self.step_ramp(id, now),
                 Due::HalvePenalty(id) => self.halve_penalty(id, at, now),
             }
         }
@@ -47,42 +47,36 @@ impl<T> Pool<T> {
 
     /// Adds one failure's penalty to a worker.
     pub(super) fn add_penalty(&mut self, slot: u32, now: Time) {
-        let id = self.id_of(slot);
         let worker = &mut self.workers[slot as usize];
         let weight = u32::from(worker.spec.weight.get());
         let step = u32::from(self.config.penalty.step) * weight;
-        if step == 0 {
-            return;
-        }
-        if worker.penalty == 0 {
+        let most = u32::from(self.config.penalty.most) * weight;
+        let before = worker.penalty;
+        worker.penalty = most.min(before.checked_add(step).unwrap_or(most));
+        if before == 0 && worker.penalty > 0 {
+            let id = self.id_of(slot);
             self.due.insert((now + self.half_life(), Due::HalvePenalty(id)));
         }
-        let worker = &mut self.workers[slot as usize];
-        let most = u32::from(self.config.penalty.most) * weight;
-        worker.penalty = most.min(worker.penalty.checked_add(step).unwrap_or(most));
     }
 
     fn halve_penalty(&mut self, id: WorkerId, at: Time, now: Time) {
-        let Ok(slot) = self.slot_of(id) else { return };
-        self.change(slot, now, |worker| worker.penalty /= 2);
-        if self.workers[slot as usize].penalty > 0 {
+        let halved = self.change(id, now, |worker| worker.penalty /= 2);
+        if halved.is_ok() && self.workers[id.index as usize].penalty > 0 {
             self.due.insert((at + self.half_life(), Due::HalvePenalty(id)));
         }
     }
 
-    fn step_ramp(&mut self, id: WorkerId, at: Time, now: Time) {
-        let Ok(slot) = self.slot_of(id) else { return };
-        // A ramp that was started anew has another next step.
-        let Some(ramp) = self.ramps.get_mut(&slot).filter(|ramp| ramp.next == at) else { return };
-        let step = self.workers[slot as usize].ramp_step() + 1;
+    fn step_ramp(&mut self, id: WorkerId, now: Time) {
+        let Some(ramp) = self.ramps.get_mut(&id) else { return };
+        let step = self.workers[id.index as usize].ramp_step + 1;
         if step < RAMP_STEPS {
-            let part = ramp.over / u32::from(RAMP_STEPS) * u32::from(step);
-            ramp.next = ramp.started + part;
+            ramp.next = ramp.started + ramp.over / u32::from(RAMP_STEPS) * u32::from(step);
             self.due.insert((ramp.next, Due::RampStep(id)));
         } else {
-            self.ramps.remove(&slot);
+            self.ramps.remove(&id);
         }
-        self.change(slot, now, |worker| worker.set_ramp_step(step));
+        let known = self.change(id, now, |worker| worker.take_ramp_step(step));
+        debug_assert!(known.is_ok(), "a removed worker has no ramp");
     }
 
     /// Never 0, or a halving would be due for ever.

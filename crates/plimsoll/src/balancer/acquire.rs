@@ -1,0 +1,248 @@
+//! Acquiring: at once, in a task, in a thread.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use plimsoll_core::{Blocked, Completion, Dispatch, Request, Ticket, WorkerId};
+
+use super::{Balancer, Grant, Lease, Shared, Waiter};
+use crate::error::Reason;
+use crate::slot::Slot;
+
+/// A request for a lease with its terms; made by [`Balancer::request`].
+///
+/// ```
+/// use plimsoll::{Balancer, Reason, WorkerSpec};
+/// use std::num::NonZeroU32;
+///
+/// let balancer = Balancer::new();
+/// let spec = WorkerSpec::new(NonZeroU32::new(4).unwrap());
+/// let first = balancer.add("first", spec);
+/// balancer.add("second", spec);
+///
+/// // A retry goes elsewhere.
+/// let elsewhere = balancer.request().exclude(first).try_acquire()?;
+/// assert_eq!(*elsewhere.worker(), "second");
+///
+/// let cost = NonZeroU32::new(5).unwrap();
+/// assert!(matches!(balancer.request().cost(cost).try_acquire(), Err(Reason::CostTooLarge)));
+/// # Ok::<(), Reason>(())
+/// ```
+#[must_use = "a request does nothing until it acquires"]
+pub struct AcquireRequest<'a, W: Send + Sync + 'static> {
+    balancer: &'a Balancer<W>,
+    terms: Terms,
+}
+
+#[derive(Clone, Debug)]
+struct Terms {
+    cost: NonZeroU32,
+    excluded: Vec<WorkerId>,
+    deadline: Option<Instant>,
+}
+
+impl<'a, W: Send + Sync + 'static> AcquireRequest<'a, W> {
+    pub(super) fn new(balancer: &'a Balancer<W>) -> Self {
+        let terms = Terms { cost: NonZeroU32::MIN, excluded: Vec::new(), deadline: None };
+        Self { balancer, terms }
+    }
+
+    /// How much it adds to its worker's pending; 1 by default.
+    pub fn cost(mut self, cost: NonZeroU32) -> Self {
+        self.terms.cost = cost;
+        self
+    }
+
+    /// A worker that must not be chosen; may be called for several.
+    pub fn exclude(mut self, worker: WorkerId) -> Self {
+        self.terms.excluded.push(worker);
+        self
+    }
+
+    /// From this moment on it is refused.
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.terms.deadline = Some(deadline);
+        self
+    }
+
+    /// As [`Balancer::try_acquire`].
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Full`] when it would have to wait; another [`Reason`] when
+    /// waiting would not help.
+    pub fn try_acquire(self) -> Result<Lease<W>, Reason> {
+        let shared = &self.balancer.shared;
+        match shared.dispatch_now(&self.terms) {
+            Ok(grant) => Ok(Lease::new(Arc::clone(shared), grant, Duration::ZERO)),
+            Err(Blocked::WouldWait) => Err(Reason::Full),
+            Err(Blocked::Refused(refusal)) => Err(refusal.into()),
+        }
+    }
+
+    /// As [`Balancer::acquire`].
+    pub fn acquire(self) -> Acquire<W> {
+        let shared = Arc::clone(&self.balancer.shared);
+        Acquire { shared, since: None, stage: Stage::New(self.terms) }
+    }
+
+    /// As [`Balancer::acquire_blocking`].
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::DeadlinePassed`] when there was none in time, or another
+    /// [`Reason`].
+    pub fn acquire_blocking(self, timeout: Duration) -> Result<Lease<W>, Reason> {
+        let shared = &self.balancer.shared;
+        let since = Instant::now();
+        let place = shared.take_place(&self.terms, since)?;
+        let (ticket, waiter) = match place {
+            Place::Granted(grant) => {
+                return Ok(Lease::new(Arc::clone(shared), grant, Duration::ZERO));
+            }
+            Place::InLine(ticket, waiter) => (ticket, waiter),
+        };
+        let answer = waiter.wait(since.checked_add(timeout)).or_else(|| {
+            // Out of time: out of line, unless it was answered just now.
+            shared.leave_line(ticket);
+            waiter.take()
+        });
+        match answer {
+            Some(Ok(grant)) => Ok(Lease::new(Arc::clone(shared), grant, since.elapsed())),
+            Some(Err(refusal)) => Err(refusal.into()),
+            None => Err(Reason::DeadlinePassed),
+        }
+    }
+}
+
+/// Where an acquire stands.
+enum Place<W> {
+    Granted(Grant<W>),
+    InLine(Ticket, Arc<Waiter<W>>),
+}
+
+impl<W: Send + Sync + 'static> Shared<W> {
+    fn request<'a>(&self, terms: &'a Terms) -> Request<'a> {
+        let deadline = terms.deadline.map(|at| self.clock.time(at));
+        Request { cost: terms.cost, excluded: &terms.excluded, deadline }
+    }
+
+    fn dispatch_now(&self, terms: &Terms) -> Result<Grant<W>, Blocked> {
+        let request = self.request(terms);
+        self.with(Instant::now(), |state, now| {
+            state.pool.try_dispatch(&request, now).map(|charge| state.grant(charge))
+        })
+    }
+
+    /// A worker, or a place in line. What waits is allocated outside the lock,
+    /// and only when there is no worker at once.
+    fn take_place(&self, terms: &Terms, since: Instant) -> Result<Place<W>, Reason> {
+        match self.dispatch_now(terms) {
+            Ok(grant) => return Ok(Place::Granted(grant)),
+            Err(Blocked::Refused(refusal)) => return Err(refusal.into()),
+            Err(Blocked::WouldWait) => {}
+        }
+        let request = self.request(terms);
+        let waiter = Arc::new(Slot::new());
+        let tag = Arc::clone(&waiter);
+        self.with(since, |state, now| match state.pool.dispatch(&request, tag, now) {
+            Dispatch::Assigned(charge, _) => Ok(Place::Granted(state.grant(charge))),
+            Dispatch::InLine(ticket) => Ok(Place::InLine(ticket, waiter)),
+            Dispatch::Refused(refusal, _) => Err(refusal.into()),
+        })
+    }
+
+    fn leave_line(&self, ticket: Ticket) {
+        let left = self.with(Instant::now(), |state, now| state.pool.cancel(ticket, now));
+        drop(left);
+    }
+
+    /// Gives a charge back.
+    pub(super) fn give_back(&self, grant: Grant<W>, how: Completion, at: Instant) {
+        let Grant { charge, worker } = grant;
+        // First, so that whoever removed the worker gets it whole.
+        drop(worker);
+        let given = self.with(at, |state, now| state.pool.completed(charge, how, now));
+        debug_assert_eq!(given, Ok(()), "a balancer completes only its own leases");
+    }
+}
+
+/// A lease to come; made by [`Balancer::acquire`].
+#[must_use = "a future does nothing until it is polled"]
+pub struct Acquire<W: Send + Sync + 'static> {
+    shared: Arc<Shared<W>>,
+    /// When it was first polled.
+    since: Option<Instant>,
+    stage: Stage<W>,
+}
+
+enum Stage<W> {
+    New(Terms),
+    InLine(Ticket, Arc<Waiter<W>>),
+    Done,
+}
+
+impl<W: Send + Sync + 'static> Future for Acquire<W> {
+    type Output = Result<Lease<W>, Reason>;
+
+    /// # Panics
+    ///
+    /// When it is polled after it was ready.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if let Stage::New(terms) = &self.stage {
+            self.stage = match self.shared.take_place(terms, since) {
+                Err(reason) => {
+                    self.stage = Stage::Done;
+                    return Poll::Ready(Err(reason));
+                }
+                Ok(Place::Granted(grant)) => {
+                    self.stage = Stage::Done;
+                    let shared = Arc::clone(&self.shared);
+                    return Poll::Ready(Ok(Lease::new(shared, grant, Duration::ZERO)));
+                }
+                Ok(Place::InLine(ticket, waiter)) => Stage::InLine(ticket, waiter),
+            };
+        }
+        let Stage::InLine(_, waiter) = &self.stage else { panic!("polled after it was ready") };
+        let answer = std::task::ready!(waiter.poll(cx));
+        self.stage = Stage::Done;
+        Poll::Ready(match answer {
+            Ok(grant) => Ok(Lease::new(Arc::clone(&self.shared), grant, since.elapsed())),
+            Err(refusal) => Err(refusal.into()),
+        })
+    }
+}
+
+impl<W: Send + Sync + 'static> Drop for Acquire<W> {
+    fn drop(&mut self) {
+        if let Stage::InLine(ticket, waiter) = std::mem::replace(&mut self.stage, Stage::Done) {
+            self.shared.leave_line(ticket);
+            if let Some(Ok(grant)) = waiter.take() {
+                // Assigned and never seen: the next in line gets it.
+                self.shared.give_back(grant, Completion::Succeeded, Instant::now());
+            }
+        }
+    }
+}
+
+impl<W: Send + Sync + 'static> fmt::Debug for Acquire<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match &self.stage {
+            Stage::New(_) => "new",
+            Stage::InLine(..) => "in line",
+            Stage::Done => "done",
+        };
+        f.debug_struct("Acquire").field("stage", &stage).finish_non_exhaustive()
+    }
+}
+
+impl<W: Send + Sync + 'static> fmt::Debug for AcquireRequest<'_, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AcquireRequest").field("terms", &self.terms).finish_non_exhaustive()
+    }
+}

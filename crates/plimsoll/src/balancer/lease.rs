@@ -1,0 +1,85 @@
+//! The lease: a worker, and the charge that dropping it gives back.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use plimsoll_core::{Completion, WorkerId};
+
+use super::{Grant, Shared};
+
+/// The right to have one request at one worker.
+///
+/// Dropping it says that the request is completed, whatever way led there;
+/// dropped while its thread unwinds, or by [`fail`](Self::fail), it says that
+/// the worker failed, which makes the worker look busier for a while.
+#[must_use = "dropping a lease gives its charge back"]
+pub struct Lease<W: Send + Sync + 'static> {
+    shared: Arc<Shared<W>>,
+    /// `None` only while it is dropped.
+    grant: Option<Grant<W>>,
+    wait: Duration,
+    began: Instant,
+    failed: bool,
+}
+
+impl<W: Send + Sync + 'static> Lease<W> {
+    pub(super) fn new(shared: Arc<Shared<W>>, grant: Grant<W>, wait: Duration) -> Self {
+        Self { shared, grant: Some(grant), wait, began: Instant::now(), failed: false }
+    }
+
+    /// The worker.
+    pub fn worker(&self) -> &W {
+        &self.grant().worker
+    }
+
+    /// The worker's id in its balancer, as for
+    /// [`exclude`](super::AcquireRequest::exclude).
+    pub fn id(&self) -> WorkerId {
+        self.grant().charge.worker()
+    }
+
+    /// How much it is charged.
+    pub fn cost(&self) -> NonZeroU32 {
+        self.grant().charge.cost()
+    }
+
+    /// Gives the charge back and says that the worker failed.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// balancer.try_acquire()?.fail();
+    /// assert_eq!(balancer.snapshot().workers[0].failed, 1);
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// ```
+    pub fn fail(mut self) {
+        self.failed = true;
+    }
+
+    fn grant(&self) -> &Grant<W> {
+        self.grant.as_ref().expect("the grant is here until the lease is dropped")
+    }
+}
+
+impl<W: Send + Sync + 'static> Drop for Lease<W> {
+    fn drop(&mut self) {
+        let Some(grant) = self.grant.take() else { return };
+        let now = Instant::now();
+        let slot = grant.charge.worker().index();
+        let failed = self.failed || std::thread::panicking();
+        let how = if failed { Completion::Failed } else { Completion::Succeeded };
+        self.shared.give_back(grant, how, now);
+        self.shared.recorder.record(slot, self.wait, now.saturating_duration_since(self.began));
+    }
+}
+
+impl<W: Send + Sync + fmt::Debug + 'static> fmt::Debug for Lease<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("worker", self.worker()).finish_non_exhaustive()
+    }
+}

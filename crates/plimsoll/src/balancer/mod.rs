@@ -1,0 +1,334 @@
+//! `Balancer`: leases on workers of any type.
+//!
+//! Plain state inside, one thin lock outside. [`Shared::with`] is the only way
+//! in: lock, one call of the core, note what has come of it, unlock; then wake
+//! and drop. No waker is touched and no user value runs or drops while the
+//! lock is held.
+
+mod acquire;
+mod control;
+mod lease;
+mod removal;
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use plimsoll_core::{Config, Lease as Charge, Outcome, Policy, Pool, Refusal, Time};
+use smallvec::SmallVec;
+
+pub use self::acquire::{Acquire, AcquireRequest};
+pub use self::lease::Lease;
+pub use self::removal::Removal;
+use crate::clock::Clock;
+use crate::error::Reason;
+use crate::slot::Slot;
+use crate::stats::{Recorder, Snapshot};
+use crate::sync::{Mutex, lock};
+use crate::timer::{self, Timed};
+
+/// Workers of any type `W`, behind a least-loaded pool: who wants one takes a
+/// lease.
+///
+/// Cheap to clone, `Send` and `Sync`; the calling thread does the dispatch
+/// itself, so there is no thread behind it. It knows nothing of any runtime.
+///
+/// ```
+/// use plimsoll::{Balancer, WorkerSpec};
+/// use std::num::NonZeroU32;
+///
+/// let balancer = Balancer::new();
+/// let two_at_once = WorkerSpec::new(NonZeroU32::new(2).unwrap());
+/// for address in ["10.0.0.1:80", "10.0.0.2:80"] {
+///     balancer.add(address, two_at_once);
+/// }
+/// let first = balancer.try_acquire()?;
+/// let second = balancer.try_acquire()?;
+/// assert_ne!(first.worker(), second.worker());
+/// drop((first, second)); // dropping a lease gives its charge back
+/// assert_eq!(balancer.snapshot().pending(), 0);
+/// # Ok::<(), plimsoll::Reason>(())
+/// ```
+pub struct Balancer<W: Send + Sync + 'static> {
+    shared: Arc<Shared<W>>,
+}
+
+/// What a [`Balancer`] is built with.
+///
+/// ```
+/// use plimsoll::{Balancer, Policy};
+///
+/// let balancer: Balancer<()> =
+///     Balancer::builder().policy(Policy::PowerOfTwo).line(100).seed(7).build();
+/// assert_eq!(balancer.snapshot().workers.len(), 0);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct BalancerBuilder {
+    config: Config,
+}
+
+/// A worker and the charge on it.
+struct Grant<W> {
+    charge: Charge,
+    worker: Arc<W>,
+}
+
+/// What a waiting acquire is told, once.
+type Waiter<W> = Slot<Result<Grant<W>, Refusal>>;
+
+struct State<W> {
+    pool: Pool<Arc<Waiter<W>>>,
+    /// By the core's worker slots.
+    posts: Vec<Option<Post<W>>>,
+    /// What the timer has been told last.
+    timer: Option<Time>,
+}
+
+struct Post<W> {
+    worker: Arc<W>,
+    /// Set when it is removed: filled when its last lease is back.
+    removal: Option<Arc<Slot<W>>>,
+}
+
+struct Shared<W> {
+    me: Weak<Self>,
+    state: Mutex<State<W>>,
+    clock: Clock,
+    recorder: Recorder,
+}
+
+/// Something that wakes or drops what is not ours.
+enum Deed<W> {
+    Grant(Arc<Waiter<W>>, Grant<W>),
+    Refuse(Arc<Waiter<W>>, Refusal),
+    Removed(Post<W>),
+}
+
+impl<W: Send + Sync + 'static> Shared<W> {
+    /// Locks, changes, notes what has come of it, unlocks; then tells it.
+    fn with<R>(&self, at: Instant, change: impl FnOnce(&mut State<W>, Time) -> R) -> R {
+        let now = self.clock.time(at);
+        let mut state = lock(&self.state);
+        let result = change(&mut state, now);
+        let deeds = state.settle();
+        let due = state.pool.poll_timeout();
+        let due = due.filter(|&due| state.timer.is_none_or(|told| due < told));
+        state.timer = due.or(state.timer);
+        drop(state);
+        for deed in deeds {
+            deed.carry_out();
+        }
+        if let Some(due) = due {
+            timer::schedule(self.clock.instant(due), self.me.clone());
+        }
+        result
+    }
+}
+
+impl<W> State<W> {
+    fn settle(&mut self) -> SmallVec<[Deed<W>; 1]> {
+        let mut deeds = SmallVec::new();
+        while let Some(outcome) = self.pool.poll_outcome() {
+            match outcome {
+                Outcome::Assigned { lease, tag, .. } => {
+                    deeds.push(Deed::Grant(tag, self.grant(lease)));
+                }
+                Outcome::Refused { reason, tag, .. } => deeds.push(Deed::Refuse(tag, reason)),
+                Outcome::Removed(id) => {
+                    deeds.extend(self.posts[id.index()].take().map(Deed::Removed));
+                }
+            }
+        }
+        deeds
+    }
+
+    fn grant(&self, charge: Charge) -> Grant<W> {
+        let post = self.posts[charge.worker().index()].as_ref();
+        let worker = Arc::clone(&post.expect("a charged worker has its post").worker);
+        Grant { charge, worker }
+    }
+}
+
+impl<W> Deed<W> {
+    fn carry_out(self) {
+        match self {
+            Self::Grant(waiter, grant) => waiter.put(Ok(grant)),
+            Self::Refuse(waiter, refusal) => waiter.put(Err(refusal)),
+            Self::Removed(Post { worker, removal }) => {
+                // A lease lets go of its worker before it gives its charge
+                // back, so this is the last one.
+                if let (Some(worker), Some(slot)) = (Arc::into_inner(worker), removal) {
+                    slot.put(worker);
+                }
+            }
+        }
+    }
+}
+
+impl<W: Send + Sync + 'static> Timed for Shared<W> {
+    fn handle_timeout(&self) {
+        self.with(Instant::now(), |state, now| {
+            state.timer = state.timer.filter(|&at| at > now);
+            state.pool.handle_timeout(now);
+        });
+    }
+}
+
+impl BalancerBuilder {
+    /// The most acquires that wait while every worker is at capacity (1,024 by
+    /// default).
+    #[must_use]
+    pub fn line(mut self, requests: usize) -> Self {
+        self.config.line = requests;
+        self
+    }
+
+    /// How workers are chosen (least-loaded by default).
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.config.policy = policy;
+        self
+    }
+
+    /// Shuffles the first order of the workers: give each of many balancers
+    /// over the same workers a seed of its own.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.config.seed = seed;
+        self
+    }
+
+    /// Checks every so many dispatches by a plain scan of all workers;
+    /// [`Snapshot::audit`] shows what it found. 0, the default, is never.
+    #[must_use]
+    pub fn audit_every(mut self, dispatches: u64) -> Self {
+        self.config.audit_every = dispatches;
+        self
+    }
+
+    /// What a failed lease costs its worker.
+    #[must_use]
+    pub fn penalty(mut self, penalty: plimsoll_core::Penalty) -> Self {
+        self.config.penalty = penalty;
+        self
+    }
+
+    /// The balancer, without workers.
+    pub fn build<W: Send + Sync + 'static>(self) -> Balancer<W> {
+        let state = State { pool: Pool::new(self.config), posts: Vec::new(), timer: None };
+        let shared = Arc::new_cyclic(|me| Shared {
+            me: me.clone(),
+            state: Mutex::new(state),
+            clock: Clock::start(),
+            recorder: Recorder::new(),
+        });
+        Balancer { shared }
+    }
+}
+
+impl Balancer<()> {
+    /// A builder: least-loaded, a line of 1,024.
+    pub fn builder() -> BalancerBuilder {
+        BalancerBuilder::default()
+    }
+}
+
+impl<W: Send + Sync + 'static> Balancer<W> {
+    /// A balancer without workers: least-loaded, a line of 1,024.
+    pub fn new() -> Self {
+        BalancerBuilder::default().build()
+    }
+
+    /// A lease on the least-loaded worker, if one has room now.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Full`] when it would have to wait; another [`Reason`] when
+    /// waiting would not help.
+    pub fn try_acquire(&self) -> Result<Lease<W>, Reason> {
+        self.request().try_acquire()
+    }
+
+    /// A lease on the least-loaded worker, when there is one.
+    ///
+    /// It takes its place in line at the first poll. Dropped, it leaves the
+    /// line, or passes on the worker that it was just assigned. Held and not
+    /// polled, it keeps its place, and a worker once it is assigned.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// balancer.add("the only one", WorkerSpec::new(NonZeroU32::MIN));
+    /// let lease = balancer.acquire().await?;
+    /// assert_eq!(*lease.worker(), "the only one");
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// The future's error is a [`Reason`]: the line is full, or waiting would
+    /// not help.
+    pub fn acquire(&self) -> Acquire<W> {
+        self.request().acquire()
+    }
+
+    /// A lease on the least-loaded worker, blocking the thread for it at most
+    /// this long.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::DeadlinePassed`] when there was none in time, or another
+    /// [`Reason`].
+    pub fn acquire_blocking(&self, timeout: Duration) -> Result<Lease<W>, Reason> {
+        self.request().acquire_blocking(timeout)
+    }
+
+    /// A request for a lease with a cost, a deadline or excluded workers.
+    pub fn request(&self) -> AcquireRequest<'_, W> {
+        AcquireRequest::new(self)
+    }
+
+    /// Workers, line and times at this moment; one consistent reading.
+    pub fn snapshot(&self) -> Snapshot {
+        let now = self.shared.clock.time(Instant::now());
+        let state = lock(&self.shared.state);
+        let snapshot = Snapshot::of(&state.pool, now);
+        drop(state);
+        snapshot.with_times(&self.shared.recorder)
+    }
+
+    /// Checks what must always hold, by plain scans: for tests.
+    ///
+    /// # Errors
+    ///
+    /// What does not hold: a bug in this crate.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        let state = lock(&self.shared.state);
+        state.pool.check_invariants().map_err(|violation| violation.to_string())
+    }
+}
+
+impl<W: Send + Sync + 'static> Default for Balancer<W> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<W: Send + Sync + 'static> Clone for Balancer<W> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<W: Send + Sync + 'static> fmt::Debug for Balancer<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = lock(&self.shared.state);
+        f.debug_struct("Balancer")
+            .field("pending", &state.pool.pending())
+            .field("waiting", &state.pool.waiting())
+            .finish_non_exhaustive()
+    }
+}

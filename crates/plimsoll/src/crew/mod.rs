@@ -1,0 +1,210 @@
+//! What `ThreadPool` and `TaskPool` share: workers with a queue each, around
+//! one core pool.
+//!
+//! One lock guards the core pool and the queues. Every operation goes through
+//! [`Crew::with`]: lock, change, settle what the core says has come of it,
+//! unlock, and only then wake, fail and drop. So no waker is touched and no
+//! user value runs or drops while the lock is held, and a busy worker needs one
+//! lock a request: it gives the last lease back and takes the next request in
+//! the same step.
+//!
+//! Three places hold requests that have not begun: a worker's queue (assigned
+//! and charged), the core's line (every worker is at capacity), and the gate
+//! (the line is full, and each submitter waits beside its own request).
+
+mod packet;
+mod parker;
+mod settle;
+mod submission;
+mod submit;
+mod work;
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use plimsoll_core::{Config, Lease, Pool, Time, WorkerId};
+
+pub(crate) use self::packet::{Job, Packet, ReplyCell, panic_message};
+pub(crate) use self::parker::Parker;
+use self::settle::After;
+pub(crate) use self::submission::Submission;
+use self::submit::Gated;
+pub(crate) use self::submit::{IfFull, Submitted};
+pub(crate) use self::work::{FAILURES_UNTIL_DOWN, Next};
+use crate::clock::Clock;
+use crate::slot::Slot;
+use crate::stats::{Recorder, Snapshot};
+use crate::sync::{Mutex, lock};
+use crate::timer::Timed;
+
+/// What a request asks, in this crate's terms.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) cost: NonZeroU32,
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { cost: NonZeroU32::MIN, deadline: None }
+    }
+}
+
+/// A request that has not begun.
+pub(crate) struct Entry<J: ?Sized> {
+    pub(crate) job: Arc<J>,
+    cost: NonZeroU32,
+    deadline: Option<Time>,
+    /// When it was submitted.
+    pub(crate) since: Instant,
+}
+
+impl<J: ?Sized> Entry<J> {
+    fn request(&self) -> plimsoll_core::Request<'static> {
+        plimsoll_core::Request { cost: self.cost, excluded: &[], deadline: self.deadline }
+    }
+}
+
+/// One worker's side of the state.
+struct Post<J: ?Sized> {
+    id: WorkerId,
+    /// Assigned, in order.
+    queue: VecDeque<(Lease, Entry<J>)>,
+    /// Uncharged requests for this worker alone; they run first.
+    broadcasts: VecDeque<Arc<J>>,
+    parker: Arc<Parker>,
+    /// It found nothing to do, and must be woken.
+    asleep: bool,
+}
+
+struct State<J: ?Sized> {
+    pool: Pool<Entry<J>>,
+    /// By the core's worker slots.
+    posts: Vec<Option<Post<J>>>,
+    gate: VecDeque<Gated<J>>,
+    /// Worker loops that have not ended.
+    present: usize,
+    closed: bool,
+    /// Closed, and nothing is left to do: workers leave.
+    finished: bool,
+    /// Filled when the last worker has left.
+    farewells: Vec<Arc<Slot<()>>>,
+    /// The last error of a factory that kept failing.
+    factory_error: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    /// What the timer has been told last.
+    timer: Option<Time>,
+}
+
+/// The shared part of a pool; `J` is the kind of job its workers run.
+pub(crate) struct Crew<J: ?Sized> {
+    me: Weak<Self>,
+    state: Mutex<State<J>>,
+    clock: Clock,
+    recorder: Recorder,
+    /// The capacity of a worker that is added.
+    pub(crate) capacity: NonZeroU32,
+}
+
+thread_local! {
+    /// The crew whose worker this thread is at the moment, by address.
+    static SERVING: Cell<usize> = const { Cell::new(0) };
+}
+
+impl<J: Job + ?Sized + 'static> Crew<J> {
+    pub(crate) fn new(config: Config, capacity: NonZeroU32) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            state: Mutex::new(State {
+                pool: Pool::new(config),
+                posts: Vec::new(),
+                gate: VecDeque::new(),
+                present: 0,
+                closed: false,
+                finished: false,
+                farewells: Vec::new(),
+                factory_error: None,
+                timer: None,
+            }),
+            clock: Clock::start(),
+            recorder: Recorder::new(),
+            capacity,
+        })
+    }
+
+    /// Locks, changes, settles, unlocks; then does what must not be done under
+    /// the lock.
+    fn with<R>(
+        &self,
+        at: Instant,
+        change: impl FnOnce(&mut State<J>, Time, &mut After<J>) -> R,
+    ) -> R {
+        let now = self.clock.time(at);
+        let mut after = After::new();
+        let mut state = lock(&self.state);
+        let result = change(&mut state, now, &mut after);
+        state.settle(now, &mut after);
+        drop(state);
+        if let Some(due) = after.carry_out() {
+            crate::timer::schedule(self.clock.instant(due), self.me.clone());
+        }
+        result
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let now = self.clock.time(Instant::now());
+        let state = lock(&self.state);
+        let snapshot = Snapshot::of(&state.pool, now);
+        drop(state);
+        snapshot.with_times(&self.recorder)
+    }
+
+    /// Checks the core's invariants, and that every lease is where it must be.
+    pub(crate) fn check_invariants(&self) -> Result<(), String> {
+        let state = lock(&self.state);
+        state.pool.check_invariants().map_err(|violation| violation.to_string())?;
+        let queued = |post: &Post<J>| -> u64 {
+            post.queue.iter().map(|(lease, _)| u64::from(lease.cost().get())).sum()
+        };
+        for stats in state.pool.workers() {
+            let queued = state.posts[stats.id.index()].as_ref().map_or(0, queued);
+            if queued > u64::from(stats.pending) {
+                return Err(format!("{} has {queued} queued, {} pending", stats.id, stats.pending));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this thread is, at the moment, a worker of this crew.
+    pub(crate) fn serves_here(&self) -> bool {
+        SERVING.get() == self.address()
+    }
+
+    /// Marks this thread as a worker of this crew while `work` runs.
+    pub(crate) fn serve<R>(&self, work: impl FnOnce() -> R) -> R {
+        struct Restore(usize);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                SERVING.set(self.0);
+            }
+        }
+        let _restore = Restore(SERVING.replace(self.address()));
+        work()
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
+impl<J: Job + ?Sized + 'static> Timed for Crew<J> {
+    fn handle_timeout(&self) {
+        self.with(Instant::now(), |state, now, after| {
+            state.timer = state.timer.filter(|&at| at > now);
+            state.pool.handle_timeout(now);
+            state.close_gate_to_late(now, after);
+        });
+    }
+}

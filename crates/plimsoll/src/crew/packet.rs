@@ -1,0 +1,103 @@
+//! A request and the way to answer it, in one allocation.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use plimsoll_core::Ticket;
+
+use super::Crew;
+use crate::error::ReplyError;
+use crate::slot::Slot;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, lock};
+
+/// What a crew needs of a job, whatever runs it.
+pub(crate) trait Job: Send + Sync {
+    /// Answers with an error instead of running; drops the request.
+    fn fail(&self, error: ReplyError);
+
+    /// Notes the slot of the worker it was assigned to.
+    fn assigned(&self, slot: usize);
+}
+
+/// A `Reply`'s view of a packet, whatever the request is.
+pub(crate) trait ReplyCell<R>: Send + Sync {
+    fn slot(&self) -> &Slot<Result<R, ReplyError>>;
+
+    /// Takes the request out of line or queue if it has not begun.
+    fn cancel(&self, ticket: Option<Ticket>);
+
+    /// Whether this thread is a worker of the pool that must answer.
+    fn would_deadlock(&self) -> bool;
+}
+
+/// The request `F`, until it begins, and the slot for its answer.
+pub(crate) struct Packet<F, R, J: ?Sized> {
+    request: Mutex<Option<F>>,
+    pub(crate) slot: Slot<Result<R, ReplyError>>,
+    worker: AtomicUsize,
+    crew: Arc<Crew<J>>,
+}
+
+impl<F, R, J: ?Sized> Packet<F, R, J> {
+    pub(crate) fn new(request: F, crew: Arc<Crew<J>>) -> Self {
+        Self {
+            request: Mutex::new(Some(request)),
+            slot: Slot::new(),
+            worker: AtomicUsize::new(usize::MAX),
+            crew,
+        }
+    }
+
+    /// The request, for who runs it or gets it handed back; `None` when it was
+    /// cancelled.
+    pub(crate) fn begin(&self) -> Option<F> {
+        lock(&self.request).take()
+    }
+}
+
+impl<F: Send, R: Send, J: Job + ?Sized + 'static> Job for Packet<F, R, J> {
+    fn fail(&self, error: ReplyError) {
+        drop(self.begin());
+        self.slot.put(Err(error));
+    }
+
+    fn assigned(&self, slot: usize) {
+        // Read under the same lock that this is written under.
+        self.worker.store(slot, Ordering::Relaxed);
+    }
+}
+
+impl<F: Send, R: Send, J: Job + ?Sized + 'static> ReplyCell<R> for Packet<F, R, J> {
+    fn slot(&self) -> &Slot<Result<R, ReplyError>> {
+        &self.slot
+    }
+
+    fn cancel(&self, ticket: Option<Ticket>) {
+        if self.slot.is_filled() {
+            return;
+        }
+        // Whoever takes the request first has it: a worker that begins, or this.
+        if let Some(request) = self.begin() {
+            let address = std::ptr::from_ref(self).cast::<()>();
+            let worker = || self.worker.load(Ordering::Relaxed);
+            self.crew.cancel(address, ticket, worker);
+            drop(request);
+        }
+    }
+
+    fn would_deadlock(&self) -> bool {
+        self.crew.serves_here()
+    }
+}
+
+/// What a panic said, as far as it said it in words.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "a value that is not text".to_owned()
+    }
+}

@@ -1,0 +1,120 @@
+//! How a worker sleeps until it is given something.
+//!
+//! The crew's lock decides who sleeps: a worker that finds nothing is marked
+//! asleep, and whoever gives it work clears the mark and then, outside the
+//! lock, calls [`Parker::notify`]. So there is one notify a sleep, and what is
+//! left here is that it may come before the worker lies down.
+
+use std::task::{Context, Poll, Waker};
+
+use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::thread::{self, Thread};
+use crate::sync::{Mutex, lock};
+use crate::timer::Timed;
+
+const AWAKE: u8 = 0;
+const PARKED: u8 = 1;
+const NOTIFIED: u8 = 2;
+
+/// How often an idle thread lets others run before it parks: waking a parked
+/// thread costs more than a short request, and on a busy machine the next one
+/// is near.
+#[cfg(not(any(loom, shuttle)))]
+const YIELDS: u32 = 16;
+#[cfg(any(loom, shuttle))]
+const YIELDS: u32 = 0;
+
+/// One worker's bed.
+pub(crate) enum Parker {
+    /// A thread that parks.
+    Thread {
+        state: AtomicU8,
+        /// Set by the thread itself when it starts.
+        thread: Mutex<Option<Thread>>,
+    },
+    /// A task that is woken; the flag is a notify that found no waker.
+    Task { sleeper: Mutex<(bool, Option<Waker>)> },
+}
+
+impl Parker {
+    pub(crate) fn thread() -> Self {
+        Self::Thread { state: AtomicU8::new(AWAKE), thread: Mutex::new(None) }
+    }
+
+    pub(crate) fn task() -> Self {
+        Self::Task { sleeper: Mutex::new((false, None)) }
+    }
+
+    /// Makes the calling thread the one that is woken.
+    pub(crate) fn adopt_current_thread(&self) {
+        if let Self::Thread { thread, .. } = self {
+            *lock(thread) = Some(thread::current());
+        }
+    }
+
+    /// Ends the sleep that has begun or is about to.
+    pub(crate) fn notify(&self) {
+        match self {
+            Self::Thread { state, thread } => {
+                if state.swap(NOTIFIED, Ordering::AcqRel) == PARKED {
+                    let sleeper = lock(thread).clone();
+                    if let Some(sleeper) = sleeper {
+                        sleeper.unpark();
+                    }
+                }
+            }
+            Self::Task { sleeper } => {
+                let mut guard = lock(sleeper);
+                guard.0 = true;
+                let waker = guard.1.take();
+                drop(guard);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+        }
+    }
+
+    /// Sleeps until notified; for a thread's own parker.
+    pub(crate) fn park(&self) {
+        let Self::Thread { state, .. } = self else { return };
+        for _ in 0..YIELDS {
+            if state.load(Ordering::Acquire) == NOTIFIED {
+                break;
+            }
+            thread::yield_now();
+        }
+        let lain = state.compare_exchange(AWAKE, PARKED, Ordering::AcqRel, Ordering::Acquire);
+        if lain.is_ok() {
+            while state.load(Ordering::Acquire) != NOTIFIED {
+                thread::park();
+            }
+        }
+        state.store(AWAKE, Ordering::Release);
+    }
+
+    /// Ready when notified, which it forgets; for a task's own parker.
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        let Self::Task { sleeper } = self else { return Poll::Ready(()) };
+        if std::mem::take(&mut lock(sleeper).0) {
+            return Poll::Ready(());
+        }
+        let waker = cx.waker().clone();
+        let mut guard = lock(sleeper);
+        if std::mem::take(&mut guard.0) {
+            drop(guard);
+            return Poll::Ready(());
+        }
+        let old = guard.1.replace(waker);
+        drop(guard);
+        drop(old);
+        Poll::Pending
+    }
+}
+
+/// An alarm clock: a rest that the timer ends.
+impl Timed for Parker {
+    fn handle_timeout(&self) {
+        self.notify();
+    }
+}

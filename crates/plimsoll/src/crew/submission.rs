@@ -1,0 +1,115 @@
+//! One request on its way in, the same for threads and tasks.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use plimsoll_core::Ticket;
+
+use super::{Crew, IfFull, Job, Packet, ReplyCell, Submitted, Terms};
+use crate::error::{Reason, Refused};
+use crate::reply::Reply;
+use crate::slot::Slot;
+
+/// A packet, seen as what it is and as the job that it is for the crew.
+pub(crate) struct Submission<F, R, J: ?Sized> {
+    pub(crate) crew: Arc<Crew<J>>,
+    pub(crate) packet: Arc<Packet<F, R, J>>,
+    pub(crate) job: Arc<J>,
+    pub(crate) terms: Terms,
+}
+
+impl<F, R, J> Submission<F, R, J>
+where
+    F: Send + 'static,
+    R: Send + 'static,
+    J: Job + ?Sized + 'static,
+{
+    /// Never waits.
+    pub(crate) fn try_submit(self) -> Result<Reply<R>, Refused<F>> {
+        match self.crew.submit(self.job, self.terms, IfFull::Refuse) {
+            Submitted::Taken(ticket) => Ok(Reply::new(self.packet, ticket)),
+            Submitted::Refused(reason) => Err(refused(reason, &self.packet)),
+            Submitted::AtGate(_) => unreachable!("only who may wait is let to the gate"),
+        }
+    }
+
+    /// Blocks while the line is full.
+    pub(crate) fn submit(self) -> Result<Reply<R>, Refused<F>> {
+        if self.crew.serves_here() {
+            return Err(refused(Reason::WouldDeadlock, &self.packet));
+        }
+        match self.crew.submit(self.job, self.terms, IfFull::Wait) {
+            Submitted::Taken(ticket) => Ok(Reply::new(self.packet, ticket)),
+            Submitted::Refused(reason) => Err(refused(reason, &self.packet)),
+            Submitted::AtGate(admission) => {
+                let answer = admission.wait(None).unwrap_or(Err(Reason::Closed));
+                admitted(self.packet, answer)
+            }
+        }
+    }
+
+    /// Waits while the line is full; dropped while it does, the request leaves.
+    pub(crate) async fn submit_async(self) -> Result<Reply<R>, Refused<F>> {
+        match self.crew.submit(self.job, self.terms, IfFull::Wait) {
+            Submitted::Taken(ticket) => Ok(Reply::new(self.packet, ticket)),
+            Submitted::Refused(reason) => Err(refused(reason, &self.packet)),
+            Submitted::AtGate(admission) => {
+                let mut gate = AtGate { crew: self.crew, packet: Some(self.packet), admission };
+                let answer = poll_fn(|cx| gate.admission.poll(cx)).await;
+                match gate.packet.take() {
+                    Some(packet) => admitted(packet, answer),
+                    None => unreachable!("the packet is taken once"),
+                }
+            }
+        }
+    }
+}
+
+/// A submitter at the gate; dropped there, it takes its request with it.
+struct AtGate<F, R, J>
+where
+    F: Send + 'static,
+    R: Send + 'static,
+    J: Job + ?Sized + 'static,
+{
+    crew: Arc<Crew<J>>,
+    packet: Option<Arc<Packet<F, R, J>>>,
+    admission: Arc<Slot<Result<Option<Ticket>, Reason>>>,
+}
+
+impl<F, R, J> Drop for AtGate<F, R, J>
+where
+    F: Send + 'static,
+    R: Send + 'static,
+    J: Job + ?Sized + 'static,
+{
+    fn drop(&mut self) {
+        let Some(packet) = self.packet.take() else { return };
+        if !self.crew.leave_gate(&self.admission) {
+            // It was let in meanwhile.
+            let ticket = self.admission.take().and_then(Result::ok).flatten();
+            packet.cancel(ticket);
+        }
+    }
+}
+
+fn admitted<F, R, J>(
+    packet: Arc<Packet<F, R, J>>,
+    answer: Result<Option<Ticket>, Reason>,
+) -> Result<Reply<R>, Refused<F>>
+where
+    F: Send + 'static,
+    R: Send + 'static,
+    J: Job + ?Sized + 'static,
+{
+    match answer {
+        Ok(ticket) => Ok(Reply::new(packet, ticket)),
+        Err(reason) => Err(refused(reason, &packet)),
+    }
+}
+
+/// Hands the request back; a refused one has not begun, so it is still there.
+fn refused<F, R, J: ?Sized>(reason: Reason, packet: &Packet<F, R, J>) -> Refused<F> {
+    let request = packet.begin().expect("a refused request has not begun");
+    Refused { reason, request }
+}

@@ -1,0 +1,168 @@
+//! Requests come in: dispatched, in line, at the gate, refused; or go away.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use plimsoll_core::{Completion, Dispatch, Refusal, Ticket};
+
+use super::{Crew, Entry, Job, State, Terms};
+use crate::error::{Reason, ReplyError};
+use crate::slot::Slot;
+
+/// What becomes of a request that finds the line full.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IfFull {
+    Refuse,
+    /// It waits at the gate for room in line, and its submitter beside it.
+    Wait,
+}
+
+/// A request at the gate.
+pub(crate) struct Gated<J: ?Sized> {
+    pub(super) entry: Entry<J>,
+    /// Filled when it is let in, or refused after all.
+    pub(super) admission: Arc<Slot<Result<Option<Ticket>, Reason>>>,
+}
+
+/// What became of a submitted request.
+pub(crate) enum Submitted {
+    /// Assigned, or in line under this ticket.
+    Taken(Option<Ticket>),
+    /// At the gate: this slot tells when it is let in.
+    AtGate(Arc<Slot<Result<Option<Ticket>, Reason>>>),
+    Refused(Reason),
+}
+
+impl<J: Job + ?Sized + 'static> Crew<J> {
+    pub(crate) fn submit(&self, job: Arc<J>, terms: Terms, if_full: IfFull) -> Submitted {
+        let since = Instant::now();
+        let deadline = terms.deadline.map(|at| self.clock.time(at));
+        let entry = Entry { job, cost: terms.cost, deadline, since };
+        // Told to the timer apart from the core's own, which knows no gate.
+        let mut at_gate_until = None;
+        let submitted = self.with(since, |state, now, after| {
+            if state.closed {
+                after.drop_later(entry.job);
+                return Submitted::Refused(Reason::Closed);
+            }
+            let request = entry.request();
+            match state.pool.dispatch(&request, entry, now) {
+                Dispatch::Assigned(lease, entry) => {
+                    state.assign(lease, entry, after);
+                    Submitted::Taken(None)
+                }
+                Dispatch::InLine(ticket) => Submitted::Taken(Some(ticket)),
+                Dispatch::Refused(Refusal::LineFull, entry) if if_full == IfFull::Wait => {
+                    let admission = Arc::new(Slot::new());
+                    at_gate_until = terms.deadline;
+                    state.gate.push_back(Gated { entry, admission: Arc::clone(&admission) });
+                    Submitted::AtGate(admission)
+                }
+                Dispatch::Refused(refusal, entry) => {
+                    after.drop_later(entry.job);
+                    Submitted::Refused(state.reason(refusal))
+                }
+            }
+        });
+        if let Some(until) = at_gate_until {
+            crate::timer::schedule(until, self.me.clone());
+        }
+        submitted
+    }
+
+    /// Takes a request that has not begun out of the line, or out of the queue
+    /// of the worker it was assigned to, and gives its lease back.
+    pub(super) fn cancel(
+        &self,
+        job: *const (),
+        ticket: Option<Ticket>,
+        worker: impl FnOnce() -> usize,
+    ) {
+        self.with(Instant::now(), |state, now, after| {
+            if let Some(entry) = ticket.and_then(|ticket| state.pool.cancel(ticket, now)) {
+                after.drop_later(entry.job);
+                return;
+            }
+            let Some(post) = state.posts.get_mut(worker()).and_then(Option::as_mut) else { return };
+            let is_it = |entry: &Entry<J>| std::ptr::addr_eq(Arc::as_ptr(&entry.job), job);
+            let Some(place) = post.queue.iter().position(|(_, entry)| is_it(entry)) else { return };
+            if let Some((lease, entry)) = post.queue.remove(place) {
+                state.give_back(lease, Completion::Succeeded, now);
+                after.drop_later(entry.job);
+            }
+        });
+    }
+
+    /// Takes a request back from the gate; false when it has left it.
+    pub(crate) fn leave_gate(&self, admission: &Arc<Slot<Result<Option<Ticket>, Reason>>>) -> bool {
+        self.with(Instant::now(), |state, _, after| {
+            let waits = |gated: &Gated<J>| Arc::ptr_eq(&gated.admission, admission);
+            let Some(place) = state.gate.iter().position(waits) else { return false };
+            if let Some(gated) = state.gate.remove(place) {
+                after.drop_later(gated.entry.job);
+            }
+            true
+        })
+    }
+
+    /// Closes intake. With `drop_queue`, what has not begun is failed and
+    /// counted; else it is finished.
+    pub(crate) fn close(&self, drop_queue: bool) -> usize {
+        self.with(Instant::now(), |state, now, after| {
+            state.closed = true;
+            for gated in state.gate.drain(..) {
+                after.answer_gate(gated, Err(Reason::Closed));
+            }
+            if !drop_queue {
+                return 0;
+            }
+            let entries = state.take_everything(now);
+            let count = entries.len();
+            for entry in entries {
+                after.fail(entry.job, ReplyError::Shutdown);
+            }
+            count
+        })
+    }
+
+    /// A slot that is filled when the crew is closed and all workers have left.
+    pub(crate) fn farewell(&self) -> Arc<Slot<()>> {
+        let slot = Arc::new(Slot::new());
+        self.with(Instant::now(), |state, _, _| state.farewells.push(Arc::clone(&slot)));
+        slot
+    }
+
+    /// Gives every worker an uncharged job of its own, and returns how many
+    /// there are; `make` is called outside the lock.
+    pub(crate) fn broadcast(&self, mut make: impl FnMut() -> Arc<J>) -> usize {
+        let ids: Vec<_> = {
+            let state = crate::sync::lock(&self.state);
+            state.posts.iter().flatten().map(|post| post.id).collect()
+        };
+        let jobs: Vec<_> = ids.into_iter().map(|id| (id, make())).collect();
+        let count = jobs.len();
+        self.with(Instant::now(), |state, _, after| {
+            for (id, job) in jobs {
+                let closed = state.finished;
+                match state.post(id).filter(|_| !closed) {
+                    Some(post) => {
+                        post.broadcasts.push_back(job);
+                        after.wake(post);
+                    }
+                    None => after.fail(job, ReplyError::Shutdown),
+                }
+            }
+        });
+        count
+    }
+}
+
+impl<J: Job + ?Sized + 'static> State<J> {
+    /// A refusal as the requester is told it.
+    pub(super) fn reason(&self, refusal: Refusal) -> Reason {
+        match (&self.factory_error, Reason::from(refusal)) {
+            (Some(error), Reason::NoWorker) => Reason::Factory(Arc::clone(error)),
+            (_, reason) => reason,
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! A worker's side: it joins, takes the next request, gives leases back,
+//! breaks, leaves.
+
+use std::error::Error;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use plimsoll_core::{Completion, Health, Lease, WorkerId, WorkerSpec};
+
+use super::{Crew, Entry, Job, Parker, Post, State};
+use crate::error::{Reason, ReplyError};
+
+/// The rest after a factory's first failure; it doubles with each further one
+/// up to 1.28 s.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(10);
+const MOST_DOUBLINGS: u32 = 7;
+/// Failures in a row after which no request waits for a worker any more.
+pub(crate) const FAILURES_UNTIL_DOWN: u32 = 3;
+
+/// What a worker does next.
+pub(crate) enum Next<J: ?Sized> {
+    /// Runs this, and hands the lease to the following `next`.
+    Run(Lease, Entry<J>),
+    /// Runs this, which is not charged.
+    Broadcast(Arc<J>),
+    /// Sleeps until its parker is notified.
+    Sleep,
+    /// Ends: it was removed, or the crew is closed and done.
+    Leave,
+}
+
+impl<J: Job + ?Sized + 'static> Crew<J> {
+    /// Adds a worker that is not up yet; requests may wait for it.
+    pub(crate) fn join(&self, parker: Arc<Parker>) -> WorkerId {
+        self.with(Instant::now(), |state, now, _| {
+            let spec = WorkerSpec { health: Health::Starting, ..WorkerSpec::new(self.capacity) };
+            let id = state.pool.add(spec, now);
+            if state.posts.len() <= id.index() {
+                state.posts.resize_with(id.index() + 1, || None);
+            }
+            state.posts[id.index()] = Some(Post {
+                id,
+                queue: std::collections::VecDeque::new(),
+                broadcasts: std::collections::VecDeque::new(),
+                parker,
+                asleep: false,
+            });
+            state.present += 1;
+            id
+        })
+    }
+
+    /// The worker's state is built: it takes requests.
+    pub(crate) fn up(&self, id: WorkerId) {
+        self.with(Instant::now(), |state, now, _| {
+            // A worker may have been removed meanwhile; it learns so from `next`.
+            let _ = state.pool.set_health(id, Health::Up, now);
+        });
+    }
+
+    /// The worker's state could not be built, time and again: nothing waits
+    /// for it until it is up after all.
+    pub(crate) fn down(&self, id: WorkerId, error: Arc<dyn Error + Send + Sync>) {
+        self.with(Instant::now(), |state, now, _| {
+            state.factory_error = Some(error);
+            let _ = state.pool.set_health(id, Health::Down, now);
+        });
+    }
+
+    /// The worker's state is lost: the request that broke it is over, those
+    /// behind it move on, and it gets no more until it is up again.
+    pub(crate) fn broken(&self, id: WorkerId, lease: Option<Lease>) {
+        self.rebuild(id, lease, Completion::Failed);
+    }
+
+    /// As [`broken`](Self::broken), but its last request was not at fault: it
+    /// kept the state.
+    pub(crate) fn renew(&self, id: WorkerId, lease: Option<Lease>) {
+        self.rebuild(id, lease, Completion::Succeeded);
+    }
+
+    fn rebuild(&self, id: WorkerId, lease: Option<Lease>, how: Completion) {
+        self.with(Instant::now(), |state, now, _| {
+            let _ = state.pool.set_health(id, Health::Starting, now);
+            state.move_on(id, now);
+            if let Some(lease) = lease {
+                state.give_back(lease, how, now);
+            }
+        });
+    }
+
+    /// Gives the last lease back and takes what is next, in one step.
+    pub(crate) fn next(&self, id: WorkerId, done: Option<Lease>, at: Instant) -> Next<J> {
+        self.with(at, |state, now, after| {
+            if let Some(lease) = done {
+                state.give_back(lease, Completion::Succeeded, now);
+                // Its own next request may be among what comes of that.
+                state.settle(now, after);
+            }
+            let finished = state.finished;
+            loop {
+                let Some(post) = state.post(id) else { return Next::Leave };
+                if let Some(job) = post.broadcasts.pop_front() {
+                    return Next::Broadcast(job);
+                }
+                let Some((lease, entry)) = post.queue.pop_front() else {
+                    if finished {
+                        return Next::Leave;
+                    }
+                    post.asleep = true;
+                    return Next::Sleep;
+                };
+                if entry.deadline.is_none_or(|deadline| deadline > now) {
+                    return Next::Run(lease, entry);
+                }
+                state.give_back(lease, Completion::Succeeded, now);
+                after.fail(entry.job, ReplyError::Refused(Reason::DeadlinePassed));
+                state.settle(now, after);
+            }
+        })
+    }
+
+    /// Lets a worker whose state could not be built rest before it tries
+    /// again: its parker is notified then, or when it should leave. False when
+    /// it should leave now.
+    pub(crate) fn back_off(&self, id: WorkerId, parker: &Arc<Parker>, failures: u32) -> bool {
+        let rests = self.with(Instant::now(), |state, _, _| {
+            let finished = state.finished;
+            let post = state.post(id).filter(|_| !finished);
+            post.map(|post| post.asleep = true).is_some()
+        });
+        if rests {
+            let exponent = failures.min(MOST_DOUBLINGS);
+            let until = Instant::now() + FIRST_BACK_OFF * 2_u32.pow(exponent);
+            let parker: Weak<Parker> = Arc::downgrade(parker);
+            crate::timer::schedule(until, parker);
+        }
+        rests
+    }
+
+    /// The worker's loop has ended, however it ended: what it still held moves
+    /// on, and its place is free.
+    pub(crate) fn leave(&self, id: WorkerId) {
+        self.with(Instant::now(), |state, now, _| {
+            // Unknown when it was removed and had nothing left.
+            let _ = state.pool.set_health(id, Health::Down, now);
+            state.move_on(id, now);
+            let _ = state.pool.remove(id, now);
+            state.present -= 1;
+        });
+    }
+
+    /// Gives back the lease of a request that was dropped while it ran.
+    pub(crate) fn abandon(&self, lease: Lease) {
+        self.with(Instant::now(), |state, now, _| {
+            state.give_back(lease, Completion::Failed, now);
+        });
+    }
+
+    /// Removes the worker that has the highest number; it finishes what it was
+    /// given. False when there is none.
+    pub(crate) fn remove_last(&self) -> bool {
+        self.with(Instant::now(), |state, now, _| {
+            let removable = |id: &WorkerId| state.pool.worker(*id).is_some_and(|w| !w.draining);
+            let last = state.posts.iter().flatten().map(|post| post.id).rfind(removable);
+            last.is_some_and(|id| state.pool.remove(id, now).is_ok())
+        })
+    }
+
+    /// Workers that have not been told to leave.
+    pub(crate) fn len(&self) -> usize {
+        let state = crate::sync::lock(&self.state);
+        state.pool.workers().filter(|worker| !worker.draining).count()
+    }
+
+    /// Requests that workers have been given and have not completed.
+    pub(crate) fn leases(&self) -> usize {
+        let state = crate::sync::lock(&self.state);
+        let leases = state.pool.workers().map(|worker| worker.dispatched - worker.completed);
+        usize::try_from(leases.sum::<u64>()).unwrap_or(usize::MAX)
+    }
+
+    /// Changes how workers are chosen.
+    pub(crate) fn set_policy(&self, policy: plimsoll_core::Policy) {
+        self.with(Instant::now(), |state, _, _| state.pool.set_policy(policy));
+    }
+
+    /// Records a request's times, outside the lock.
+    pub(crate) fn record(&self, id: WorkerId, wait: Duration, run: Duration) {
+        self.recorder.record(id.index(), wait, run);
+    }
+}
+
+impl<J: Job + ?Sized + 'static> State<J> {
+    /// Takes back what a worker has been given and has not begun.
+    fn move_on(&mut self, id: WorkerId, now: plimsoll_core::Time) {
+        let queue = self.post(id).map(|post| std::mem::take(&mut post.queue));
+        for (lease, entry) in queue.into_iter().flatten() {
+            let request = entry.request();
+            let taken = self.pool.take_back(lease, &request, entry, now);
+            debug_assert!(taken.is_ok(), "a crew takes back only its own leases");
+        }
+    }
+}

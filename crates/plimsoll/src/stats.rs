@@ -1,0 +1,131 @@
+//! Seeing: snapshots, and histograms of fixed size kept outside the lock.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use plimsoll_core::{Audit, Pool, Time, WorkerStats};
+
+/// A pool or balancer at one moment.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The workers, by slot.
+    pub workers: Vec<WorkerStats>,
+    /// Requests in line.
+    pub waiting: usize,
+    /// How long the head of the line has waited.
+    pub longest_wait: Option<Duration>,
+    /// From submission until a worker began, over all requests so far.
+    pub wait: Times,
+    /// From when a worker began until it was done, over all requests so far.
+    pub run: Times,
+    /// What audits at run time have found.
+    pub audit: Audit,
+}
+
+impl Snapshot {
+    /// The pending cost of all workers together.
+    pub fn pending(&self) -> u64 {
+        self.workers.iter().map(|worker| u64::from(worker.pending)).sum()
+    }
+
+    /// Reads all that the lock guards; the histograms follow by `with_times`.
+    pub(crate) fn of<T>(pool: &Pool<T>, now: Time) -> Self {
+        Self {
+            workers: pool.workers().collect(),
+            waiting: pool.waiting(),
+            longest_wait: pool.longest_wait(now),
+            wait: Times::new(),
+            run: Times::new(),
+            audit: pool.audit(),
+        }
+    }
+
+    pub(crate) fn with_times(mut self, recorder: &Recorder) -> Self {
+        (self.wait, self.run) = recorder.read();
+        self
+    }
+}
+
+/// A distribution of times, to two significant digits, up to an hour.
+#[derive(Clone)]
+pub struct Times(Histogram<u64>);
+
+impl Times {
+    fn new() -> Self {
+        const LONGEST_NANOS: u64 = 3_600_000_000_000;
+        Self(Histogram::new_with_bounds(1, LONGEST_NANOS, 2).expect("the bounds are in range"))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The time that this part of them (0 to 1) do not exceed.
+    pub fn quantile(&self, part: f64) -> Duration {
+        Duration::from_nanos(self.0.value_at_quantile(part))
+    }
+
+    /// Their mean.
+    pub fn mean(&self) -> Duration {
+        Duration::from_secs_f64(self.0.mean() / 1e9)
+    }
+
+    /// The longest.
+    pub fn max(&self) -> Duration {
+        Duration::from_nanos(self.0.max())
+    }
+
+    fn record(&mut self, time: Duration) {
+        self.0.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("both have the same bounds");
+    }
+}
+
+impl fmt::Debug for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Times")
+            .field("count", &self.count())
+            .field("mean", &self.mean())
+            .field("max", &self.max())
+            .finish()
+    }
+}
+
+/// Where the times are recorded: a fixed number of shards, each with a lock of
+/// its own, so that workers rarely meet.
+pub(crate) struct Recorder {
+    shards: [Mutex<(Times, Times)>; Self::SHARDS],
+}
+
+impl Recorder {
+    const SHARDS: usize = 8;
+
+    pub(crate) fn new() -> Self {
+        Self { shards: std::array::from_fn(|_| Mutex::new((Times::new(), Times::new()))) }
+    }
+
+    /// Records one request of the worker in this slot.
+    pub(crate) fn record(&self, worker: usize, wait: Duration, run: Duration) {
+        let shard = &self.shards[worker % Self::SHARDS];
+        let mut times = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        times.0.record(wait);
+        times.1.record(run);
+    }
+
+    fn read(&self) -> (Times, Times) {
+        let mut sum = (Times::new(), Times::new());
+        for shard in &self.shards {
+            let times = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            sum.0.add(&times.0);
+            sum.1.add(&times.1);
+        }
+        sum
+    }
+}

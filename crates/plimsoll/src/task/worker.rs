@@ -1,0 +1,251 @@
+//! A worker future: builds its state, runs requests on it, rebuilds it.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use pin_project_lite::pin_project;
+use plimsoll_core::{Completion, Lease, WorkerId};
+
+use super::guard::{Home, StateGuard};
+use crate::crew::{Crew, FAILURES_UNTIL_DOWN, Job, Next, Packet, Parker, panic_message};
+use crate::error::{FactoryError, ReplyError};
+
+/// Requests that end without waiting, before the executor gets a turn.
+const TURN: u32 = 32;
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(crate) type Factory<S> = dyn Fn(usize) -> Boxed<Result<S, FactoryError>> + Send + Sync;
+pub(crate) type Spawn = dyn Fn(Boxed<()>) + Send + Sync;
+
+/// A job for a worker that lends an `S`.
+pub(crate) trait TaskJob<S>: Job {
+    /// Begins the request; `None` when it was cancelled.
+    fn start(self: Arc<Self>, state: StateGuard<S>) -> Option<Pin<Box<dyn Running>>>;
+}
+
+/// A request that has begun.
+pub(crate) trait Running: Send {
+    /// Runs it on. Its future, and what it holds, is gone when this is ready.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Completion>;
+
+    /// Hands the answer over; called when the lease is back.
+    fn answer(self: Pin<&mut Self>);
+}
+
+pin_project! {
+    /// Dropped without an answer, it answers that its worker was lost.
+    struct Run<Fut: Future, F, J: ?Sized> {
+        #[pin]
+        future: Option<Fut>,
+        answer: Option<Result<Fut::Output, ReplyError>>,
+        packet: Arc<Packet<F, Fut::Output, J>>,
+        answered: bool,
+    }
+
+    impl<Fut: Future, F, J: ?Sized> PinnedDrop for Run<Fut, F, J> {
+        fn drop(this: Pin<&mut Self>) {
+            if !this.answered {
+                this.project().packet.slot.put(Err(ReplyError::WorkerLost));
+            }
+        }
+    }
+}
+
+impl<S, F, Fut> TaskJob<S> for Packet<F, Fut::Output, dyn TaskJob<S>>
+where
+    S: Send + 'static,
+    F: FnOnce(StateGuard<S>) -> Fut + Send + 'static,
+    Fut: Future<Output: Send> + Send + 'static,
+{
+    fn start(self: Arc<Self>, state: StateGuard<S>) -> Option<Pin<Box<dyn Running>>> {
+        let request = self.begin()?;
+        let (future, answer) = match catch_unwind(AssertUnwindSafe(|| request(state))) {
+            Ok(future) => (Some(future), None),
+            Err(panic) => (None, Some(Err(ReplyError::Panicked(panic_message(&*panic))))),
+        };
+        Some(Box::pin(Run { future, answer, packet: self, answered: false }))
+    }
+}
+
+impl<Fut, F, J> Running for Run<Fut, F, J>
+where
+    Fut: Future<Output: Send> + Send,
+    F: Send,
+    J: Job + ?Sized + 'static,
+{
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Completion> {
+        let mut this = self.project();
+        if let Some(future) = this.future.as_mut().as_pin_mut() {
+            let polled = catch_unwind(AssertUnwindSafe(|| future.poll(cx)));
+            *this.answer = match polled {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(answer)) => Some(Ok(answer)),
+                Err(panic) => Some(Err(ReplyError::Panicked(panic_message(&*panic)))),
+            };
+        }
+        let ended = catch_unwind(AssertUnwindSafe(|| this.future.set(None)));
+        let good = ended.is_ok() && matches!(this.answer, Some(Ok(_)));
+        Poll::Ready(if good { Completion::Succeeded } else { Completion::Failed })
+    }
+
+    fn answer(self: Pin<&mut Self>) {
+        let this = self.project();
+        if let Some(answer) = this.answer.take() {
+            *this.answered = true;
+            this.packet.slot.put(answer);
+        }
+    }
+}
+
+/// A lease while its request runs; dropped with the worker, it is given back.
+struct Held<'a, S: Send + 'static> {
+    crew: &'a Crew<dyn TaskJob<S>>,
+    lease: Option<Lease>,
+}
+
+impl<S: Send + 'static> Drop for Held<'_, S> {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            self.crew.abandon(lease);
+        }
+    }
+}
+
+enum End {
+    Broken,
+    Left,
+}
+
+/// What a worker future runs, from its start to its end.
+pub(crate) struct Worker<S: Send + 'static> {
+    pub(crate) crew: Arc<Crew<dyn TaskJob<S>>>,
+    pub(crate) id: WorkerId,
+    pub(crate) parker: Arc<Parker>,
+    pub(crate) factory: Arc<Factory<S>>,
+}
+
+impl<S: Send + 'static> Worker<S> {
+    pub(crate) async fn live(self) {
+        while let Some(state) = self.build().await {
+            self.crew.up(self.id);
+            if matches!(self.run_requests(state).await, End::Left) {
+                return;
+            }
+        }
+    }
+
+    /// Builds the state, trying again after a rest; `None` when told to leave.
+    async fn build(&self) -> Option<S> {
+        let mut failures = 0;
+        loop {
+            let building = catch_unwind(AssertUnwindSafe(|| (self.factory)(self.id.index())));
+            let built = match building {
+                Ok(mut building) => {
+                    let step = |cx: &mut Context<'_>| match catch_unwind(AssertUnwindSafe(|| {
+                        building.as_mut().poll(cx)
+                    })) {
+                        Ok(poll) => poll.map(Ok),
+                        Err(panic) => Poll::Ready(Err(panic)),
+                    };
+                    poll_fn(step).await
+                }
+                Err(panic) => Err(panic),
+            };
+            let error = match built {
+                Ok(Ok(state)) => return Some(state),
+                Ok(Err(error)) => error,
+                Err(panic) => format!("the factory panicked: {}", panic_message(&*panic)).into(),
+            };
+            failures += 1;
+            if failures >= FAILURES_UNTIL_DOWN {
+                self.crew.down(self.id, error.into());
+            }
+            if !self.crew.back_off(self.id, &self.parker, failures) {
+                return None;
+            }
+            poll_fn(|cx| self.parker.poll(cx)).await;
+        }
+    }
+
+    async fn run_requests(&self, state: S) -> End {
+        let home = Home::new();
+        let mut state = Some(state);
+        let mut turn = 0;
+        let mut at = Instant::now();
+        let mut next = self.crew.next(self.id, None, at);
+        loop {
+            let (lease, job, since) = match next {
+                Next::Leave => return End::Left,
+                Next::Sleep => {
+                    poll_fn(|cx| self.parker.poll(cx)).await;
+                    turn = 0;
+                    at = Instant::now();
+                    next = self.crew.next(self.id, None, at);
+                    continue;
+                }
+                Next::Broadcast(job) => (None, job, None),
+                Next::Run(lease, entry) => (Some(lease), entry.job, Some(entry.since)),
+            };
+            let began = at;
+            let mut held = Held { crew: &*self.crew, lease };
+            let Some(lent) = state.take() else { return End::Broken };
+            let mut running = job.start(home.lend(lent));
+            let how = match &mut running {
+                None => Completion::Succeeded,
+                Some(running) => poll_fn(|cx| self.crew.serve(|| running.as_mut().poll(cx))).await,
+            };
+            at = Instant::now();
+            if let Some(since) = since {
+                self.crew.record(self.id, began.saturating_duration_since(since), at - began);
+            }
+            state = home.take_back().filter(|_| how == Completion::Succeeded);
+            if state.is_none() {
+                match how {
+                    Completion::Failed => self.crew.broken(self.id, held.lease.take()),
+                    Completion::Succeeded => self.crew.renew(self.id, held.lease.take()),
+                }
+                answer(running);
+                return End::Broken;
+            }
+            next = self.crew.next(self.id, held.lease.take(), at);
+            answer(running);
+            turn += 1;
+            if turn == TURN {
+                turn = 0;
+                yield_once().await;
+            }
+        }
+    }
+}
+
+impl<S: Send + 'static> Drop for Worker<S> {
+    fn drop(&mut self) {
+        self.crew.leave(self.id);
+    }
+}
+
+/// A panic of a requester's waker, or of an answer that is dropped here because
+/// nobody waits for it, is its own affair.
+fn answer(running: Option<Pin<Box<dyn Running>>>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        if let Some(mut running) = running {
+            running.as_mut().answer();
+        }
+    }));
+}
+
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

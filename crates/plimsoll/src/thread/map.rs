@@ -1,0 +1,183 @@
+//! A function mapped over an iterator, in bounded memory.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use super::pool::ThreadPool;
+use crate::crew::panic_message;
+use crate::error::{Reason, Refused, ReplyError};
+use crate::reply::Reply;
+
+/// Answers in the order of the items; made by [`ThreadPool::map`].
+pub struct Map<S: 'static, I: Iterator, R, F> {
+    source: Source<S, I, F>,
+    replies: VecDeque<Reply<R>>,
+}
+
+/// Answers as they come; made by [`ThreadPool::map_unordered`].
+pub struct MapUnordered<S: 'static, I: Iterator, R, F> {
+    source: Source<S, I, F>,
+    sender: Sender<Result<R, ReplyError>>,
+    answers: Receiver<Result<R, ReplyError>>,
+    going: usize,
+    /// Why the pool took no more.
+    refused: Option<Reason>,
+}
+
+/// The items to come, one of which may wait in hand for room in line.
+struct Source<S: 'static, I: Iterator, F> {
+    pool: ThreadPool<S>,
+    items: std::iter::Fuse<I>,
+    in_hand: Option<I::Item>,
+    function: Arc<F>,
+    window: usize,
+}
+
+impl<S: 'static, I: Iterator, F> Source<S, I, F> {
+    fn new(pool: ThreadPool<S>, items: I, function: F) -> Result<Self, Reason> {
+        if pool.crew().serves_here() {
+            return Err(Reason::WouldDeadlock);
+        }
+        let room = pool.workers() * pool.crew().capacity.get() as usize;
+        let (items, function) = (items.fuse(), Arc::new(function));
+        Ok(Self { pool, items, in_hand: None, function, window: 2 * room.max(1) })
+    }
+
+    /// The next item while fewer than a window of them are going.
+    fn next(&mut self, going: usize) -> Option<I::Item> {
+        if going >= self.window {
+            return None;
+        }
+        self.in_hand.take().or_else(|| self.items.next())
+    }
+}
+
+impl<S, I, R, F> Map<S, I, R, F>
+where
+    I: Iterator<Item: Send + 'static>,
+    F: Fn(&mut S, I::Item) -> R + Send + Sync + 'static,
+    R: Send + 'static,
+{
+    pub(super) fn new(pool: ThreadPool<S>, items: I, function: F) -> Result<Self, Reason> {
+        Ok(Self { source: Source::new(pool, items, function)?, replies: VecDeque::new() })
+    }
+}
+
+impl<S, I, R, F> Iterator for Map<S, I, R, F>
+where
+    I: Iterator<Item: Send + 'static>,
+    F: Fn(&mut S, I::Item) -> R + Send + Sync + 'static,
+    R: Send + 'static,
+{
+    type Item = Result<R, ReplyError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while let Some(item) = self.source.next(self.replies.len()) {
+            let function = Arc::clone(&self.source.function);
+            match self.source.pool.submit(move |state: &mut S| function(state, item)) {
+                Ok(reply) => self.replies.push_back(reply),
+                Err(Refused { reason, .. }) => return Some(Err(ReplyError::Refused(reason))),
+            }
+        }
+        self.replies.pop_front().map(Reply::wait)
+    }
+}
+
+/// Sends an answer, or says that there is none when it is dropped before.
+struct Answer<R>(Option<Sender<Result<R, ReplyError>>>);
+
+impl<R> Answer<R> {
+    fn send(mut self, answer: Result<R, ReplyError>) {
+        if let Some(sender) = self.0.take() {
+            // Nobody listens when the iterator was dropped.
+            let _ = sender.send(answer);
+        }
+    }
+}
+
+impl<R> Drop for Answer<R> {
+    fn drop(&mut self) {
+        if let Some(sender) = self.0.take() {
+            let _ = sender.send(Err(ReplyError::Shutdown));
+        }
+    }
+}
+
+impl<S, I, R, F> MapUnordered<S, I, R, F>
+where
+    I: Iterator<Item: Send + 'static>,
+    F: Fn(&mut S, I::Item) -> R + Send + Sync + 'static,
+    R: Send + 'static,
+{
+    pub(super) fn new(pool: ThreadPool<S>, items: I, function: F) -> Result<Self, Reason> {
+        let (sender, answers) = channel();
+        Ok(Self {
+            source: Source::new(pool, items, function)?,
+            sender,
+            answers,
+            going: 0,
+            refused: None,
+        })
+    }
+}
+
+impl<S, I, R, F> Iterator for MapUnordered<S, I, R, F>
+where
+    I: Iterator<Item: Send + 'static>,
+    F: Fn(&mut S, I::Item) -> R + Send + Sync + 'static,
+    R: Send + 'static,
+{
+    type Item = Result<R, ReplyError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while let Some(item) = self.source.next(self.going) {
+            let function = Arc::clone(&self.source.function);
+            let answer = Answer(Some(self.sender.clone()));
+            let request = move |state: &mut S| {
+                match catch_unwind(AssertUnwindSafe(|| function(state, item))) {
+                    Ok(result) => answer.send(Ok(result)),
+                    Err(panic) => {
+                        answer.send(Err(ReplyError::Panicked(panic_message(&*panic))));
+                        // The worker must see it too: its state may be broken.
+                        resume_unwind(panic);
+                    }
+                }
+            };
+            match self.source.pool.submit(request) {
+                Ok(reply) => reply.detach(),
+                // Dropped, the request has sent an answer of its own.
+                Err(Refused { reason, request }) => {
+                    drop(request);
+                    self.refused = Some(reason);
+                }
+            }
+            self.going += 1;
+        }
+        if self.going == 0 {
+            return None;
+        }
+        self.going -= 1;
+        let answer = self.answers.recv().ok()?;
+        match (answer, &self.refused) {
+            (Err(ReplyError::Shutdown), Some(reason)) => {
+                Some(Err(ReplyError::Refused(reason.clone())))
+            }
+            (answer, _) => Some(answer),
+        }
+    }
+}
+
+impl<S, I: Iterator, R, F> fmt::Debug for Map<S, I, R, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map").field("going", &self.replies.len()).finish_non_exhaustive()
+    }
+}
+
+impl<S, I: Iterator, R, F> fmt::Debug for MapUnordered<S, I, R, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MapUnordered").field("going", &self.going).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,108 @@
+//! One request with its terms.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::pool::ThreadPool;
+use super::worker::ThreadJob;
+use crate::crew::{Packet, Submission, Terms};
+use crate::error::Refused;
+use crate::reply::Reply;
+
+/// A request to be submitted with a cost or a deadline; made by
+/// [`ThreadPool::request`].
+///
+/// ```
+/// use plimsoll::ThreadPool;
+/// use std::num::NonZeroU32;
+/// use std::time::{Duration, Instant};
+///
+/// let pool = ThreadPool::builder().capacity(4).build(|_| Ok(()))?;
+/// let heavy = pool
+///     .request()
+///     .cost(NonZeroU32::new(3).unwrap())
+///     .deadline(Instant::now() + Duration::from_secs(1))
+///     .submit(|()| "done")?;
+/// assert_eq!(heavy.wait()?, "done");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a request does nothing until it is submitted"]
+#[derive(Debug)]
+pub struct ThreadRequest<'a, S: 'static> {
+    pool: &'a ThreadPool<S>,
+    terms: Terms,
+}
+
+impl<'a, S: 'static> ThreadRequest<'a, S> {
+    pub(super) fn new(pool: &'a ThreadPool<S>) -> Self {
+        Self { pool, terms: Terms::default() }
+    }
+
+    /// How much it adds to its worker's pending; 1 by default.
+    pub fn cost(mut self, cost: NonZeroU32) -> Self {
+        self.terms.cost = cost;
+        self
+    }
+
+    /// From this moment on it does not begin any more.
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.terms.deadline = Some(deadline);
+        self
+    }
+
+    /// Submits it, blocking while the line is full.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`], with the request: the pool is closed, no worker could ever
+    /// take it, its deadline passed, or the caller is one of its workers.
+    pub fn submit<R, F>(self, request: F) -> Result<Reply<R>, Refused<F>>
+    where
+        F: FnOnce(&mut S) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.submission(request).submit()
+    }
+
+    /// Submits it without ever waiting.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit), and [`Reason::Full`](crate::Reason::Full).
+    pub fn try_submit<R, F>(self, request: F) -> Result<Reply<R>, Refused<F>>
+    where
+        F: FnOnce(&mut S) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.submission(request).try_submit()
+    }
+
+    /// Submits it, waiting while the line is full. It takes its place at the
+    /// first poll; dropped while it waits, the request is gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit), but a worker may call it.
+    pub fn submit_async<R, F>(
+        self,
+        request: F,
+    ) -> impl Future<Output = Result<Reply<R>, Refused<F>>> + Send + 'static
+    where
+        F: FnOnce(&mut S) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.submission(request).submit_async()
+    }
+
+    fn submission<R, F>(self, request: F) -> Submission<F, R, dyn ThreadJob<S>>
+    where
+        F: FnOnce(&mut S) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let crew = Arc::clone(self.pool.crew());
+        let packet = Arc::new(Packet::new(request, Arc::clone(&crew)));
+        let job: Arc<dyn ThreadJob<S>> = Arc::clone(&packet) as _;
+        Submission { crew, packet, job, terms: self.terms }
+    }
+}
