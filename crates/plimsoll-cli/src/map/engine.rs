@@ -285,6 +285,8 @@ impl Engine {
         self.voice.note(
             "the run stops: copies of COMMAND end again and again without answering anything",
         );
+        let next = self.machine.counts().lines + 1;
+        self.voice.note(format_args!("line {next} and all after it were not begun"));
         for nth in 0..self.seats.len() {
             self.seats[nth].process = None;
         }

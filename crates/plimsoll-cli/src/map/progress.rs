@@ -28,6 +28,8 @@ pub(crate) struct Progress {
     /// Lines done at some moment before, to tell the rate by.
     before: (Instant, u64),
     rate: f64,
+    /// Within the first second, when the rate is that since the start.
+    is_first: bool,
 }
 
 impl Progress {
@@ -46,7 +48,7 @@ impl Progress {
             // The template is a constant; the default style would do as well.
             bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
         });
-        shown.then(|| Self { bar, before: (Instant::now(), 0), rate: 0.0 })
+        shown.then(|| Self { bar, before: (Instant::now(), 0), rate: 0.0, is_first: true })
     }
 
     /// How often to show it.
@@ -58,10 +60,14 @@ impl Progress {
         let done = snapshot.counts.answered + snapshot.counts.failed;
         let (at, before) = self.before;
         let passed = at.elapsed();
-        if passed >= Duration::from_millis(900) {
+        let is_second_over = passed >= Duration::from_millis(900);
+        if is_second_over || self.is_first {
             #[expect(clippy::cast_precision_loss, reason = "a rate for showing")]
             let lines = (done - before) as f64;
             self.rate = lines / passed.as_secs_f64();
+        }
+        if is_second_over {
+            self.is_first = false;
             self.before = (Instant::now(), done);
         }
         let mut text = format!("{} done", HumanCount(done));

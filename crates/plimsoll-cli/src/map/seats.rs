@@ -19,6 +19,9 @@ const DEAF: Duration = Duration::from_secs(5);
 /// The longest piece of a copy's stderr that is passed as one line.
 const NOTE: usize = 64 * 1024;
 
+/// Reads of a dead copy's stderr: more than its pipe can hold.
+const LAST_NOTES: u32 = 64;
+
 /// Deaths told one by one without `-v`.
 const TOLD: u64 = 5;
 
@@ -253,10 +256,14 @@ impl Engine {
     pub(super) fn bury(&mut self, nth: usize, cause: Option<Cause>, now: Time) {
         let Some(mut process) = self.seats[nth].process.take() else { return };
         let ended = process.end();
-        // Its group is dead, so that its stderr has an end; a process that
-        // left the group may still hold it open, and is not waited for.
+        // Its group is dead, so that its stderr has an end. A process that left
+        // the group may still hold it open, and write: that is not waited for.
         self.seats[nth].process = Some(process);
-        while self.read_notes(nth) {}
+        for _ in 0..LAST_NOTES {
+            if !self.read_notes(nth) {
+                break;
+            }
+        }
         self.seats[nth].process = None;
         self.retire(nth, now);
         let seat = &mut self.seats[nth];
