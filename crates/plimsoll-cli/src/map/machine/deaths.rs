@@ -11,7 +11,8 @@ use super::{Cause, Machine, RECORD, Reason, TakenBack};
 /// So many copies that end without anything answered stop the run.
 const HOPELESS: u32 = 3;
 
-/// The wait after a copy that answered nothing; it doubles each time.
+/// The wait after a copy that answered nothing; it doubles with each that
+/// counts, in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often it doubles: 50 ms, 100 ms, … 3.2 s.
@@ -105,7 +106,10 @@ impl Machine {
             return Aftermath::Restart(now);
         }
         let pause = FIRST_PAUSE * 2_u32.pow(slot.fruitless.min(DOUBLINGS));
-        slot.fruitless += 1;
+        if counts {
+            // Deaths over one line have an end of their own: its tries.
+            slot.fruitless += 1;
+        }
         Aftermath::Restart(now + pause)
     }
 

@@ -57,7 +57,8 @@ pub(crate) struct Slot {
     /// Copies that ended here, since any copy answered last, without having
     /// answered anything.
     pub(super) barren: u32,
-    /// Copies in a row that ended here without having answered anything.
+    /// Copies in a row that ended here without having answered anything, not
+    /// counting those that a line took with it which had taken others before.
     pub(super) fruitless: u32,
     busy_since: Option<Time>,
     pub(super) stats: Stats,
