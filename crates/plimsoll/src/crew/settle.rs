@@ -5,7 +5,7 @@ use std::sync::Arc;
 use plimsoll_core::{Completion, Lease, Outcome, Ticket, Time, WorkerId};
 use smallvec::SmallVec;
 
-use super::submit::Gated;
+use super::submit::{Admission, Gated};
 use super::{Job, Parker, Post, State};
 use crate::error::{Reason, ReplyError};
 use crate::slot::Slot;
@@ -17,8 +17,8 @@ enum Deed<J: ?Sized> {
     Fail(Arc<J>, ReplyError),
     Drop(Arc<J>),
     /// Seldom, and large.
-    Admit(Box<(Gated<J>, Result<Option<Ticket>, Reason>)>),
-    Admitted(Arc<Slot<Result<Option<Ticket>, Reason>>>, Option<Ticket>),
+    Admit(Box<(Gated<J>, Admission)>),
+    Admitted(Arc<Slot<Admission>>, Option<Ticket>),
     Farewell(Arc<Slot<()>>),
 }
 
@@ -48,7 +48,7 @@ impl<J: Job + ?Sized> After<J> {
         self.deeds.push(Deed::Drop(job));
     }
 
-    pub(super) fn answer_gate(&mut self, gated: Gated<J>, answer: Result<Option<Ticket>, Reason>) {
+    pub(super) fn answer_gate(&mut self, gated: Gated<J>, answer: Admission) {
         self.deeds.push(Deed::Admit(Box::new((gated, answer))));
     }
 

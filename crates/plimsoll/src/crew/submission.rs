@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use plimsoll_core::Ticket;
 
+use super::submit::Admission;
 use super::{IfFull, Job, Packet, ReplyCell, Submitted};
 use crate::error::{Reason, Refused};
 use crate::reply::Reply;
@@ -71,7 +72,7 @@ where
     J: Job + ?Sized + 'static,
 {
     packet: Option<Arc<Packet<F, R, J>>>,
-    admission: Arc<Slot<Result<Option<Ticket>, Reason>>>,
+    admission: Arc<Slot<Admission>>,
 }
 
 impl<F, R, J> Drop for AtGate<F, R, J>
@@ -92,7 +93,7 @@ where
 
 fn admitted<F, R, J>(
     packet: Arc<Packet<F, R, J>>,
-    answer: Result<Option<Ticket>, Reason>,
+    answer: Admission,
 ) -> Result<Reply<R>, Refused<F>>
 where
     F: Send + 'static,

@@ -17,11 +17,15 @@ pub(crate) enum IfFull {
     Wait,
 }
 
+/// What a submitter at the gate is told: its request's ticket, if it waits in
+/// line now, or why it is refused after all.
+pub(crate) type Admission = Result<Option<Ticket>, Reason>;
+
 /// A request at the gate.
 pub(crate) struct Gated<J: ?Sized> {
     pub(super) job: Arc<J>,
     /// Filled when it is let in, or refused after all.
-    pub(super) admission: Arc<Slot<Result<Option<Ticket>, Reason>>>,
+    pub(super) admission: Arc<Slot<Admission>>,
 }
 
 /// What became of a submitted request.
@@ -29,7 +33,7 @@ pub(crate) enum Submitted {
     /// Assigned, or in line under this ticket.
     Taken(Option<Ticket>),
     /// At the gate: this slot tells when it is let in.
-    AtGate(Arc<Slot<Result<Option<Ticket>, Reason>>>),
+    AtGate(Arc<Slot<Admission>>),
     Refused(Reason),
 }
 
@@ -93,7 +97,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     }
 
     /// Takes a request back from the gate; false when it has left it.
-    pub(crate) fn leave_gate(&self, admission: &Arc<Slot<Result<Option<Ticket>, Reason>>>) -> bool {
+    pub(crate) fn leave_gate(&self, admission: &Arc<Slot<Admission>>) -> bool {
         self.with(Instant::now(), |state, _, after| {
             let waits = |gated: &Gated<J>| Arc::ptr_eq(&gated.admission, admission);
             let Some(place) = state.gate.iter().position(waits) else { return false };
