@@ -104,12 +104,12 @@ where
     Fut: Future<Output = u64> + Send + 'static,
 {
     let request = Arc::new(request);
-    (name, Box::new(move || round(runtime, Arc::clone(&request))))
+    (name, Box::new(move || round(runtime, &request)))
 }
 
 /// Requests per second of all requesters together.
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-fn round<F, Fut>(runtime: &Runtime, request: Arc<F>) -> f64
+fn round<F, Fut>(runtime: &Runtime, request: &Arc<F>) -> f64
 where
     F: Fn(u64) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = u64> + Send + 'static,
@@ -119,7 +119,7 @@ where
     let cpu0 = cpu();
     let requesters: Vec<_> = (0..REQUESTERS)
         .map(|_| {
-            let (request, done) = (Arc::clone(&request), Arc::clone(&done));
+            let (request, done) = (Arc::clone(request), Arc::clone(&done));
             runtime.spawn(async move {
                 let mut answered = 0;
                 while begun.elapsed() < ROUND {
