@@ -126,11 +126,11 @@ fn run(system: System, load: f64, seed: u64) -> Vec<Served> {
     let job = |arrival: f64, time: Duration| {
         let sender = sender.clone();
         move || {
-            let began = begun.elapsed().as_secs_f64();
+            let started = begun.elapsed().as_secs_f64();
             std::thread::sleep(time);
             let ended = begun.elapsed().as_secs_f64();
             // Nobody listens when the run has been given up.
-            let _ = sender.send(Served { arrival, began, ended });
+            let _ = sender.send(Served { arrival, began: started, ended });
         }
     };
     let mut pool_used = None;
