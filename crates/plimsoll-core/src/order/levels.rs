@@ -431,6 +431,18 @@ mod tests {
     }
 
     #[test]
+    fn a_walk_is_long_beyond_four_levels() {
+        for (steps, learned) in [(3, 0), (4, 0), (5, 1), (6, 1), (9, 1)] {
+            let mut levels = Levels::default();
+            for slot in 0..12 {
+                levels.put(slot, Load::new(slot, 0, 1));
+            }
+            levels.find_by_index(Load::new(steps, 0, 1));
+            assert_eq!(indexed(&levels), learned, "{steps} steps from the lowest level");
+        }
+    }
+
+    #[test]
     fn an_indexed_level_that_moves_stays_indexed() {
         let mut levels = Levels::default();
         for slot in 0..100 {
