@@ -70,7 +70,7 @@ impl Drop for Ticked {
         let over = state.count == 0;
         drop(state);
         if over {
-            self.0.over.put(());
+            let _ = self.0.over.put(());
         }
     }
 }

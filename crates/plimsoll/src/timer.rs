@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -88,7 +89,9 @@ fn run() {
         let due = timer.entries.pop();
         drop(timer);
         if let Some(timed) = due.and_then(|Reverse(entry)| entry.timed.upgrade()) {
-            timed.handle_timeout();
+            // What it drops and wakes is other people's: their panics must not
+            // cost everybody the timer.
+            let _ = catch_unwind(AssertUnwindSafe(move || timed.handle_timeout()));
         }
         timer = lock();
     }

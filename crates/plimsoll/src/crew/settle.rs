@@ -1,5 +1,6 @@
 //! What follows from a change, and what must wait until the lock is gone.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use plimsoll_core::{Completion, Lease, Outcome, Ticket, Time, WorkerId};
@@ -20,6 +21,19 @@ enum Deed<J: ?Sized> {
     Admit(Box<(Gated<J>, Admission)>),
     Admitted(Arc<Slot<Admission>>, Option<Ticket>),
     Farewell(Arc<Slot<()>>),
+}
+
+impl<J: Job + ?Sized> Deed<J> {
+    fn carry_out(self) {
+        match self {
+            Self::Wake(parker) => parker.notify(),
+            Self::Fail(job, error) => job.fail(error),
+            Self::Drop(job) => drop(job),
+            Self::Admit(admit) => drop(admit.0.admission.put(admit.1)),
+            Self::Admitted(admission, ticket) => drop(admission.put(Ok(ticket))),
+            Self::Farewell(slot) => drop(slot.put(())),
+        }
+    }
 }
 
 /// What is to be done after the lock is released.
@@ -55,14 +69,9 @@ impl<J: Job + ?Sized> After<J> {
     /// Does it all, and returns the moment that the timer must be told.
     pub(super) fn carry_out(&mut self) -> Option<Time> {
         for deed in self.deeds.drain(..) {
-            match deed {
-                Deed::Wake(parker) => parker.notify(),
-                Deed::Fail(job, error) => job.fail(error),
-                Deed::Drop(job) => drop(job),
-                Deed::Admit(admit) => admit.0.admission.put(admit.1),
-                Deed::Admitted(admission, ticket) => admission.put(Ok(ticket)),
-                Deed::Farewell(slot) => slot.put(()),
-            }
+            // A panic of somebody's waker, or of a request that is dropped, is
+            // its own affair, and must not keep the others from theirs.
+            let _ = catch_unwind(AssertUnwindSafe(|| deed.carry_out()));
         }
         self.due
     }

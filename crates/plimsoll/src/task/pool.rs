@@ -287,7 +287,7 @@ struct Alarm(Slot<()>);
 
 impl Timed for Alarm {
     fn handle_timeout(&self) {
-        self.0.put(());
+        let _ = self.0.put(());
     }
 }
 

@@ -49,7 +49,7 @@ pin_project! {
     impl<Fut: Future, F, J: ?Sized> PinnedDrop for Run<Fut, F, J> {
         fn drop(this: Pin<&mut Self>) {
             if !this.answered {
-                this.project().packet.slot.put(Err(ReplyError::WorkerLost));
+                drop(this.project().packet.slot.put(Err(ReplyError::WorkerLost)));
             }
         }
     }
@@ -96,7 +96,7 @@ where
         let this = self.project();
         if let Some(answer) = this.answer.take() {
             *this.answered = true;
-            this.packet.slot.put(answer);
+            drop(this.packet.slot.put(answer));
         }
     }
 }

@@ -31,11 +31,11 @@ where
         match catch_unwind(AssertUnwindSafe(|| request(state))) {
             Ok(answer) => {
                 finish(Completion::Succeeded);
-                self.slot.put(Ok(answer));
+                drop(self.slot.put(Ok(answer)));
             }
             Err(panic) => {
                 finish(Completion::Failed);
-                self.slot.put(Err(ReplyError::Panicked(panic_message(&*panic))));
+                drop(self.slot.put(Err(ReplyError::Panicked(panic_message(&*panic)))));
             }
         }
     }
