@@ -82,8 +82,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
     /// who waits at the gate, and ends the crew when nothing is left to do.
     pub(super) fn settle(&mut self, now: Time, after: &mut After<J>) {
         self.drain_outcomes(after);
-        while !self.gate.is_empty() && self.pool.waiting() < self.pool.config().line {
-            self.let_in(now, after);
+        while self.let_in(now, after) {
             self.drain_outcomes(after);
         }
         if self.closed {
@@ -216,8 +215,14 @@ impl<J: Job + ?Sized + 'static> State<J> {
         after.wake(&mut post);
     }
 
-    fn let_in(&mut self, now: Time, after: &mut After<J>) {
-        let Some(Gated { job, admission }) = self.gate.pop_front() else { return };
+    /// Lets in the first at the gate; false when there is none, or no room.
+    fn let_in(&mut self, now: Time, after: &mut After<J>) -> bool {
+        let line = self.pool.config().line;
+        // A line of 0 has no room ever: then a worker must have.
+        if self.pool.waiting() >= line.max(1) {
+            return false;
+        }
+        let Some(Gated { job, admission }) = self.gate.pop_front() else { return false };
         match self.pool.dispatch(&job.request(), job, now) {
             Dispatch::Assigned(lease, job) => {
                 self.assign(lease, job, after);
@@ -228,12 +233,14 @@ impl<J: Job + ?Sized + 'static> State<J> {
             }
             Dispatch::Refused(Refusal::LineFull, job) => {
                 self.gate.push_front(Gated { job, admission });
+                return false;
             }
             Dispatch::Refused(refusal, job) => {
                 let reason = self.reason(refusal);
                 after.answer_gate(Gated { job, admission }, Err(reason));
             }
         }
+        true
     }
 
     fn finish_if_done(&mut self, after: &mut After<J>) {
