@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use plimsoll_core::{Completion, Dispatch, Refusal, Ticket};
+use plimsoll_core::{Completion, Dispatch, Health, Refusal, Ticket};
 
 use super::{Crew, Job, State};
 use crate::error::{Reason, ReplyError};
@@ -147,7 +147,11 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
         self.with(Instant::now(), |state, _, after| {
             for (id, job) in jobs {
                 let closed = state.finished;
+                let down = state.pool.worker(id).is_some_and(|w| w.health == Health::Down);
+                let reason = state.reason(Refusal::NoWorker);
                 match state.post(id).filter(|_| !closed) {
+                    // Its state may never be built.
+                    Some(_) if down => after.fail(job, ReplyError::Refused(reason)),
                     Some(post) => {
                         post.broadcasts.push_back(job);
                         after.wake(post);

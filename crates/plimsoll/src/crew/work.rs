@@ -58,6 +58,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     /// The worker's state is built: it takes requests.
     pub(crate) fn up(&self, id: WorkerId) {
         self.with(Instant::now(), |state, now, _| {
+            state.factory_error = None;
             // A worker may have been removed meanwhile; it learns so from `next`.
             let _ = state.pool.set_health(id, Health::Up, now);
         });
@@ -66,9 +67,14 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     /// The worker's state could not be built, time and again: nothing waits
     /// for it until it is up after all.
     pub(crate) fn down(&self, id: WorkerId, error: Arc<dyn Error + Send + Sync>) {
-        self.with(Instant::now(), |state, now, _| {
+        self.with(Instant::now(), |state, now, after| {
+            let reason = Reason::Factory(Arc::clone(&error));
             state.factory_error = Some(error);
             let _ = state.pool.set_health(id, Health::Down, now);
+            let broadcasts = state.post(id).map(|post| std::mem::take(&mut post.broadcasts));
+            for job in broadcasts.into_iter().flatten() {
+                after.fail(job, ReplyError::Refused(reason.clone()));
+            }
         });
     }
 
@@ -113,7 +119,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
 
     /// Lets a worker whose state could not be built rest before it tries
     /// again: its parker is notified then, or when it should leave. False when
-    /// it should leave now.
+    /// it should leave now, as it must ask again after the rest.
     pub(crate) fn back_off(&self, id: WorkerId, parker: &Arc<Parker>, failures: u32) -> bool {
         let rests = self.with(Instant::now(), |state, _, _| {
             let finished = state.finished;
@@ -127,6 +133,12 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
             crate::timer::schedule(until, parker);
         }
         rests
+    }
+
+    /// Whether a worker that is not up should go on to be.
+    pub(crate) fn stays(&self, id: WorkerId) -> bool {
+        let mut state = crate::sync::lock(&self.state);
+        !state.finished && state.post(id).is_some()
     }
 
     /// The worker's loop has ended, however it ended: what it still held moves

@@ -168,6 +168,9 @@ impl<S: Send + 'static> Worker<S> {
                 return None;
             }
             poll_fn(|cx| self.parker.poll(cx)).await;
+            if !self.crew.stays(self.id) {
+                return None;
+            }
         }
     }
 

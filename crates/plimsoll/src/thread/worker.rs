@@ -91,6 +91,9 @@ impl<S: 'static> Worker<S> {
                 return None;
             }
             self.parker.park();
+            if !self.crew.stays(self.id) {
+                return None;
+            }
         }
     }
 
