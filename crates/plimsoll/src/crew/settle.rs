@@ -88,7 +88,11 @@ impl<J: Job + ?Sized + 'static> State<J> {
         if self.closed {
             self.finish_if_done(after);
         }
-        let due = self.pool.poll_timeout();
+        self.tell_timer(self.pool.poll_timeout(), after);
+    }
+
+    /// Has the timer told of this moment, unless it knows of an earlier one.
+    pub(super) fn tell_timer(&mut self, due: Option<Time>, after: &mut After<J>) {
         if due.is_some_and(|at| self.timer.is_none_or(|told| at < told)) {
             self.timer = due;
             after.due = due;
@@ -183,7 +187,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
         taken
     }
 
-    /// Refuses what waits at the gate past its deadline.
+    /// Refuses what waits at the gate past its deadline, and sees to the next.
     pub(super) fn close_gate_to_late(&mut self, now: Time, after: &mut After<J>) {
         let late = |gated: &Gated<J>| gated.job.request().deadline.is_some_and(|at| at <= now);
         while let Some(place) = self.gate.iter().position(late) {
@@ -191,6 +195,8 @@ impl<J: Job + ?Sized + 'static> State<J> {
                 after.answer_gate(gated, Err(Reason::DeadlinePassed));
             }
         }
+        let next = self.gate.iter().filter_map(|gated| gated.job.request().deadline).min();
+        self.tell_timer(next, after);
     }
 
     fn drain_outcomes(&mut self, after: &mut After<J>) {
