@@ -4,7 +4,9 @@
 //! The requesters are tokio tasks on a runtime with a thread per core, the same
 //! for every system.
 
+use std::ffi::OsStr;
 use std::future::Future;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,7 +24,7 @@ fn work(n: u64) -> u64 {
     std::hint::black_box(n).wrapping_mul(3)
 }
 
-pub(crate) fn measure(report: &mut Report, only: &str) {
+pub(crate) fn measure(report: &mut Report) {
     let runtime = Runtime::new().expect("a runtime starts");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = |workers: usize, capacity: u32| {
@@ -81,14 +83,24 @@ pub(crate) fn measure(report: &mut Report, only: &str) {
         channel.send(Box::new(move || _ = reply.send(work(n)))).expect("open");
         async move { answer.await.expect("answered") }
     }));
-    systems.retain(|(name, _)| name.contains(only));
+    if let Some(classic) = std::env::var_os("PLIMSOLL_BENCH_GO") {
+        systems.push(("the classic in Go, 10", Box::new(move || go(&classic))));
+    }
     report.measure("classic", "requests/s", "1/s", &mut systems);
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+/// A round of the program of `peers/go`, built by `scripts/bench`.
+fn go(classic: &OsStr) -> f64 {
+    let arguments = ["10".to_owned(), REQUESTERS.to_string(), ROUND.as_millis().to_string()];
+    let output = Command::new(classic).args(arguments).output().expect("the Go program runs");
+    let figure = String::from_utf8_lossy(&output.stdout);
+    figure.trim().parse().expect("the Go program prints its figure")
+}
+
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads that share one channel of boxed closures.
-fn crossbeam_pool(workers: usize) -> crossbeam_channel::Sender<Job> {
+pub(crate) fn crossbeam_pool(workers: usize) -> crossbeam_channel::Sender<Job> {
     let (sender, jobs) = crossbeam_channel::unbounded::<Job>();
     for _ in 0..workers {
         let jobs = jobs.clone();
@@ -104,22 +116,21 @@ where
     Fut: Future<Output = u64> + Send + 'static,
 {
     let request = Arc::new(request);
-    (name, Box::new(move || round(runtime, Arc::clone(&request))))
+    (name, Box::new(move || round(runtime, &request)))
 }
 
 /// Requests per second of all requesters together.
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-fn round<F, Fut>(runtime: &Runtime, request: Arc<F>) -> f64
+fn round<F, Fut>(runtime: &Runtime, request: &Arc<F>) -> f64
 where
     F: Fn(u64) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = u64> + Send + 'static,
 {
     let done = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();
-    let cpu0 = cpu();
     let requesters: Vec<_> = (0..REQUESTERS)
         .map(|_| {
-            let (request, done) = (Arc::clone(&request), Arc::clone(&done));
+            let (request, done) = (Arc::clone(request), Arc::clone(&done));
             runtime.spawn(async move {
                 let mut answered = 0;
                 while begun.elapsed() < ROUND {
@@ -138,13 +149,5 @@ where
             requester.await.expect("a requester ends");
         }
     });
-    let n = done.load(Ordering::Relaxed) as f64;
-    eprintln!("   cpu us/request {:.3}", (cpu() - cpu0) / n * 1e6);
-    n / begun.elapsed().as_secs_f64()
-}
-
-fn cpu() -> f64 {
-    let s = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let f: Vec<&str> = s.rsplit(')').next().unwrap().split_whitespace().collect();
-    (f[11].parse::<f64>().unwrap() + f[12].parse::<f64>().unwrap()) / 100.0
+    done.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64()
 }
