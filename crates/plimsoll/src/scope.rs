@@ -34,7 +34,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::error::{Reason, ReplyError};
+use crate::error::{Reason, Refused, ReplyError};
 use crate::slot::Slot;
 use crate::sync::{Mutex, lock};
 use crate::thread::ThreadPool;
@@ -70,7 +70,7 @@ impl Drop for Ticked {
         let over = state.count == 0;
         drop(state);
         if over {
-            self.0.over.put(());
+            let _ = self.0.over.put(());
         }
     }
 }
@@ -127,7 +127,8 @@ impl<'scope, S: 'static> Scope<'scope, '_, S> {
     ///
     /// # Errors
     ///
-    /// [`Reason`] why the pool did not take it; the request is dropped.
+    /// [`Reason`] why the pool did not take it; the request is dropped, and the
+    /// scope as a whole has that error.
     pub fn submit<F>(&'scope self, request: F) -> Result<(), Reason>
     where
         F: FnOnce(&mut S) + Send + 'scope,
@@ -138,7 +139,12 @@ impl<'scope, S: 'static> Scope<'scope, '_, S> {
                 reply.detach();
                 Ok(())
             }
-            Err(refused) => Err(refused.reason),
+            Err(Refused { reason, request }) => {
+                // Noted before the request notes that it was dropped.
+                self.shared.note(ReplyError::Refused(reason.clone()));
+                drop(request);
+                Err(reason)
+            }
         }
     }
 }
