@@ -1,3 +1,29 @@
-//! Skeleton.
+//! The `plimsoll` program: least-loaded balancing from the shell.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod map;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Sends each request to the least-loaded worker.
+#[derive(Parser)]
+#[command(name = "plimsoll", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    face: Face,
+}
+
+#[derive(Subcommand)]
+enum Face {
+    Map(map::Args),
+}
+
+fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(Cli { face: Face::Map(args) }) => map::run(args),
+        Err(error) => usage::answer(&error),
+    }
+}

@@ -31,7 +31,11 @@ impl Dense {
         self.slots.push(slot);
     }
 
+    /// Does nothing for a slot that is not there.
     pub(crate) fn remove(&mut self, slot: u32) {
+        if !self.contains(slot) {
+            return;
+        }
         let place = core::mem::replace(&mut self.places[slot as usize], ABSENT);
         self.slots.swap_remove(place as usize);
         if let Some(&moved) = self.slots.get(place as usize) {
@@ -41,10 +45,6 @@ impl Dense {
 
     pub(crate) fn contains(&self, slot: u32) -> bool {
         self.places.get(slot as usize).is_some_and(|&place| place != ABSENT)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.slots.len()
     }
 
     /// One of the slots that `takes` accepts, each with the same probability.
@@ -88,5 +88,36 @@ impl Dense {
         let sound = placed == self.slots.len()
             && (0..).zip(&self.slots).all(|(place, &slot)| self.places[slot as usize] == place);
         if sound { Ok(()) } else { Err("a slot is not at its place".to_string()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn check_finds_what_is_not_at_its_place() {
+        let sound = || {
+            let mut dense = Dense::default();
+            for slot in [3, 0, 5, 1] {
+                dense.insert(slot);
+            }
+            dense.remove(0);
+            dense.remove(0);
+            dense.insert(3);
+            assert_eq!(dense.slots, [3, 1, 5]);
+            assert_eq!(dense.check(), Ok(()));
+            dense
+        };
+        let cases: [fn(&mut Dense); 3] = [
+            |dense| dense.places[0] = 0,
+            |dense| dense.places.swap(1, 3),
+            |dense| dense.slots.truncate(2),
+        ];
+        for corrupt in cases {
+            let mut dense = sound();
+            corrupt(&mut dense);
+            assert!(dense.check().is_err());
+        }
     }
 }

@@ -7,25 +7,24 @@
 //!
 //! Few loads are in use at a time, and a worker's load changes by little, so
 //! its next level is nearly always a neighbour of its last one: a move is a
-//! few link changes, whatever the number of workers. While levels are many,
-//! an ordered index finds the level that a short walk does not, so that a move
-//! costs O(log levels) at worst.
+//! few link changes, whatever the number of workers. Where levels are many, an
+//! index takes over from a walk that does not end soon. It knows only some of
+//! the levels: those that such walks found too far from one that it knew. So
+//! it is empty in the common case, and a move costs O(log levels) amortised.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use crate::Load;
 use crate::rng::Rng;
 
 /// No slot, no level.
 const NONE: u32 = u32::MAX;
-/// The index is made when there are more levels than this…
-const INDEX_ABOVE: u32 = 32;
-/// … and dropped when there are fewer than this, so that it does not flicker.
-const INDEX_BELOW: u32 = 16;
-/// Levels looked at before the index is asked.
+/// Levels walked before the index is asked, and from the one that it tells
+/// before it learns another.
 const WALK: u32 = 4;
 
 /// A worker's place: its level and its neighbours there.
@@ -46,6 +45,7 @@ struct Level {
     tail: u32,
     lower: u32,
     higher: u32,
+    indexed: bool,
 }
 
 /// The structure of this module's title.
@@ -57,8 +57,8 @@ pub(crate) struct Levels {
     vacant: Vec<u32>,
     lowest: u32,
     highest: u32,
-    count: u32,
-    index: Option<BTreeMap<Load, u32>>,
+    /// Some of the levels.
+    index: BTreeMap<Load, u32>,
 }
 
 impl Default for Levels {
@@ -69,8 +69,7 @@ impl Default for Levels {
             vacant: Vec::new(),
             lowest: NONE,
             highest: NONE,
-            count: 0,
-            index: None,
+            index: BTreeMap::new(),
         }
     }
 }
@@ -107,7 +106,7 @@ impl Levels {
     }
 
     /// Moves a slot that is here to this load, last among its equals.
-    pub(crate) fn shift(&mut self, slot: u32, load: Load) {
+    fn shift(&mut self, slot: u32, load: Load) {
         let from = self.nodes[slot as usize].level;
         let target = match self.find(from, load) {
             Place::At(level) => level,
@@ -128,8 +127,11 @@ impl Levels {
         }
     }
 
-    /// Takes out a slot that is here.
+    /// Does nothing for a slot that is not here.
     pub(crate) fn remove(&mut self, slot: u32) {
+        if !self.contains(slot) {
+            return;
+        }
         let from = self.nodes[slot as usize].level;
         self.unlink(slot);
         self.nodes[slot as usize] = APART;
@@ -214,43 +216,61 @@ impl Levels {
 
     /// Finds the place of `load`, starting from level `from` (or [`NONE`]
     /// when there is no level).
-    fn find(&self, from: u32, load: Load) -> Place {
+    fn find(&mut self, from: u32, load: Load) -> Place {
         if from == NONE {
             return Place::Above(NONE);
         }
-        let upward = self.slab[from as usize].load <= load;
+        let compare = |level: u32| self.slab[level as usize].load.cmp(&load);
+        let direction = compare(from);
+        if direction.is_eq() {
+            return Place::At(from);
+        }
+        let upward = direction.is_lt();
         let mut at = from;
-        let mut steps = 0;
-        while self.index.is_none() || steps < WALK {
-            let level = &self.slab[at as usize];
-            let next = if upward { level.higher } else { level.lower };
-            if level.load == load {
-                return Place::At(at);
+        for _ in 0..WALK {
+            let Level { lower, higher, .. } = self.slab[at as usize];
+            let next = if upward { higher } else { lower };
+            if next == NONE || compare(next) == direction.reverse() {
+                // Passed: the load lies between the two.
+                return Place::Above(if upward { at } else { next });
             }
-            if upward && (next == NONE || self.slab[next as usize].load > load) {
-                return Place::Above(at);
-            }
-            if !upward && level.load < load {
-                return Place::Above(at);
-            }
-            if next == NONE {
-                return Place::Above(NONE);
+            if compare(next).is_eq() {
+                return Place::At(next);
             }
             at = next;
-            steps += 1;
         }
-        let below = self.index.as_ref().and_then(|index| index.range(..=load).next_back());
-        match below {
-            Some((&found, &level)) if found == load => Place::At(level),
-            Some((_, &level)) => Place::Above(level),
-            None => Place::Above(NONE),
+        self.find_by_index(load)
+    }
+
+    /// Finds the place of `load`, upward from the nearest indexed level.
+    fn find_by_index(&mut self, load: Load) -> Place {
+        let nearest = self.index.range(..=load).next_back();
+        let mut at = nearest.map_or(self.lowest, |(_, &level)| level);
+        let mut walked = 0;
+        let found = loop {
+            let level = self.slab[at as usize];
+            match level.load.cmp(&load) {
+                Ordering::Equal => break Place::At(at),
+                // Only the lowest level is above the load before a step is taken.
+                Ordering::Greater => break Place::Above(level.lower),
+                Ordering::Less if level.higher == NONE => break Place::Above(at),
+                Ordering::Less => at = level.higher,
+            }
+            walked += 1;
+        };
+        let end = &mut self.slab[at as usize];
+        if walked > WALK && !end.indexed {
+            end.indexed = true;
+            self.index.insert(end.load, at);
         }
+        found
     }
 
     /// Makes an empty level above `below`, or lowest of all.
     fn insert_level(&mut self, load: Load, below: u32) -> u32 {
         let above = if below == NONE { self.lowest } else { self.slab[below as usize].higher };
-        let level = Level { load, head: NONE, tail: NONE, lower: below, higher: above };
+        let (head, tail, indexed) = (NONE, NONE, false);
+        let level = Level { load, head, tail, lower: below, higher: above, indexed };
         let id = if let Some(id) = self.vacant.pop() {
             self.slab[id as usize] = level;
             id
@@ -263,26 +283,15 @@ impl Levels {
             }
         };
         self.join_neighbours(id, id, below, above);
-        self.count += 1;
-        if let Some(index) = &mut self.index {
-            index.insert(load, id);
-        } else if self.count > INDEX_ABOVE {
-            self.index =
-                Some(self.ascending().map(|id| (self.slab[id as usize].load, id)).collect());
-        }
         id
     }
 
     fn remove_level(&mut self, id: u32) {
-        let Level { load, lower, higher, .. } = self.slab[id as usize];
+        let Level { load, lower, higher, indexed, .. } = self.slab[id as usize];
         self.join_neighbours(higher, lower, lower, higher);
         self.vacant.push(id);
-        self.count -= 1;
-        if let Some(index) = &mut self.index {
-            index.remove(&load);
-            if self.count < INDEX_BELOW {
-                self.index = None;
-            }
+        if indexed {
+            self.index.remove(&load);
         }
     }
 
@@ -302,10 +311,11 @@ impl Levels {
 
     /// Changes a level's load to one between its neighbours'.
     fn reload(&mut self, id: u32, load: Load) {
-        let old = core::mem::replace(&mut self.slab[id as usize].load, load);
-        if let Some(index) = &mut self.index {
-            index.remove(&old);
-            index.insert(load, id);
+        let level = &mut self.slab[id as usize];
+        let old = core::mem::replace(&mut level.load, load);
+        if level.indexed {
+            self.index.remove(&old);
+            self.index.insert(load, id);
         }
     }
 
@@ -319,7 +329,7 @@ impl Levels {
     /// Checks every link, the ascending order, the index, and that each slot
     /// stands at the load that `load_of` tells.
     pub(crate) fn check(&self, load_of: impl Fn(u32) -> Load) -> Result<(), String> {
-        let mut seen = 0;
+        let (mut seen, mut indexed) = (0, 0);
         let mut below = NONE;
         for id in self.ascending() {
             let level = &self.slab[id as usize];
@@ -329,9 +339,10 @@ impl Levels {
             if below != NONE && self.slab[below as usize].load >= level.load {
                 return Err(format!("level {id} does not ascend"));
             }
-            if self.index.as_ref().is_some_and(|index| index.get(&level.load) != Some(&id)) {
-                return Err(format!("level {id} is not in the index"));
+            if level.indexed != (self.index.get(&level.load) == Some(&id)) {
+                return Err(format!("level {id} is in the index, or not, against its word"));
             }
+            indexed += usize::from(level.indexed);
             let (mut slot, mut previous) = (level.head, NONE);
             while slot != NONE {
                 let node = self.nodes[slot as usize];
@@ -347,11 +358,157 @@ impl Levels {
             below = id;
         }
         let here = self.nodes.iter().filter(|node| node.level != NONE).count();
-        let indexed = self.index.as_ref().is_none_or(|index| index.len() == self.count as usize);
-        let counted = self.ascending().count() == self.count as usize;
-        if self.highest != below || seen != here || !indexed || !counted {
-            return Err(format!("{here} slots and {} levels, {seen} slots linked", self.count));
+        if self.highest != below || seen != here || indexed != self.index.len() {
+            return Err(format!("{here} slots are here, {seen} linked; {indexed} levels indexed"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Slots 0 to 11 with slot / 2 pending: six levels of two.
+    fn sound() -> Levels {
+        let mut levels = Levels::default();
+        for slot in 0..12 {
+            levels.put(slot, load_of(slot));
+        }
+        assert_eq!(levels.check(load_of), Ok(()));
+        levels
+    }
+
+    fn load_of(slot: u32) -> Load {
+        Load::new(slot / 2, 0, 1)
+    }
+
+    fn indexed(levels: &Levels) -> usize {
+        levels.index.len()
+    }
+
+    #[test]
+    fn iterates_by_load_then_by_arrival() {
+        let mut levels = sound();
+        assert!(levels.iter().eq(0..12));
+        levels.put(0, load_of(0));
+        levels.put(7, load_of(0));
+        levels.remove(4);
+        levels.remove(4);
+        assert!(levels.iter().eq([1, 0, 7, 2, 3, 5, 6, 8, 9, 10, 11]));
+        assert!(!levels.contains(4) && !levels.contains(99));
+    }
+
+    #[test]
+    fn a_level_is_indexed_where_a_walk_was_long_and_only_there() {
+        let mut levels = sound();
+        assert_eq!(indexed(&levels), 0, "a few levels need no index");
+        for slot in 12..400 {
+            levels.put(slot, load_of(slot));
+        }
+        assert_eq!(indexed(&levels), 0, "nor do many, when moves are short");
+        // From end to end, again and again: the walks grow short.
+        let mut far = |slot: u32, pending: u32| {
+            let load = Load::new(pending, 0, 1);
+            let place = levels.find(levels.nodes[slot as usize].level, load);
+            let Place::At(level) = place else { panic!("every load has its level") };
+            assert_eq!(levels.slab[level as usize].load, load);
+        };
+        for _ in 0..200 {
+            for pending in 0..200 {
+                far(0, pending);
+                far(399, pending);
+            }
+        }
+        let known = indexed(&levels);
+        assert!((200 / 8..=200 / 4).contains(&known), "{known} of 200 levels are indexed");
+        levels.check(load_of).unwrap();
+        for slot in 0..400 {
+            levels.remove(slot);
+        }
+        assert_eq!((indexed(&levels), levels.lowest, levels.highest), (0, NONE, NONE));
+        assert_eq!(levels.vacant.len(), levels.slab.len());
+    }
+
+    #[test]
+    fn an_indexed_level_that_moves_stays_indexed() {
+        let mut levels = Levels::default();
+        for slot in 0..100 {
+            levels.put(slot, Load::new(slot * 10, 0, 1));
+        }
+        for slot in 0..100 {
+            levels.find(levels.highest, Load::new(slot * 10, 0, 1));
+        }
+        let before = indexed(&levels);
+        assert!(before > 10);
+        for slot in 0..100 {
+            levels.put(slot, Load::new(slot * 10 + 3, 0, 1));
+            let now = |other: u32| Load::new(other * 10 + if other <= slot { 3 } else { 0 }, 0, 1);
+            levels.check(now).unwrap();
+        }
+        assert_eq!((indexed(&levels), levels.slab.len()), (before, 100));
+    }
+
+    #[test]
+    fn loads_between_and_beyond_find_their_place() {
+        let mut levels = Levels::default();
+        assert!(matches!(levels.find(NONE, load_of(0)), Place::Above(NONE)));
+        for slot in 0..100 {
+            levels.put(slot, Load::new(10 + slot * 10, 0, 1));
+        }
+        for _ in 0..2 {
+            for from in [levels.lowest, levels.highest, levels.nodes[50].level] {
+                for pending in 0..=1020 {
+                    let load = Load::new(pending, 0, 1);
+                    let below = (pending / 10).min(100);
+                    match levels.find(from, load) {
+                        Place::At(level) => {
+                            assert!(pending % 10 == 0 && (1..=100).contains(&(pending / 10)));
+                            assert_eq!(levels.slab[level as usize].load, load);
+                        }
+                        Place::Above(NONE) => assert_eq!(below, 0),
+                        Place::Above(level) => {
+                            let expected = Load::new(below * 10, 0, 1);
+                            assert_eq!(levels.slab[level as usize].load, expected);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn check_finds_every_corruption() {
+        type Case = (&'static str, fn(&mut Levels));
+        let cases: [Case; 13] = [
+            ("lower neighbour", |levels| levels.slab[2].lower = NONE),
+            ("is empty", |levels| levels.slab[2].head = NONE),
+            ("does not ascend", |levels| levels.slab[2].load = levels.slab[1].load),
+            ("does not ascend", |levels| levels.slab[2].load = levels.slab[0].load),
+            ("against its word", |levels| levels.slab[2].indexed = true),
+            ("against its word", |levels| {
+                levels.index.insert(levels.slab[2].load, 2);
+            }),
+            ("1 levels indexed", |levels| {
+                levels.slab[2].indexed = true;
+                levels.index.insert(levels.slab[2].load, 2);
+                levels.index.insert(Load::new(77, 0, 1), 2);
+            }),
+            ("slot 5 stands wrong", |levels| levels.nodes[5].level = 1),
+            ("slot 5 stands wrong", |levels| levels.nodes[5].previous = NONE),
+            ("slot 4 stands wrong", |levels| levels.slab[2].load = Load::new(6, 0, 2)),
+            ("misses its tail", |levels| levels.slab[2].tail = 4),
+            ("11 linked", |levels| {
+                levels.nodes[4].next = NONE;
+                levels.slab[2].tail = 4;
+            }),
+            ("12 linked", |levels| levels.highest = 1),
+        ];
+        for (expected, corrupt) in cases {
+            let mut levels = sound();
+            corrupt(&mut levels);
+            let violation = levels.check(load_of).unwrap_err();
+            assert!(violation.contains(expected), "{violation}, but expected {expected}");
+        }
     }
 }

@@ -109,40 +109,26 @@ impl Order {
         }
     }
 
-    /// `worker` was just dispatched to.
+    /// `worker` was just dispatched to: it moves to its place, behind its equals.
     pub(crate) fn dispatched(&mut self, slot: u32, worker: &Worker) {
-        let eligible = worker.is_eligible();
         match self {
-            Self::LeastLoaded(levels) if eligible => levels.shift(slot, worker.load()),
-            Self::RoundRobin(levels) if eligible => levels.shift(slot, Load::LEVEL),
-            Self::LeastLoaded(levels) | Self::RoundRobin(levels) => levels.remove(slot),
-            Self::PowerOfTwo(_) | Self::Random(_) if eligible => {}
-            Self::PowerOfTwo(dense) | Self::Random(dense) => dense.remove(slot),
+            Self::RoundRobin(levels) if worker.is_eligible() => levels.put(slot, Load::LEVEL),
+            _ => self.changed(slot, worker),
         }
     }
 
     /// Load or eligibility of `worker` changed by something other than a
     /// dispatch: it moves to its place, behind its equals.
     pub(crate) fn changed(&mut self, slot: u32, worker: &Worker) {
-        match (self, worker.is_eligible()) {
-            (Self::LeastLoaded(levels), true) => levels.put(slot, worker.load()),
-            (Self::RoundRobin(levels), true) => {
-                // A completed request does not cost a worker its turn.
-                if !levels.contains(slot) {
-                    levels.put(slot, Load::LEVEL);
-                }
-            }
-            (Self::LeastLoaded(levels) | Self::RoundRobin(levels), false) => {
-                if levels.contains(slot) {
-                    levels.remove(slot);
-                }
-            }
-            (Self::PowerOfTwo(dense) | Self::Random(dense), true) => dense.insert(slot),
-            (Self::PowerOfTwo(dense) | Self::Random(dense), false) => {
-                if dense.contains(slot) {
-                    dense.remove(slot);
-                }
-            }
+        let eligible = worker.is_eligible();
+        match self {
+            Self::LeastLoaded(levels) if eligible => levels.put(slot, worker.load()),
+            // A completed request does not cost a worker its turn.
+            Self::RoundRobin(levels) if eligible && levels.contains(slot) => {}
+            Self::RoundRobin(levels) if eligible => levels.put(slot, Load::LEVEL),
+            Self::LeastLoaded(levels) | Self::RoundRobin(levels) => levels.remove(slot),
+            Self::PowerOfTwo(dense) | Self::Random(dense) if eligible => dense.insert(slot),
+            Self::PowerOfTwo(dense) | Self::Random(dense) => dense.remove(slot),
         }
     }
 
@@ -180,13 +166,6 @@ impl Order {
         match self {
             Self::LeastLoaded(levels) | Self::RoundRobin(levels) => levels.contains(slot),
             Self::PowerOfTwo(dense) | Self::Random(dense) => dense.contains(slot),
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::LeastLoaded(levels) | Self::RoundRobin(levels) => levels.iter().count(),
-            Self::PowerOfTwo(dense) | Self::Random(dense) => dense.len(),
         }
     }
 

@@ -73,7 +73,6 @@ impl<T> Pool<T> {
         let fail = |what: String| Err(Violation(what));
         self.order.check(&self.workers).or_else(|what| fail(format!("order: {what}")))?;
         let mut pending = 0;
-        let mut eligible = 0;
         let mut live = 0;
         for (slot, worker) in (0..).zip(&self.workers) {
             if !worker.present {
@@ -83,15 +82,11 @@ impl<T> Pool<T> {
                 continue;
             }
             pending += u64::from(worker.pending);
-            eligible += usize::from(worker.is_eligible());
             live += u32::from(worker.is_live());
             self.check_worker(slot, worker)?;
         }
         if pending != self.pending {
             return fail(format!("I2: workers have {pending} pending, the pool {}", self.pending));
-        }
-        if eligible != self.order.len() {
-            return fail(format!("{eligible} workers eligible, {} in order", self.order.len()));
         }
         if live != self.live.values().sum::<u32>() {
             return fail(format!("{live} workers live, counted {:?}", self.live));
@@ -109,7 +104,7 @@ impl<T> Pool<T> {
     fn check_worker(&self, slot: u32, worker: &Worker) -> Result<(), Violation> {
         let fail = |what: &str| Err(Violation(format!("{what}: slot {slot}, {worker:?}")));
         // Each lease costs at least 1.
-        if u64::from(worker.pending) < worker.leases() || worker.completed > worker.dispatched {
+        if worker.completed > worker.dispatched || u64::from(worker.pending) < worker.leases() {
             return fail("I2: fewer pending than leases");
         }
         if worker.leases() == 0 && worker.pending != 0 {
@@ -136,17 +131,17 @@ impl<T> Pool<T> {
             .min()
     }
 
-    /// Looks at every so many dispatches, before the charge; tells whether it
-    /// looked at this one, so that the line is looked at too.
-    pub(super) fn audit_dispatch(&mut self, chosen: u32, request: &Request<'_>) -> bool {
+    /// Looks at every so many dispatches, before the charge.
+    pub(super) fn audit_dispatch(&mut self, chosen: u32, request: &Request<'_>) {
         if self.config.audit_every == 0 {
-            return false;
+            return;
         }
         self.since_audit += 1;
         if self.since_audit < self.config.audit_every {
-            return false;
+            return;
         }
         self.since_audit = 0;
+        self.line_unaudited = true;
         let load = self.workers[chosen as usize].load();
         let smallest = self.smallest_load(request).unwrap_or(load);
         self.audit.audits += 1;
@@ -154,11 +149,108 @@ impl<T> Pool<T> {
             self.audit.regretted += 1;
             self.audit.regret += load.as_f64() - smallest.as_f64();
         }
-        true
     }
 
-    /// Looks at the line, which must be at rest: served as far as it goes.
+    /// Looks at the line, now at rest, when a dispatch has been looked at.
     pub(super) fn audit_line(&mut self) {
-        self.audit.idle_while_waiting += self.idle_while_waiting();
+        if core::mem::take(&mut self.line_unaudited) {
+            self.audit.idle_while_waiting += self.idle_while_waiting();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::{String, ToString};
+    use core::num::NonZeroU32;
+
+    use super::*;
+    use crate::line::Waiting;
+    use crate::{Config, Dispatch, Time, WorkerSpec};
+
+    /// Two workers with capacity 2: one full, the other with one pending, and
+    /// a request in line that excludes the other one.
+    fn sound() -> Pool<u8> {
+        let mut pool = Pool::new(Config { audit_every: 1, ..Config::default() });
+        let spec = WorkerSpec::new(NonZeroU32::new(2).unwrap());
+        let ids = [pool.add(spec, Time::ZERO), pool.add(spec, Time::ZERO)];
+        for id in [ids[0], ids[0], ids[1]] {
+            let _charge = pool.dispatch_to(id, NonZeroU32::MIN).unwrap();
+        }
+        let request = Request { excluded: &ids[1..], ..Request::default() };
+        assert!(matches!(pool.dispatch(&request, 0, Time::ZERO), Dispatch::InLine(_)));
+        assert_eq!(pool.check_invariants(), Ok(()));
+        pool
+    }
+
+    fn found(corrupt: fn(&mut Pool<u8>)) -> String {
+        let mut pool = sound();
+        corrupt(&mut pool);
+        pool.check_invariants().unwrap_err().to_string()
+    }
+
+    fn waiting(cost: u32, tag: u8) -> Waiting<u8> {
+        let cost = NonZeroU32::new(cost).unwrap();
+        Waiting::new(&Request { cost, ..Request::default() }, tag, Time::ZERO)
+    }
+
+    #[test]
+    fn every_violation_is_found() {
+        type Case = (&'static str, fn(&mut Pool<u8>));
+        let cases: [Case; 15] = [
+            ("order: slot 1", |pool| pool.workers[1].penalty = 1),
+            ("I6: free slot 1", |pool| pool.workers[1].present = false),
+            ("I6: free slot 0", |pool| pool.workers[0].present = false),
+            ("I2: workers have 3 pending, the pool 4", |pool| pool.pending = 4),
+            ("2 workers live", |pool| pool.live.clear()),
+            ("I7: a request waits", |pool| pool.line.insert(99, waiting(3, 1))),
+            ("I5: 1 wait", |pool| pool.line.insert(99, waiting(1, 1))),
+            ("I2: fewer", |pool| pool.workers[0].dispatched = 3),
+            ("I2: fewer", |pool| pool.workers[0].completed = 3),
+            ("I2: pending without", |pool| pool.workers[0].completed = 2),
+            ("I6: removed", |pool| {
+                let idle = &mut pool.workers[1];
+                (idle.pending, idle.dispatched, idle.removed) = (0, 0, true);
+                pool.order.changed(1, idle);
+            }),
+            ("I1: capacity", |pool| pool.workers[0].capacity = 0),
+            ("I1: capacity", |pool| pool.workers[0].capacity = 3),
+            ("I3: in order", |pool| pool.workers[1].capacity = 1),
+            ("I3: in order", |pool| {
+                (pool.workers[0].pending, pool.workers[0].dispatched) = (1, 1);
+            }),
+        ];
+        for (expected, corrupt) in cases {
+            let violation = found(corrupt);
+            assert!(violation.contains(expected), "{violation}, but expected {expected}");
+        }
+    }
+
+    #[test]
+    fn idle_counts_what_the_line_stops_before() {
+        let mut pool = sound();
+        pool.line.insert(97, waiting(1, 1));
+        assert_eq!(pool.idle_while_waiting(), 1);
+        // No worker has room for 2: what stands behind is not held up by this pool.
+        pool.line.insert(98, waiting(2, 2));
+        pool.line.insert(99, waiting(1, 3));
+        assert_eq!(pool.idle_while_waiting(), 1);
+    }
+
+    #[test]
+    fn audits_add_up() {
+        let mut pool = sound();
+        pool.line.insert(98, waiting(1, 1));
+        pool.line.insert(99, waiting(1, 2));
+        for audits in 1..=3 {
+            pool.audit_dispatch(0, &Request::default());
+            pool.audit_line();
+            pool.audit_line();
+            let audit = pool.audit();
+            assert_eq!((audit.audits, audit.regretted), (audits, audits));
+            assert_eq!(audit.idle_while_waiting, 2 * audits);
+            // Slot 0 has 2 pending, slot 1 has 1.
+            assert!((audit.mean_regret() - 1.0).abs() < 1e-12);
+        }
     }
 }

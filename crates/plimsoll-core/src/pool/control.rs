@@ -30,7 +30,7 @@ impl<T> Pool<T> {
             self.order.join(slot, worker, &mut self.rng);
         }
         self.count_live(None, worker.live_capacity());
-        self.serve(Some(slot), now);
+        self.serve(now);
         self.id_of(slot)
     }
 
@@ -166,7 +166,7 @@ impl<T> Pool<T> {
             self.count_live(before, after);
             self.refuse_hopeless();
         }
-        self.serve(None, now);
+        self.serve(now);
         Ok(())
     }
 

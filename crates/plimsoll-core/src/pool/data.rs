@@ -47,14 +47,15 @@ impl<T> Pool<T> {
         if request.deadline.is_some_and(|deadline| deadline <= now) {
             return Err(Blocked::Refused(Refusal::DeadlinePassed));
         }
-        let may_pass = self.line.is_empty() || !self.line_is_stopped();
+        let may_pass = !self.line_is_stopped();
         let choose = || self.order.choose(request, &self.workers, &mut self.rng);
         if let Some(slot) = may_pass.then(choose).flatten() {
-            if self.audit_dispatch(slot, request) {
-                self.audit_line();
-            }
+            self.audit_dispatch(slot, request);
+            self.audit_line();
             let sequence = self.next_sequence();
-            return Ok(self.charge(slot, request.cost, sequence));
+            let lease = self.charge(slot, request.cost, sequence);
+            self.order.dispatched(slot, &self.workers[slot as usize]);
+            return Ok(lease);
         }
         Err(match self.hopeless(request) {
             Some(reason) => Blocked::Refused(reason),
@@ -83,7 +84,9 @@ impl<T> Pool<T> {
             return Err(DispatchToError::NoRoom);
         }
         let sequence = self.next_sequence();
-        Ok(self.charge(slot, cost, sequence))
+        let lease = self.charge(slot, cost, sequence);
+        self.order.dispatched(slot, &self.workers[slot as usize]);
+        Ok(lease)
     }
 
     /// Gives a charge back and serves the head of the line.
@@ -104,9 +107,10 @@ impl<T> Pool<T> {
             worker.failed += 1;
             self.add_penalty(slot, now);
         }
+        let moved = self.hand_over(slot, now);
         self.order.changed(slot, &self.workers[slot as usize]);
-        if !self.line.is_empty() {
-            self.serve(Some(slot), now);
+        if moved {
+            self.serve(now);
         }
         self.free_if_done(slot);
         Ok(())
@@ -137,7 +141,7 @@ impl<T> Pool<T> {
             self.refuse_waiting(sequence, reason);
         }
         self.order.changed(slot, &self.workers[slot as usize]);
-        self.serve(None, now);
+        self.serve(now);
         self.free_if_done(slot);
         Ok(Ticket(sequence))
     }
@@ -158,9 +162,13 @@ impl<T> Pool<T> {
         }
         let Ok((from, sequence)) = self.uncharge(lease) else { unreachable!("the lease is ours") };
         self.workers[from as usize].dispatched -= 1;
-        self.order.changed(from, &self.workers[from as usize]);
         let lease = self.charge(to, cost, sequence);
-        self.serve(Some(from), now);
+        self.order.dispatched(to, &self.workers[to as usize]);
+        let moved = self.hand_over(from, now);
+        self.order.changed(from, &self.workers[from as usize]);
+        if moved {
+            self.serve(now);
+        }
         self.free_if_done(from);
         Ok(lease)
     }
@@ -170,7 +178,7 @@ impl<T> Pool<T> {
     pub fn cancel(&mut self, ticket: Ticket, now: Time) -> Option<T> {
         let waiting = self.leave_line(ticket.0)?;
         // It may have been what the line stopped at.
-        self.serve(None, now);
+        self.serve(now);
         Some(waiting.tag)
     }
 
@@ -184,43 +192,48 @@ impl<T> Pool<T> {
         tags
     }
 
+    /// Offers a worker whose room just grew to the head of the line, before it
+    /// is put in order: a worker that is filled again at once never enters it.
+    /// Tells whether the line must be served further.
+    fn hand_over(&mut self, slot: u32, now: Time) -> bool {
+        let Some((sequence, head)) = self.line.head() else { return false };
+        let request = head.request();
+        if request.deadline.is_some_and(|deadline| deadline <= now) {
+            return true;
+        }
+        if may_take(&self.workers[slot as usize], slot, &request) {
+            self.assign_waiting(sequence, slot);
+            return true;
+        }
+        // No other worker has got any room since the line was last served.
+        !self.stops_line(&request)
+    }
+
     /// Serves the line from its head as far as it goes.
-    ///
-    /// `improved` names the one worker whose room grew since the line was last
-    /// served, when that is known: then no other needs to be looked at for the
-    /// head. It holds for the head only, since what waits behind the place
-    /// where the line stood has not been looked at by any worker.
-    pub(super) fn serve(&mut self, mut improved: Option<u32>, now: Time) {
+    pub(super) fn serve(&mut self, now: Time) {
         let mut from = 0;
-        let mut audited = false;
         while let Some((sequence, waiting)) = self.line.at_or_after(from) {
             from = sequence + 1;
             let request = waiting.request();
-            let improved = improved.take();
             if request.deadline.is_some_and(|deadline| deadline <= now) {
                 self.refuse_waiting(sequence, Refusal::DeadlinePassed);
-                continue;
+            } else if let Some(slot) = self.order.choose(&request, &self.workers, &mut self.rng) {
+                self.assign_waiting(sequence, slot);
+                self.order.dispatched(slot, &self.workers[slot as usize]);
+            } else if self.stops_line(&request) {
+                break;
             }
-            let chosen = match improved {
-                Some(slot) => {
-                    may_take(&self.workers[slot as usize], slot, &request).then_some(slot)
-                }
-                None => self.order.choose(&request, &self.workers, &mut self.rng),
-            };
-            let Some(slot) = chosen else {
-                if self.stops_line(&request) {
-                    break;
-                }
-                continue;
-            };
-            let Some(waiting) = self.leave_line(sequence) else { break };
-            audited |= self.audit_dispatch(slot, &waiting.request());
+        }
+        self.audit_line();
+    }
+
+    /// Gives a waiting request its worker; the order must be told next.
+    fn assign_waiting(&mut self, sequence: u64, slot: u32) {
+        if let Some(waiting) = self.leave_line(sequence) {
+            self.audit_dispatch(slot, &waiting.request());
             let lease = self.charge(slot, waiting.request().cost, sequence);
             let ticket = Ticket(sequence);
             self.outcomes.push_back(Outcome::Assigned { ticket, lease, tag: waiting.tag });
-        }
-        if audited {
-            self.audit_line();
         }
     }
 
@@ -260,12 +273,12 @@ impl<T> Pool<T> {
         Some(waiting)
     }
 
+    /// Puts a charge on; the order must be told next.
     fn charge(&mut self, slot: u32, cost: NonZeroU32, sequence: u64) -> Lease {
         let worker = &mut self.workers[slot as usize];
         worker.pending += cost.get();
         worker.dispatched += 1;
         self.pending += u64::from(cost.get());
-        self.order.dispatched(slot, worker);
         let worker = WorkerId { index: slot, generation: worker.generation };
         Lease { pool: self.number, worker, cost, sequence }
     }

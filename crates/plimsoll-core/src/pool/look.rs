@@ -31,7 +31,7 @@ impl<T> Pool<T> {
 
     /// How long the request at the head of the line has waited there.
     pub fn longest_wait(&self, now: Time) -> Option<Duration> {
-        let (_, head) = self.line.at_or_after(0)?;
+        let (_, head) = self.line.head()?;
         Some(now.since(head.since).unwrap_or(Duration::ZERO))
     }
 

@@ -155,6 +155,8 @@ pub struct Pool<T> {
     audit: Audit,
     /// Dispatches since the last audit.
     since_audit: u64,
+    /// Whether a dispatch was audited and the line was not at rest since.
+    line_unaudited: bool,
 }
 
 impl<T> Pool<T> {
@@ -177,6 +179,7 @@ impl<T> Pool<T> {
             rng: Rng::new(config.seed),
             audit: Audit::default(),
             since_audit: 0,
+            line_unaudited: false,
         }
     }
 

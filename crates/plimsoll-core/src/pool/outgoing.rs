@@ -42,7 +42,7 @@ impl<T> Pool<T> {
                 Due::HalvePenalty(id) => self.halve_penalty(id, at, now),
             }
         }
-        self.serve(None, now);
+        self.serve(now);
     }
 
     /// Adds one failure's penalty to a worker.

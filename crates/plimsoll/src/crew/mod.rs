@@ -53,26 +53,11 @@ impl Default for Terms {
     }
 }
 
-/// A request that has not begun.
-pub(crate) struct Entry<J: ?Sized> {
-    pub(crate) job: Arc<J>,
-    cost: NonZeroU32,
-    deadline: Option<Time>,
-    /// When it was submitted.
-    pub(crate) since: Instant,
-}
-
-impl<J: ?Sized> Entry<J> {
-    fn request(&self) -> plimsoll_core::Request<'static> {
-        plimsoll_core::Request { cost: self.cost, excluded: &[], deadline: self.deadline }
-    }
-}
-
 /// One worker's side of the state.
 struct Post<J: ?Sized> {
     id: WorkerId,
     /// Assigned, in order.
-    queue: VecDeque<(Lease, Entry<J>)>,
+    queue: VecDeque<(Lease, Arc<J>)>,
     /// Uncharged requests for this worker alone; they run first.
     broadcasts: VecDeque<Arc<J>>,
     parker: Arc<Parker>,
@@ -81,7 +66,7 @@ struct Post<J: ?Sized> {
 }
 
 struct State<J: ?Sized> {
-    pool: Pool<Entry<J>>,
+    pool: Pool<Arc<J>>,
     /// By the core's worker slots.
     posts: Vec<Option<Post<J>>>,
     gate: VecDeque<Gated<J>>,

@@ -2,10 +2,11 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Instant;
 
 use plimsoll_core::Ticket;
 
-use super::Crew;
+use super::{Crew, Terms};
 use crate::error::ReplyError;
 use crate::slot::Slot;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +14,12 @@ use crate::sync::{Mutex, lock};
 
 /// What a crew needs of a job, whatever runs it.
 pub(crate) trait Job: Send + Sync {
+    /// What it asks of the core.
+    fn request(&self) -> plimsoll_core::Request<'static>;
+
+    /// When it was submitted.
+    fn since(&self) -> Instant;
+
     /// Answers with an error instead of running; drops the request.
     fn fail(&self, error: ReplyError);
 
@@ -35,15 +42,19 @@ pub(crate) trait ReplyCell<R>: Send + Sync {
 pub(crate) struct Packet<F, R, J: ?Sized> {
     request: Mutex<Option<F>>,
     pub(crate) slot: Slot<Result<R, ReplyError>>,
+    terms: Terms,
+    since: Instant,
     worker: AtomicUsize,
     pub(super) crew: Arc<Crew<J>>,
 }
 
 impl<F, R, J: ?Sized> Packet<F, R, J> {
-    pub(crate) fn new(request: F, crew: Arc<Crew<J>>) -> Self {
+    pub(crate) fn new(request: F, terms: Terms, crew: Arc<Crew<J>>) -> Self {
         Self {
             request: Mutex::new(Some(request)),
             slot: Slot::new(),
+            terms,
+            since: Instant::now(),
             worker: AtomicUsize::new(usize::MAX),
             crew,
         }
@@ -57,6 +68,15 @@ impl<F, R, J: ?Sized> Packet<F, R, J> {
 }
 
 impl<F: Send, R: Send, J: Job + ?Sized + 'static> Job for Packet<F, R, J> {
+    fn request(&self) -> plimsoll_core::Request<'static> {
+        let deadline = self.terms.deadline.map(|at| self.crew.clock.time(at));
+        plimsoll_core::Request { cost: self.terms.cost, excluded: &[], deadline }
+    }
+
+    fn since(&self) -> Instant {
+        self.since
+    }
+
     fn fail(&self, error: ReplyError) {
         drop(self.begin());
         self.slot.put(Err(error));

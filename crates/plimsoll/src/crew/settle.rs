@@ -5,8 +5,8 @@ use std::sync::Arc;
 use plimsoll_core::{Completion, Lease, Outcome, Ticket, Time, WorkerId};
 use smallvec::SmallVec;
 
-use super::submit::Gated;
-use super::{Entry, Job, Parker, Post, State};
+use super::submit::{Admission, Gated};
+use super::{Job, Parker, Post, State};
 use crate::error::{Reason, ReplyError};
 use crate::slot::Slot;
 use plimsoll_core::{Dispatch, Refusal};
@@ -17,8 +17,8 @@ enum Deed<J: ?Sized> {
     Fail(Arc<J>, ReplyError),
     Drop(Arc<J>),
     /// Seldom, and large.
-    Admit(Box<(Gated<J>, Result<Option<Ticket>, Reason>)>),
-    Admitted(Arc<Slot<Result<Option<Ticket>, Reason>>>, Option<Ticket>),
+    Admit(Box<(Gated<J>, Admission)>),
+    Admitted(Arc<Slot<Admission>>, Option<Ticket>),
     Farewell(Arc<Slot<()>>),
 }
 
@@ -48,7 +48,7 @@ impl<J: Job + ?Sized> After<J> {
         self.deeds.push(Deed::Drop(job));
     }
 
-    pub(super) fn answer_gate(&mut self, gated: Gated<J>, answer: Result<Option<Ticket>, Reason>) {
+    pub(super) fn answer_gate(&mut self, gated: Gated<J>, answer: Admission) {
         self.deeds.push(Deed::Admit(Box::new((gated, answer))));
     }
 
@@ -88,12 +88,12 @@ impl<J: Job + ?Sized + 'static> State<J> {
     }
 
     /// Puts a request in the queue of the worker that it was assigned to.
-    pub(super) fn assign(&mut self, lease: Lease, entry: Entry<J>, after: &mut After<J>) {
+    pub(super) fn assign(&mut self, lease: Lease, job: Arc<J>, after: &mut After<J>) {
         let slot = lease.worker().index();
-        entry.job.assigned(slot);
+        job.assigned(slot);
         // The post stands as long as the worker has leases.
         if let Some(post) = &mut self.posts[slot] {
-            post.queue.push_back((lease, entry));
+            post.queue.push_back((lease, job));
             self.rouse(slot, after);
         }
     }
@@ -128,21 +128,21 @@ impl<J: Job + ?Sized + 'static> State<J> {
 
     /// Takes over, for the worker `id` that has none, a request that a sleeping
     /// worker has been given.
-    pub(super) fn take_over(&mut self, id: WorkerId, now: Time) -> Option<(Lease, Entry<J>)> {
+    pub(super) fn take_over(&mut self, id: WorkerId, now: Time) -> Option<(Lease, Arc<J>)> {
         while let Some(&slot) = self.drowsy.front() {
             let post = self.posts[slot].as_mut().filter(|post| post.asleep);
-            let Some((lease, entry)) = post.and_then(|post| post.queue.pop_front()) else {
+            let Some((lease, job)) = post.and_then(|post| post.queue.pop_front()) else {
                 self.drowsy.pop_front();
                 continue;
             };
             match self.pool.reassign(lease, id, now) {
                 Ok(lease) => {
-                    entry.job.assigned(id.index());
-                    return Some((lease, entry));
+                    job.assigned(id.index());
+                    return Some((lease, job));
                 }
                 Err(lease) => {
                     if let Some(post) = &mut self.posts[slot] {
-                        post.queue.push_front((lease, entry));
+                        post.queue.push_front((lease, job));
                     }
                     return None;
                 }
@@ -162,14 +162,14 @@ impl<J: Job + ?Sized + 'static> State<J> {
     }
 
     /// Takes all that has not begun out of line and queues.
-    pub(super) fn take_everything(&mut self, now: Time) -> Vec<Entry<J>> {
+    pub(super) fn take_everything(&mut self, now: Time) -> Vec<Arc<J>> {
         // Nothing may be assigned in between, or it would begin after all.
         let mut taken = self.pool.clear_line();
         for slot in 0..self.posts.len() {
             let queue = self.posts[slot].as_mut().map(|post| std::mem::take(&mut post.queue));
-            for (lease, entry) in queue.into_iter().flatten() {
+            for (lease, job) in queue.into_iter().flatten() {
                 self.give_back(lease, Completion::Succeeded, now);
-                taken.push(entry);
+                taken.push(job);
             }
         }
         taken
@@ -177,7 +177,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
 
     /// Refuses what waits at the gate past its deadline.
     pub(super) fn close_gate_to_late(&mut self, now: Time, after: &mut After<J>) {
-        let late = |gated: &Gated<J>| gated.entry.deadline.is_some_and(|deadline| deadline <= now);
+        let late = |gated: &Gated<J>| gated.job.request().deadline.is_some_and(|at| at <= now);
         while let Some(place) = self.gate.iter().position(late) {
             if let Some(gated) = self.gate.remove(place) {
                 after.answer_gate(gated, Err(Reason::DeadlinePassed));
@@ -191,7 +191,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
                 Outcome::Assigned { lease, tag, .. } => self.assign(lease, tag, after),
                 Outcome::Refused { reason, tag, .. } => {
                     let reason = self.reason(reason);
-                    after.fail(tag.job, ReplyError::Refused(reason));
+                    after.fail(tag, ReplyError::Refused(reason));
                 }
                 Outcome::Removed(id) => self.dismiss(id, after),
             }
@@ -208,22 +208,21 @@ impl<J: Job + ?Sized + 'static> State<J> {
     }
 
     fn let_in(&mut self, now: Time, after: &mut After<J>) {
-        let Some(Gated { entry, admission }) = self.gate.pop_front() else { return };
-        let request = entry.request();
-        match self.pool.dispatch(&request, entry, now) {
-            Dispatch::Assigned(lease, entry) => {
-                self.assign(lease, entry, after);
+        let Some(Gated { job, admission }) = self.gate.pop_front() else { return };
+        match self.pool.dispatch(&job.request(), job, now) {
+            Dispatch::Assigned(lease, job) => {
+                self.assign(lease, job, after);
                 after.deeds.push(Deed::Admitted(admission, None));
             }
             Dispatch::InLine(ticket) => {
                 after.deeds.push(Deed::Admitted(admission, Some(ticket)));
             }
-            Dispatch::Refused(Refusal::LineFull, entry) => {
-                self.gate.push_front(Gated { entry, admission });
+            Dispatch::Refused(Refusal::LineFull, job) => {
+                self.gate.push_front(Gated { job, admission });
             }
-            Dispatch::Refused(refusal, entry) => {
+            Dispatch::Refused(refusal, job) => {
                 let reason = self.reason(refusal);
-                after.answer_gate(Gated { entry, admission }, Err(reason));
+                after.answer_gate(Gated { job, admission }, Err(reason));
             }
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use plimsoll_core::Ticket;
 
-use super::{IfFull, Job, Packet, ReplyCell, Submitted, Terms};
+use super::submit::Admission;
+use super::{IfFull, Job, Packet, ReplyCell, Submitted};
 use crate::error::{Reason, Refused};
 use crate::reply::Reply;
 use crate::slot::Slot;
@@ -14,7 +15,6 @@ use crate::slot::Slot;
 pub(crate) struct Submission<F, R, J: ?Sized> {
     pub(crate) packet: Arc<Packet<F, R, J>>,
     pub(crate) job: Arc<J>,
-    pub(crate) terms: Terms,
 }
 
 impl<F, R, J> Submission<F, R, J>
@@ -25,7 +25,7 @@ where
 {
     /// Never waits.
     pub(crate) fn try_submit(self) -> Result<Reply<R>, Refused<F>> {
-        match self.packet.crew.submit(self.job, self.terms, IfFull::Refuse) {
+        match self.packet.crew.submit(self.job, IfFull::Refuse) {
             Submitted::Taken(ticket) => Ok(Reply::new(self.packet, ticket)),
             Submitted::Refused(reason) => Err(refused(reason, &self.packet)),
             Submitted::AtGate(_) => unreachable!("only who may wait is let to the gate"),
@@ -37,7 +37,7 @@ where
         if self.packet.crew.serves_here() {
             return Err(refused(Reason::WouldDeadlock, &self.packet));
         }
-        match self.packet.crew.submit(self.job, self.terms, IfFull::Wait) {
+        match self.packet.crew.submit(self.job, IfFull::Wait) {
             Submitted::Taken(ticket) => Ok(Reply::new(self.packet, ticket)),
             Submitted::Refused(reason) => Err(refused(reason, &self.packet)),
             Submitted::AtGate(admission) => {
@@ -49,7 +49,7 @@ where
 
     /// Waits while the line is full; dropped while it does, the request leaves.
     pub(crate) async fn submit_async(self) -> Result<Reply<R>, Refused<F>> {
-        match self.packet.crew.submit(self.job, self.terms, IfFull::Wait) {
+        match self.packet.crew.submit(self.job, IfFull::Wait) {
             Submitted::Taken(ticket) => Ok(Reply::new(self.packet, ticket)),
             Submitted::Refused(reason) => Err(refused(reason, &self.packet)),
             Submitted::AtGate(admission) => {
@@ -72,7 +72,7 @@ where
     J: Job + ?Sized + 'static,
 {
     packet: Option<Arc<Packet<F, R, J>>>,
-    admission: Arc<Slot<Result<Option<Ticket>, Reason>>>,
+    admission: Arc<Slot<Admission>>,
 }
 
 impl<F, R, J> Drop for AtGate<F, R, J>
@@ -93,7 +93,7 @@ where
 
 fn admitted<F, R, J>(
     packet: Arc<Packet<F, R, J>>,
-    answer: Result<Option<Ticket>, Reason>,
+    answer: Admission,
 ) -> Result<Reply<R>, Refused<F>>
 where
     F: Send + 'static,

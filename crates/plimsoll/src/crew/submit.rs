@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use plimsoll_core::{Completion, Dispatch, Refusal, Ticket};
 
-use super::{Crew, Entry, Job, State, Terms};
+use super::{Crew, Job, State};
 use crate::error::{Reason, ReplyError};
 use crate::slot::Slot;
 
@@ -17,11 +17,15 @@ pub(crate) enum IfFull {
     Wait,
 }
 
+/// What a submitter at the gate is told: its request's ticket, if it waits in
+/// line now, or why it is refused after all.
+pub(crate) type Admission = Result<Option<Ticket>, Reason>;
+
 /// A request at the gate.
 pub(crate) struct Gated<J: ?Sized> {
-    pub(super) entry: Entry<J>,
+    pub(super) job: Arc<J>,
     /// Filled when it is let in, or refused after all.
-    pub(super) admission: Arc<Slot<Result<Option<Ticket>, Reason>>>,
+    pub(super) admission: Arc<Slot<Admission>>,
 }
 
 /// What became of a submitted request.
@@ -29,43 +33,40 @@ pub(crate) enum Submitted {
     /// Assigned, or in line under this ticket.
     Taken(Option<Ticket>),
     /// At the gate: this slot tells when it is let in.
-    AtGate(Arc<Slot<Result<Option<Ticket>, Reason>>>),
+    AtGate(Arc<Slot<Admission>>),
     Refused(Reason),
 }
 
 impl<J: Job + ?Sized + 'static> Crew<J> {
-    pub(crate) fn submit(&self, job: Arc<J>, terms: Terms, if_full: IfFull) -> Submitted {
-        let since = Instant::now();
-        let deadline = terms.deadline.map(|at| self.clock.time(at));
-        let entry = Entry { job, cost: terms.cost, deadline, since };
+    pub(crate) fn submit(&self, job: Arc<J>, if_full: IfFull) -> Submitted {
+        let request = job.request();
         // Told to the timer apart from the core's own, which knows no gate.
         let mut at_gate_until = None;
-        let submitted = self.with(since, |state, now, after| {
+        let submitted = self.with(job.since(), |state, now, after| {
             if state.closed {
-                after.drop_later(entry.job);
+                after.drop_later(job);
                 return Submitted::Refused(Reason::Closed);
             }
-            let request = entry.request();
-            match state.pool.dispatch(&request, entry, now) {
-                Dispatch::Assigned(lease, entry) => {
-                    state.assign(lease, entry, after);
+            match state.pool.dispatch(&request, job, now) {
+                Dispatch::Assigned(lease, job) => {
+                    state.assign(lease, job, after);
                     Submitted::Taken(None)
                 }
                 Dispatch::InLine(ticket) => Submitted::Taken(Some(ticket)),
-                Dispatch::Refused(Refusal::LineFull, entry) if if_full == IfFull::Wait => {
+                Dispatch::Refused(Refusal::LineFull, job) if if_full == IfFull::Wait => {
                     let admission = Arc::new(Slot::new());
-                    at_gate_until = terms.deadline;
-                    state.gate.push_back(Gated { entry, admission: Arc::clone(&admission) });
+                    at_gate_until = request.deadline;
+                    state.gate.push_back(Gated { job, admission: Arc::clone(&admission) });
                     Submitted::AtGate(admission)
                 }
-                Dispatch::Refused(refusal, entry) => {
-                    after.drop_later(entry.job);
+                Dispatch::Refused(refusal, job) => {
+                    after.drop_later(job);
                     Submitted::Refused(state.reason(refusal))
                 }
             }
         });
         if let Some(until) = at_gate_until {
-            crate::timer::schedule(until, self.me.clone());
+            crate::timer::schedule(self.clock.instant(until), self.me.clone());
         }
         submitted
     }
@@ -79,27 +80,29 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
         worker: impl FnOnce() -> usize,
     ) {
         self.with(Instant::now(), |state, now, after| {
-            if let Some(entry) = ticket.and_then(|ticket| state.pool.cancel(ticket, now)) {
-                after.drop_later(entry.job);
+            if let Some(job) = ticket.and_then(|ticket| state.pool.cancel(ticket, now)) {
+                after.drop_later(job);
                 return;
             }
             let Some(post) = state.posts.get_mut(worker()).and_then(Option::as_mut) else { return };
-            let is_it = |entry: &Entry<J>| std::ptr::addr_eq(Arc::as_ptr(&entry.job), job);
-            let Some(place) = post.queue.iter().position(|(_, entry)| is_it(entry)) else { return };
-            if let Some((lease, entry)) = post.queue.remove(place) {
+            let is_it = |queued: &Arc<J>| std::ptr::addr_eq(Arc::as_ptr(queued), job);
+            let Some(place) = post.queue.iter().position(|(_, queued)| is_it(queued)) else {
+                return;
+            };
+            if let Some((lease, job)) = post.queue.remove(place) {
                 state.give_back(lease, Completion::Succeeded, now);
-                after.drop_later(entry.job);
+                after.drop_later(job);
             }
         });
     }
 
     /// Takes a request back from the gate; false when it has left it.
-    pub(crate) fn leave_gate(&self, admission: &Arc<Slot<Result<Option<Ticket>, Reason>>>) -> bool {
+    pub(crate) fn leave_gate(&self, admission: &Arc<Slot<Admission>>) -> bool {
         self.with(Instant::now(), |state, _, after| {
             let waits = |gated: &Gated<J>| Arc::ptr_eq(&gated.admission, admission);
             let Some(place) = state.gate.iter().position(waits) else { return false };
             if let Some(gated) = state.gate.remove(place) {
-                after.drop_later(gated.entry.job);
+                after.drop_later(gated.job);
             }
             true
         })
@@ -116,10 +119,10 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
             if !drop_queue {
                 return 0;
             }
-            let entries = state.take_everything(now);
-            let count = entries.len();
-            for entry in entries {
-                after.fail(entry.job, ReplyError::Shutdown);
+            let jobs = state.take_everything(now);
+            let count = jobs.len();
+            for job in jobs {
+                after.fail(job, ReplyError::Shutdown);
             }
             count
         })

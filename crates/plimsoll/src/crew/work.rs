@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use plimsoll_core::{Completion, Health, Lease, Time, WorkerId, WorkerSpec};
 
 use super::settle::After;
-use super::{Crew, Entry, Job, Parker, Post, State};
+use super::{Crew, Job, Parker, Post, State};
 use crate::error::{Reason, ReplyError};
 
 /// The rest after a factory's first failure; it doubles with each further one
@@ -21,7 +21,7 @@ pub(crate) const FAILURES_UNTIL_DOWN: u32 = 3;
 /// What a worker does next.
 pub(crate) enum Next<J: ?Sized> {
     /// Runs this, and hands the lease to the following `next`.
-    Run(Lease, Entry<J>),
+    Run(Lease, Arc<J>),
     /// Runs this, which is not charged.
     Broadcast(Arc<J>),
     /// Sleeps until its parker is notified.
@@ -192,7 +192,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
                 return Next::Broadcast(job);
             }
             let found = post.queue.pop_front();
-            let Some((lease, entry)) = found.or_else(|| self.take_over(id, now)) else {
+            let Some((lease, job)) = found.or_else(|| self.take_over(id, now)) else {
                 if finished {
                     return Next::Leave;
                 }
@@ -201,11 +201,11 @@ impl<J: Job + ?Sized + 'static> State<J> {
                 }
                 return Next::Sleep;
             };
-            if entry.deadline.is_none_or(|deadline| deadline > now) {
-                return Next::Run(lease, entry);
+            if job.request().deadline.is_none_or(|deadline| deadline > now) {
+                return Next::Run(lease, job);
             }
             self.give_back(lease, Completion::Succeeded, now);
-            after.fail(entry.job, ReplyError::Refused(Reason::DeadlinePassed));
+            after.fail(job, ReplyError::Refused(Reason::DeadlinePassed));
             self.settle(now, after);
         }
     }
@@ -213,9 +213,8 @@ impl<J: Job + ?Sized + 'static> State<J> {
     /// Takes back what a worker has been given and has not begun.
     fn move_on(&mut self, id: WorkerId, now: Time) {
         let queue = self.post(id).map(|post| std::mem::take(&mut post.queue));
-        for (lease, entry) in queue.into_iter().flatten() {
-            let request = entry.request();
-            let taken = self.pool.take_back(lease, &request, entry, now);
+        for (lease, job) in queue.into_iter().flatten() {
+            let taken = self.pool.take_back(lease, &job.request(), job, now);
             debug_assert!(taken.is_ok(), "a crew takes back only its own leases");
         }
     }

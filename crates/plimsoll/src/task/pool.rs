@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::guard::StateGuard;
 use super::request::TaskRequest;
 use super::worker::{Factory, Spawn, TaskJob, Worker};
-use crate::crew::{Crew, Packet, Parker};
+use crate::crew::{Crew, Packet, Parker, Terms};
 use crate::error::{BuildError, FactoryError, Refused, ReplyError};
 use crate::options::{Options, builder_methods};
 use crate::reply::Reply;
@@ -186,7 +186,11 @@ impl<S: Send + 'static> TaskPool<S> {
         let mut replies = Vec::new();
         crew.broadcast(|| {
             let job = Arc::clone(&job);
-            let packet = Packet::new(move |state: StateGuard<S>| job(state), Arc::clone(crew));
+            let packet = Packet::new(
+                move |state: StateGuard<S>| job(state),
+                Terms::default(),
+                Arc::clone(crew),
+            );
             let packet = Arc::new(packet);
             replies.push(Reply::new(Arc::clone(&packet), None));
             packet

@@ -101,8 +101,8 @@ impl<'a, S: Send + 'static> TaskRequest<'a, S> {
         F: FnOnce(StateGuard<S>) -> Fut + Send + 'static,
         Fut: Future<Output: Send> + Send + 'static,
     {
-        let packet = Arc::new(Packet::new(request, Arc::clone(self.pool.crew())));
+        let packet = Arc::new(Packet::new(request, self.terms, Arc::clone(self.pool.crew())));
         let job: Arc<dyn TaskJob<S>> = Arc::clone(&packet) as _;
-        Submission { packet, job, terms: self.terms }
+        Submission { packet, job }
     }
 }

@@ -188,7 +188,10 @@ impl<S: Send + 'static> Worker<S> {
                     continue;
                 }
                 Next::Broadcast(job) => (None, job, None),
-                Next::Run(lease, entry) => (Some(lease), entry.job, Some(entry.since)),
+                Next::Run(lease, job) => {
+                    let since = job.since();
+                    (Some(lease), job, Some(since))
+                }
             };
             let began = at;
             let mut held = Held { crew: &*self.crew, lease };

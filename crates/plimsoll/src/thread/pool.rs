@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::map::{Map, MapUnordered};
 use super::request::ThreadRequest;
 use super::worker::{self, Factory, ThreadJob, Worker};
-use crate::crew::{Crew, Packet, Parker};
+use crate::crew::{Crew, Packet, Parker, Terms};
 use crate::error::{BuildError, FactoryError, Reason, Refused, ReplyError};
 use crate::options::{Options, builder_methods};
 use crate::reply::Reply;
@@ -245,7 +245,11 @@ impl<S: 'static> ThreadPool<S> {
         let mut replies = Vec::new();
         crew.broadcast(|| {
             let job = Arc::clone(&job);
-            let packet = Arc::new(Packet::new(move |state: &mut S| job(state), Arc::clone(crew)));
+            let packet = Arc::new(Packet::new(
+                move |state: &mut S| job(state),
+                Terms::default(),
+                Arc::clone(crew),
+            ));
             replies.push(Reply::new(Arc::clone(&packet), None));
             packet
         });

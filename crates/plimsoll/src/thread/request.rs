@@ -100,8 +100,8 @@ impl<'a, S: 'static> ThreadRequest<'a, S> {
         F: FnOnce(&mut S) -> R + Send + 'static,
         R: Send + 'static,
     {
-        let packet = Arc::new(Packet::new(request, Arc::clone(self.pool.crew())));
+        let packet = Arc::new(Packet::new(request, self.terms, Arc::clone(self.pool.crew())));
         let job: Arc<dyn ThreadJob<S>> = Arc::clone(&packet) as _;
-        Submission { packet, job, terms: self.terms }
+        Submission { packet, job }
     }
 }

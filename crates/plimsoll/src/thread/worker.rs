@@ -119,11 +119,12 @@ impl<S: 'static> Worker<S> {
                     at = Instant::now();
                     self.crew.next(self.id, None, at)
                 }
-                Next::Run(lease, entry) => {
+                Next::Run(lease, job) => {
                     let began = at;
                     let mut lease = Some(lease);
                     let mut following = None;
-                    run_quietly(entry.job, &mut state, |how| {
+                    let since = job.since();
+                    run_quietly(job, &mut state, |how| {
                         at = Instant::now();
                         match how {
                             Completion::Succeeded => {
@@ -131,7 +132,7 @@ impl<S: 'static> Worker<S> {
                             }
                             Completion::Failed => self.crew.broken(self.id, lease.take()),
                         }
-                        let wait = began.saturating_duration_since(entry.since);
+                        let wait = began.saturating_duration_since(since);
                         self.crew.record(self.id, wait, at - began);
                     });
                     let Some(following) = following else {

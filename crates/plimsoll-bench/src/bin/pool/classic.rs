@@ -47,10 +47,9 @@ pub(crate) fn measure(report: &mut Report, only: &str) {
         };
         systems.push(system(&runtime, name, request));
     }
-    for (name, pool) in [
-        ("TaskPool 10, capacity 64", tasks(10, 64)),
-        ("TaskPool 10, capacity 1", tasks(10, 1)),
-    ] {
+    for (name, pool) in
+        [("TaskPool 10, capacity 64", tasks(10, 64)), ("TaskPool 10, capacity 1", tasks(10, 1))]
+    {
         let request = move |n| {
             let submitted = pool.submit_async(move |_| async move { work(n) });
             async move { submitted.await.expect("taken").await.expect("answered") }
