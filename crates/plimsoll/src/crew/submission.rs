@@ -3,8 +3,6 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use plimsoll_core::Ticket;
-
 use super::submit::Admission;
 use super::{IfFull, Job, Packet, ReplyCell, Submitted};
 use crate::error::{Reason, Refused};
