@@ -24,7 +24,7 @@ where
     /// Never waits.
     pub(crate) fn try_submit(self) -> Result<Reply<R>, Refused<F>> {
         match self.packet.crew.submit(self.job, IfFull::Refuse) {
-            Submitted::Taken(ticket) => Ok(Reply::new(self.packet, ticket)),
+            Submitted::Taken(ticket) => Ok(Reply::new(self.packet, Some(ticket))),
             Submitted::Refused(reason) => Err(refused(reason, &self.packet)),
             Submitted::AtGate(_) => unreachable!("only who may wait is let to the gate"),
         }
@@ -36,7 +36,7 @@ where
             return Err(refused(Reason::WouldDeadlock, &self.packet));
         }
         match self.packet.crew.submit(self.job, IfFull::Wait) {
-            Submitted::Taken(ticket) => Ok(Reply::new(self.packet, ticket)),
+            Submitted::Taken(ticket) => Ok(Reply::new(self.packet, Some(ticket))),
             Submitted::Refused(reason) => Err(refused(reason, &self.packet)),
             Submitted::AtGate(admission) => {
                 let answer = admission.wait(None).unwrap_or(Err(Reason::Closed));
@@ -48,7 +48,7 @@ where
     /// Waits while the line is full; dropped while it does, the request leaves.
     pub(crate) async fn submit_async(self) -> Result<Reply<R>, Refused<F>> {
         match self.packet.crew.submit(self.job, IfFull::Wait) {
-            Submitted::Taken(ticket) => Ok(Reply::new(self.packet, ticket)),
+            Submitted::Taken(ticket) => Ok(Reply::new(self.packet, Some(ticket))),
             Submitted::Refused(reason) => Err(refused(reason, &self.packet)),
             Submitted::AtGate(admission) => {
                 let mut gate = AtGate { packet: Some(self.packet), admission };
@@ -83,7 +83,7 @@ where
         let Some(packet) = self.packet.take() else { return };
         if !packet.crew.leave_gate(&self.admission) {
             // It was let in meanwhile.
-            let ticket = self.admission.take().and_then(Result::ok).flatten();
+            let ticket = self.admission.take().and_then(Result::ok);
             packet.cancel(ticket);
         }
     }
@@ -99,7 +99,7 @@ where
     J: Job + ?Sized + 'static,
 {
     match answer {
-        Ok(ticket) => Ok(Reply::new(packet, ticket)),
+        Ok(ticket) => Ok(Reply::new(packet, Some(ticket))),
         Err(reason) => Err(refused(reason, &packet)),
     }
 }
