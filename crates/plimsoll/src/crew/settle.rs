@@ -19,7 +19,7 @@ enum Deed<J: ?Sized> {
     Drop(Arc<J>),
     /// Seldom, and large.
     Admit(Box<(Gated<J>, Admission)>),
-    Admitted(Arc<Slot<Admission>>, Option<Ticket>),
+    Admitted(Arc<Slot<Admission>>, Ticket),
     Farewell(Arc<Slot<()>>),
 }
 
@@ -231,11 +231,11 @@ impl<J: Job + ?Sized + 'static> State<J> {
         let Some(Gated { job, admission }) = self.gate.pop_front() else { return false };
         match self.pool.dispatch(&job.request(), job, now) {
             Dispatch::Assigned(lease, job) => {
+                after.deeds.push(Deed::Admitted(admission, lease.ticket()));
                 self.assign(lease, job, after);
-                after.deeds.push(Deed::Admitted(admission, None));
             }
             Dispatch::InLine(ticket) => {
-                after.deeds.push(Deed::Admitted(admission, Some(ticket)));
+                after.deeds.push(Deed::Admitted(admission, ticket));
             }
             Dispatch::Refused(Refusal::LineFull, job) => {
                 self.gate.push_front(Gated { job, admission });

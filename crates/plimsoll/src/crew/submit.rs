@@ -17,9 +17,9 @@ pub(crate) enum IfFull {
     Wait,
 }
 
-/// What a submitter at the gate is told: its request's ticket, if it waits in
-/// line now, or why it is refused after all.
-pub(crate) type Admission = Result<Option<Ticket>, Reason>;
+/// What a submitter at the gate is told: its request's ticket, or why it is
+/// refused after all.
+pub(crate) type Admission = Result<Ticket, Reason>;
 
 /// A request at the gate.
 pub(crate) struct Gated<J: ?Sized> {
@@ -30,8 +30,8 @@ pub(crate) struct Gated<J: ?Sized> {
 
 /// What became of a submitted request.
 pub(crate) enum Submitted {
-    /// Assigned, or in line under this ticket.
-    Taken(Option<Ticket>),
+    /// Assigned or in line; this is its ticket when it is in line.
+    Taken(Ticket),
     /// At the gate: this slot tells when it is let in.
     AtGate(Arc<Slot<Admission>>),
     Refused(Reason),
@@ -47,10 +47,12 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
             }
             match state.pool.dispatch(&request, job, now) {
                 Dispatch::Assigned(lease, job) => {
+                    // It may be taken back from its worker and wait after all.
+                    let ticket = lease.ticket();
                     state.assign(lease, job, after);
-                    Submitted::Taken(None)
+                    Submitted::Taken(ticket)
                 }
-                Dispatch::InLine(ticket) => Submitted::Taken(Some(ticket)),
+                Dispatch::InLine(ticket) => Submitted::Taken(ticket),
                 Dispatch::Refused(Refusal::LineFull, job) if if_full == IfFull::Wait => {
                     let admission = Arc::new(Slot::new());
                     // The core knows no gate.

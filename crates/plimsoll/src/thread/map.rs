@@ -84,23 +84,20 @@ where
     }
 }
 
-/// Sends an answer, or says that there is none when it is dropped before.
-struct Answer<R>(Option<Sender<Result<R, ReplyError>>>);
-
-impl<R> Answer<R> {
-    fn send(mut self, answer: Result<R, ReplyError>) {
-        if let Some(sender) = self.0.take() {
-            // Nobody listens when the iterator was dropped.
-            let _ = sender.send(answer);
-        }
-    }
+/// An answer that is sent when it is dropped; with none, says so.
+///
+/// It leaves a request as its answer, or as its panic's payload, so it drops
+/// when the lease is back.
+struct Answer<R> {
+    sender: Sender<Result<R, ReplyError>>,
+    answer: Option<Result<R, ReplyError>>,
 }
 
 impl<R> Drop for Answer<R> {
     fn drop(&mut self) {
-        if let Some(sender) = self.0.take() {
-            let _ = sender.send(Err(ReplyError::Shutdown));
-        }
+        let answer = self.answer.take().unwrap_or(Err(ReplyError::Shutdown));
+        // Nobody listens when the iterator was dropped.
+        let _ = self.sender.send(answer);
     }
 }
 
@@ -133,16 +130,18 @@ where
     fn next(&mut self) -> Option<Self::Item> {
         while let Some(item) = self.source.next(self.going) {
             let function = Arc::clone(&self.source.function);
-            let answer = Answer(Some(self.sender.clone()));
+            let mut answer = Answer { sender: self.sender.clone(), answer: None };
             let request = move |state: &mut S| {
                 match catch_unwind(AssertUnwindSafe(|| function(state, item))) {
-                    Ok(result) => answer.send(Ok(result)),
+                    Ok(result) => answer.answer = Some(Ok(result)),
                     Err(panic) => {
-                        answer.send(Err(ReplyError::Panicked(panic_message(&*panic))));
+                        let text = panic_message(&*panic);
+                        answer.answer = Some(Err(ReplyError::Panicked(text)));
                         // The worker must see it too: its state may be broken.
-                        resume_unwind(panic);
+                        resume_unwind(Box::new(answer));
                     }
                 }
+                answer
             };
             match self.source.pool.submit(request) {
                 Ok(reply) => reply.detach(),

@@ -210,7 +210,8 @@ fn a_failed_lease_makes_its_worker_look_busier() {
 fn a_snapshot_is_one_consistent_reading() {
     bounded(|| {
         const LINE: usize = 3;
-        let balancer = Balancer::<u32>::clone(&Balancer::builder().line(LINE).audit_every(7).build());
+        let balancer =
+            Balancer::<u32>::clone(&Balancer::builder().line(LINE).audit_every(7).build());
         for number in 0..3 {
             balancer.add(number, spec(2));
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use plimsoll::{Balancer, Reply, Snapshot, TaskPool, ThreadPool, WorkerSpec};
 
 /// No test may take longer.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs a test on a thread of its own, and fails when it does not end.
 pub(crate) fn bounded(test: impl FnOnce() + Send + 'static) {
@@ -115,6 +115,11 @@ pub(crate) fn hold<S: 'static>(pool: &ThreadPool<S>) -> Held {
     let reply = reply.unwrap();
     runs.recv().unwrap();
     Held { go, reply }
+}
+
+/// Returns when all workers are up: until then, the first of them get more.
+pub(crate) fn up(pool: &impl Look) {
+    until(|| pool.look().workers.iter().all(|worker| worker.health == plimsoll::Health::Up));
 }
 
 /// Occupies every worker of a pool whose capacity is 1.
