@@ -10,7 +10,7 @@ use ratatui::widgets::Paragraph;
 
 use super::keys;
 use super::reading::{Reading, WorkerReading};
-use super::view::View;
+use super::view::{Before, View};
 use super::words::time;
 
 const DIM: Style = Style::new().fg(Color::DarkGray);
@@ -28,28 +28,43 @@ pub(crate) fn draw(frame: &mut Frame<'_>, view: &View) {
     frame.render_widget(Paragraph::new(lines(view, area)), area);
 }
 
-/// From top to bottom: a header, the workers, the line, figures, the keys.
+/// From top to bottom: a header, the workers, the line, figures, what was
+/// before, the keys.
 fn lines(view: &View, area: Rect) -> Vec<Line<'_>> {
-    let width = usize::from(area.width);
-    let roomy = area.height >= ROOMY;
+    let (width, height) = (usize::from(area.width), usize::from(area.height));
     let reading = &view.reading;
-    let blank = roomy.then(Line::default);
+    let blank = (area.height >= ROOMY).then(Line::default);
 
-    let mut above = vec![header(reading, width)];
-    above.extend(blank.clone());
+    let mut lines = vec![header(reading, width)];
+    lines.extend(blank.clone());
     let mut below = vec![line_row(reading, width)];
     below.extend(blank.clone());
     below.extend(figures(reading, width));
-    below.extend(blank);
-    below.extend(footer(view, width));
+    let mut keys: Vec<Line<'_>> = blank.clone().into_iter().collect();
+    keys.extend(footer(view, width));
 
-    // A short screen keeps a worker before it keeps the rest.
-    let room = usize::from(area.height);
-    below.truncate(left(room, above.len() + 1));
-    let workers = left(room, above.len() + below.len());
-    above.extend(worker_rows(view, width, workers));
-    above.extend(below);
-    above
+    // A short screen keeps a worker before it keeps the keys, and those before
+    // the rest.
+    keys.truncate(left(height, lines.len() + 1));
+    below.truncate(left(height, lines.len() + 1 + keys.len()));
+    let room = left(height, lines.len() + below.len() + keys.len());
+    let mut workers = worker_rows(view, width, room);
+    workers.truncate(room);
+    let room = room - workers.len();
+    lines.extend(workers);
+    lines.extend(below);
+    let mut before: Vec<Line<'_>> = Vec::new();
+    if !view.before.is_empty() {
+        before.extend(blank);
+    }
+    before.extend(view.before.iter().map(before_row));
+    // The last ones are the ones to compare with.
+    let cut = left(before.len(), room);
+    lines.extend(before.drain(cut..));
+    // The keys stand at the bottom.
+    lines.resize(left(height, keys.len()).max(lines.len()), Line::default());
+    lines.extend(keys);
+    lines
 }
 
 fn header(reading: &Reading, width: usize) -> Line<'static> {
@@ -97,8 +112,6 @@ fn worker_rows<'a>(view: &'a View, width: usize, room: usize) -> Vec<Line<'a>> {
     if hidden > 0 {
         rows.push(Line::styled(format!("      … and {hidden} more"), DIM));
     }
-    // The rest of the screen stands at the bottom.
-    rows.resize(room, Line::default());
     rows
 }
 
@@ -182,7 +195,7 @@ fn figures(reading: &Reading, width: usize) -> Vec<Line<'static>> {
         return vec![Line::raw(wait), Line::raw(last)];
     }
     let wait = vec![
-        Span::raw(format!(" {rate:<12} wait  p50 {p50:>8}   p99 ")),
+        Span::raw(format!(" {rate:<12} wait p50  {p50:>8}   p99 ")),
         Span::styled(format!("{p99:>8}"), BRIGHT),
     ];
     let answered = format!("{} answered, {} refused ", reading.answered, reading.refused);
@@ -195,6 +208,13 @@ fn figures(reading: &Reading, width: usize) -> Vec<Line<'static>> {
         spread(wait, vec![Span::styled("last 3 s ", DIM)], width),
         spread(regret, vec![Span::raw(answered)], width),
     ]
+}
+
+/// A policy that ran before this one, to compare with.
+fn before_row(before: &Before) -> Line<'static> {
+    let Before { policy, mean, p99 } = *before;
+    let (mean, p99) = (time(mean), time(p99));
+    Line::styled(format!(" {policy:<12} wait mean {mean:>8}   p99 {p99:>8}"), DIM)
 }
 
 /// The keys, over as many lines as they need; a notice takes their place.
@@ -240,6 +260,9 @@ fn spread(left: Vec<Span<'static>>, right: Vec<Span<'static>>, width: usize) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use plimsoll::Policy;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
@@ -269,13 +292,13 @@ mod tests {
         assert!(screen[0].ends_with("12 s"), "{text}");
         assert!(screen[2].starts_with("▸   1 █"), "{text}");
         assert!(screen[3].starts_with("    2 ·"), "{text}");
-        assert!(screen[4].contains("█      64/64 slow") && !screen[4].contains('·'), "{text}");
+        assert!(screen[4].contains("█     64/64 slow") && !screen[4].contains('·'), "{text}");
         assert!(screen[9].ends_with("3/64 leaving"), "{text}");
         for words in [
             "line",
             "3/1024",
             "1133 req/s",
-            "p50   0.2 ms",
+            "wait p50    0.2 ms",
             "p99  61.0 ms",
             "regret 0.25",
             "13987 answered, 0 refused",
@@ -293,7 +316,7 @@ mod tests {
         let screen = screen(&view, 40, 10);
         let text = screen.join("\n");
         assert!(screen[0].starts_with(" least-loaded"), "{text}");
-        assert!(screen[3].starts_with("▸   7 █"), "{text}");
+        assert!(screen[3].starts_with("▸   7 ▌"), "{text}");
         assert!(screen[4].contains("… and 5 more"), "{text}");
         assert!(screen[5].contains("3/1024"), "{text}");
         assert!(screen[6].contains("p99 61.0 ms"), "{text}");
@@ -304,10 +327,21 @@ mod tests {
     #[test]
     fn many_workers_scroll_with_the_chosen_one() {
         let mut view = View::new(sample(&[1; 200]));
-        assert!(screen(&view, 80, 24).join("\n").contains("… and 187 more"));
+        assert!(screen(&view, 80, 24).join("\n").contains("… and 185 more"));
         view.chosen = 199;
         let text = screen(&view, 80, 24).join("\n");
         assert!(text.contains("▸ 200 ") && !text.contains("   1 █"), "{text}");
+    }
+
+    #[test]
+    fn what_ran_before_is_kept_where_there_is_room() {
+        let mut view = View::new(sample(&[2; 8]));
+        let times = (Duration::from_millis(80), Duration::from_millis(400));
+        view.before.push(Before { policy: Policy::RoundRobin, mean: times.0, p99: times.1 });
+        let words = "round-robin  wait mean  80.0 ms   p99   400 ms";
+        assert!(screen(&view, 80, 24).join("\n").contains(words));
+        assert!(screen(&view, 80, 24)[23].contains("q quit"));
+        assert!(!screen(&view, 80, 10).join("\n").contains("round-robin"));
     }
 
     #[test]

@@ -8,9 +8,10 @@ use ratatui::crossterm::event::{self, Event};
 
 use super::draw::draw;
 use super::keys;
+use super::reading::Row;
 use super::run::{Command, Ending, Fault, Run, TICK};
 use super::stop::Stop;
-use super::view::View;
+use super::view::{Before, View};
 
 /// Between two drawings.
 const FRAME: Duration = Duration::from_millis(100);
@@ -36,13 +37,20 @@ impl Screen {
         ratatui::try_init().map(|terminal| Self { terminal }).map_err(Fault::System)
     }
 
-    /// Shows the run until it is over, a key ends it or a signal came.
+    /// Shows the run until it is over, a key ends it or a signal came; `before`
+    /// is what policies before it came to.
     ///
     /// # Errors
     ///
     /// When the terminal fails, or a command does.
-    pub(crate) fn watch(&mut self, run: &mut Run, stop: &Stop) -> Result<Ending, Fault> {
+    pub(crate) fn watch(
+        &mut self,
+        run: &mut Run,
+        stop: &Stop,
+        before: &[Row],
+    ) -> Result<Ending, Fault> {
         let mut view = View::new(run.look());
+        view.before = before.iter().map(Before::from).collect();
         let mut drawn: Option<Instant> = None;
         loop {
             if drawn.is_none_or(|at| at.elapsed() >= FRAME) {
@@ -55,7 +63,12 @@ impl Screen {
                 let Event::Key(key) = event::read()? else { continue };
                 match keys::meaning(key).and_then(|key| view.press(key)) {
                     Some(Command::End(ending)) => return Ok(ending),
-                    Some(command) => run.obey(command)?,
+                    Some(command) => {
+                        if matches!(command, Command::Policy(_)) {
+                            view.before.push(Before::from(&run.row_so_far()));
+                        }
+                        run.obey(command)?;
+                    }
                     None => {}
                 }
             }
@@ -74,5 +87,11 @@ impl Drop for Screen {
     fn drop(&mut self) {
         // A terminal that is gone needs nothing back.
         let _ = ratatui::try_restore();
+    }
+}
+
+impl From<&Row> for Before {
+    fn from(row: &Row) -> Self {
+        Self { policy: row.policy, mean: row.mean, p99: row.p99 }
     }
 }

@@ -85,7 +85,7 @@ fn show(settings: &Settings, live: bool) -> Result<Ending, Fault> {
     for nth in 0..settings.policies.len() {
         let mut run = Run::start(settings, nth)?;
         ending = match &mut screen {
-            Some(screen) => screen.watch(&mut run, &stop)?,
+            Some(screen) => screen.watch(&mut run, &stop, &rows)?,
             None => plain::watch(&mut run, &stop, &mut out)?,
         };
         if ending != Ending::Over {

@@ -201,6 +201,13 @@ impl Run {
         }
     }
 
+    /// What the present leg has come to.
+    pub(crate) fn row_so_far(&mut self) -> Row {
+        let end = (self.clock.elapsed(Instant::now()), self.pool.snapshot().audit);
+        let told = self.record.legs().pop().unwrap_or_else(Told::new);
+        self.leg().row(end, &told)
+    }
+
     /// Whether its time is over and every request is answered.
     pub(crate) fn is_over(&self) -> bool {
         let elapsed = self.clock.elapsed(Instant::now());
@@ -215,18 +222,16 @@ impl Run {
     /// [`Fault::Check`] when something is.
     pub(crate) fn finish(mut self, ending: Ending) -> Result<Outcome, Fault> {
         let share = self.share();
-        let mut ended = Instant::now();
         let mut not_run = 0;
-        if ending == Ending::Over {
-            ended = self.record.last_answer().unwrap_or(ended);
+        let last = if ending == Ending::Over {
             await_rest(&self.pool);
+            let answered = self.record.last_answer().map(|at| self.clock.elapsed(at));
+            answered.max(self.length).unwrap_or_default()
         } else {
             self.requesters.stop();
-            let report = self.pool.shutdown(Shutdown::DropQueue);
-            not_run = report.not_run as u64;
-        }
-        let last = self.clock.elapsed(ended).max(self.length.unwrap_or_default());
-        let last = if ending == Ending::Over { last } else { self.clock.elapsed(ended) };
+            not_run = self.pool.shutdown(Shutdown::DropQueue).not_run as u64;
+            self.clock.elapsed(Instant::now())
+        };
         let audit = self.pool.snapshot().audit;
         check_at_rest(&self.pool)?;
         let legs = std::mem::take(&mut self.legs);

@@ -1,6 +1,8 @@
 //! What the live view shows and what keys do to it: plain state, no terminal,
 //! no clock.
 
+use std::time::Duration;
+
 use plimsoll::Policy;
 
 use super::args::MOST_THREADS;
@@ -16,11 +18,21 @@ pub(crate) struct View {
     pub(crate) chosen: usize,
     /// Why the last key did nothing.
     pub(crate) notice: Option<&'static str>,
+    /// The policies that ran before this one.
+    pub(crate) before: Vec<Before>,
+}
+
+/// What a policy came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Before {
+    pub(crate) policy: Policy,
+    pub(crate) mean: Duration,
+    pub(crate) p99: Duration,
 }
 
 impl View {
     pub(crate) fn new(reading: Reading) -> Self {
-        Self { reading, chosen: 0, notice: None }
+        Self { reading, chosen: 0, notice: None, before: Vec::new() }
     }
 
     /// Shows this from now on.
@@ -103,7 +115,6 @@ fn following(policy: Policy) -> Policy {
 pub(crate) fn sample(pending: &[u32]) -> Reading {
     use super::reading::WorkerReading;
     use super::record::Recent;
-    use std::time::Duration;
 
     let worker = |(slot, &pending)| WorkerReading {
         slot,
