@@ -88,6 +88,14 @@ impl<R> Reply<R> {
 
     /// Lets the request run although nobody waits for its answer.
     pub fn detach(mut self) {
+        if let Some(cell) = self.cell.take() {
+            drop(cell.slot().close());
+        }
+    }
+
+    /// Detaches, and has the answer kept until its worker has given the charge
+    /// back, since what drops with it tells that the request is over.
+    pub(crate) fn let_go(mut self) {
         self.cell = None;
     }
 

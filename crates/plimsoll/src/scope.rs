@@ -37,7 +37,7 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use crate::crew::panic_message;
+use crate::crew::{given_up, panic_message};
 use crate::error::{Reason, Refused, ReplyError};
 use crate::slot::Slot;
 use crate::sync::{Mutex, lock};
@@ -121,7 +121,7 @@ impl<F> Drop for Scoped<F> {
     fn drop(&mut self) {
         if let (Some(request), Some(ticked)) = (self.request.take(), &self.ticked) {
             // Never run: the pool gave it up.
-            ticked.0.note(ReplyError::Shutdown);
+            ticked.0.note(given_up());
             drop(request);
         }
     }
@@ -143,7 +143,7 @@ impl<'scope, S: 'static> Scope<'scope, '_, S> {
         let scoped = Scoped { request: Some(erase(Box::new(request))), ticked };
         match self.pool.submit(move |state: &mut S| scoped.call(state)) {
             Ok(reply) => {
-                reply.detach();
+                reply.let_go();
                 Ok(())
             }
             Err(Refused { reason, request }) => {

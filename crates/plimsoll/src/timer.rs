@@ -63,9 +63,8 @@ fn lock() -> MutexGuard<'static, Timer> {
 
 /// Has `whom` called at `at`, if it still exists then.
 ///
-/// # Panics
-///
-/// When the system refuses to start a thread.
+/// When the system refuses to start the thread, what is due waits for the next
+/// call, which tries again.
 pub(crate) fn schedule(at: Instant, whom: Weak<dyn Timed>) {
     // A thread of its own is outside of what a model checker runs: time stands
     // still there.
@@ -80,10 +79,10 @@ pub(crate) fn schedule(at: Instant, whom: Weak<dyn Timed>) {
         drop(timer);
         EARLIER.notify_one();
     } else {
-        timer.running = true;
-        drop(timer);
+        // Under the lock, which the new thread takes first: whether it runs is
+        // known before anybody else asks.
         let thread = std::thread::Builder::new().name("plimsoll-timer".into());
-        thread.spawn(run).expect("the system starts the timer thread");
+        timer.running = thread.spawn(run).is_ok();
     }
 }
 

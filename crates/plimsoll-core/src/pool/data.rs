@@ -159,7 +159,6 @@ impl<T> Pool<T> {
         let Ok((from, sequence)) = self.uncharge(lease) else { unreachable!("the lease is ours") };
         self.workers[from as usize].dispatched -= 1;
         let lease = self.charge(to, cost, sequence);
-        self.order.dispatched(to, &self.workers[to as usize]);
         let moved = self.hand_over(from, now);
         self.order.changed(from, &self.workers[from as usize]);
         if moved {

@@ -19,7 +19,7 @@ mod submission;
 mod submit;
 mod work;
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
@@ -27,7 +27,7 @@ use std::time::Instant;
 
 use plimsoll_core::{Config, Lease, Pool, Time, WorkerId};
 
-pub(crate) use self::packet::{Job, Packet, ReplyCell, panic_message};
+pub(crate) use self::packet::{Job, Packet, ReplyCell, given_up, panic_message};
 pub(crate) use self::parker::Parker;
 use self::settle::After;
 pub(crate) use self::submission::Submission;
@@ -63,6 +63,8 @@ struct Post<J: ?Sized> {
     parker: Arc<Parker>,
     /// It found nothing to do, and has not been notified since.
     asleep: bool,
+    /// It stands in `drowsy`.
+    drowsy: bool,
 }
 
 struct State<J: ?Sized> {
@@ -100,12 +102,13 @@ pub(crate) struct Crew<J: ?Sized> {
 
 #[cfg(not(any(loom, shuttle)))]
 thread_local! {
-    /// The crew whose worker this thread is at the moment, by address.
-    static SERVING: Cell<usize> = const { Cell::new(0) };
+    /// The crews whose worker this thread is at the moment, by address: a
+    /// worker's request may poll another pool's worker.
+    static SERVING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 #[cfg(any(loom, shuttle))]
 crate::sync::thread_local! {
-    static SERVING: Cell<usize> = Cell::new(0);
+    static SERVING: RefCell<Vec<usize>> = RefCell::new(Vec::new());
 }
 
 impl<J: Job + ?Sized + 'static> Crew<J> {
@@ -176,18 +179,19 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
 
     /// Whether this thread is, at the moment, a worker of this crew.
     pub(crate) fn serves_here(&self) -> bool {
-        SERVING.with(Cell::get) == self.address()
+        SERVING.with(|serving| serving.borrow().contains(&self.address()))
     }
 
     /// Marks this thread as a worker of this crew while `work` runs.
     pub(crate) fn serve<R>(&self, work: impl FnOnce() -> R) -> R {
-        struct Restore(usize);
-        impl Drop for Restore {
+        struct Served;
+        impl Drop for Served {
             fn drop(&mut self) {
-                SERVING.with(|serving| serving.set(self.0));
+                SERVING.with(|serving| serving.borrow_mut().pop());
             }
         }
-        let _restore = Restore(SERVING.with(|serving| serving.replace(self.address())));
+        SERVING.with(|serving| serving.borrow_mut().push(self.address()));
+        let _served = Served;
         work()
     }
 

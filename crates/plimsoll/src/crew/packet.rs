@@ -1,6 +1,7 @@
 //! A request and the way to answer it, in one allocation.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -80,7 +81,7 @@ impl<F: Send, R: Send, J: Job + ?Sized + 'static> Job for Packet<F, R, J> {
 
     fn fail(&self, error: ReplyError) {
         // A panic of what the request holds must not cost it its answer.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(self.begin())));
+        let _ = catch_unwind(AssertUnwindSafe(|| give_up(self.begin(), &error)));
         drop(self.slot.put(Err(error)));
     }
 
@@ -100,6 +101,8 @@ impl<F: Send, R: Send, J: Job + ?Sized + 'static> ReplyCell<R> for Packet<F, R, 
             return;
         }
         // Whoever takes the request first has it: a worker that begins, or this.
+        // It may run already: then nobody wants its answer.
+        drop(self.slot.close());
         if let Some(request) = self.begin() {
             let address = std::ptr::from_ref(self).cast::<()>();
             let worker = || self.worker.load(Ordering::Relaxed);
@@ -111,6 +114,28 @@ impl<F: Send, R: Send, J: Job + ?Sized + 'static> ReplyCell<R> for Packet<F, R, 
     fn would_deadlock(&self) -> bool {
         self.crew.serves_here()
     }
+}
+
+thread_local! {
+    /// Why the request that is dropped at the moment is given up.
+    static GIVEN_UP: RefCell<Option<ReplyError>> = const { RefCell::new(None) };
+}
+
+/// Drops a request that will not run; what it holds may ask why.
+fn give_up<F>(request: Option<F>, error: &ReplyError) {
+    struct Restore(Option<ReplyError>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            GIVEN_UP.set(self.0.take());
+        }
+    }
+    let _restore = Restore(GIVEN_UP.replace(Some(error.clone())));
+    drop(request);
+}
+
+/// Why the request that is being dropped is not run.
+pub(crate) fn given_up() -> ReplyError {
+    GIVEN_UP.with_borrow(Clone::clone).unwrap_or(ReplyError::Shutdown)
 }
 
 /// What a panic said, as far as it said it in words.

@@ -123,7 +123,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
         } else if self.waking.is_none() {
             self.waking = Some(post.id);
             after.wake(post);
-        } else if !self.drowsy.contains(&slot) {
+        } else if !std::mem::replace(&mut post.drowsy, true) {
             self.drowsy.push_back(slot);
         }
     }
@@ -131,11 +131,19 @@ impl<J: Job + ?Sized + 'static> State<J> {
     /// Wakes the next in the chain.
     pub(super) fn rouse_next(&mut self, after: &mut After<J>) {
         while self.waking.is_none() {
-            let Some(slot) = self.drowsy.pop_front() else { return };
+            let Some(slot) = self.next_drowsy() else { return };
             if self.posts[slot].as_ref().is_some_and(|post| !post.queue.is_empty()) {
                 self.rouse(slot, after);
             }
         }
+    }
+
+    fn next_drowsy(&mut self) -> Option<usize> {
+        let slot = self.drowsy.pop_front()?;
+        if let Some(post) = &mut self.posts[slot] {
+            post.drowsy = false;
+        }
+        Some(slot)
     }
 
     /// Takes over, for the worker `id` that has none, a request that a sleeping
@@ -144,7 +152,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
         while let Some(&slot) = self.drowsy.front() {
             let post = self.posts[slot].as_mut().filter(|post| post.asleep);
             let Some((lease, job)) = post.and_then(|post| post.queue.pop_front()) else {
-                self.drowsy.pop_front();
+                self.next_drowsy();
                 continue;
             };
             match self.pool.reassign(lease, id, now) {

@@ -45,7 +45,13 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
                 after.drop_later(job);
                 return Submitted::Refused(Reason::Closed);
             }
-            match state.pool.dispatch(&request, job, now) {
+            let dispatched = if state.gate.is_empty() {
+                state.pool.dispatch(&request, job, now)
+            } else {
+                // Nobody overtakes who waits at the gate.
+                Dispatch::Refused(Refusal::LineFull, job)
+            };
+            match dispatched {
                 Dispatch::Assigned(lease, job) => {
                     // It may be taken back from its worker and wait after all.
                     let ticket = lease.ticket();

@@ -157,6 +157,11 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
         });
     }
 
+    /// Gives the last lease back; the next request is taken later.
+    pub(crate) fn complete(&self, lease: Lease, at: Instant) {
+        self.with(at, |state, now, _| state.give_back(lease, Completion::Succeeded, now));
+    }
+
     /// Gives back the lease of a request that was dropped while it ran.
     pub(crate) fn abandon(&self, lease: Lease) {
         self.with(Instant::now(), |state, now, _| {
@@ -202,6 +207,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
             broadcasts: VecDeque::new(),
             parker: Arc::clone(&parker),
             asleep: false,
+            drowsy: false,
         });
         self.present += 1;
         (id, parker)

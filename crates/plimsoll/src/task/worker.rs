@@ -141,7 +141,7 @@ impl<S: Send + 'static> Worker<S> {
     /// Builds the state, trying again after a rest; `None` when told to leave.
     async fn build(&self) -> Option<S> {
         let mut failures = 0;
-        loop {
+        while self.crew.stays(self.id) {
             let building = catch_unwind(AssertUnwindSafe(|| (self.factory)(self.id.index())));
             let built = match building {
                 Ok(mut building) => {
@@ -168,10 +168,8 @@ impl<S: Send + 'static> Worker<S> {
                 return None;
             }
             poll_fn(|cx| self.parker.poll(cx)).await;
-            if !self.crew.stays(self.id) {
-                return None;
-            }
         }
+        None
     }
 
     async fn run_requests(&self, state: S) -> End {
@@ -222,12 +220,21 @@ impl<S: Send + 'static> Worker<S> {
                 answer(running);
                 return End::Broken;
             }
-            next = self.crew.next(self.id, held.lease.take(), at);
-            answer(running);
             turn += 1;
-            if turn == TURN {
+            if turn < TURN {
+                next = self.crew.next(self.id, held.lease.take(), at);
+                answer(running);
+            } else {
+                // With nothing in hand that would be lost if the executor
+                // dropped this worker while it has given way.
                 turn = 0;
+                if let Some(lease) = held.lease.take() {
+                    self.crew.complete(lease, at);
+                }
+                answer(running);
                 yield_once().await;
+                at = Instant::now();
+                next = self.crew.next(self.id, None, at);
             }
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::pool::ThreadPool;
-use crate::crew::panic_message;
+use crate::crew::{given_up, panic_message};
 use crate::error::{Reason, Refused, ReplyError};
 use crate::reply::Reply;
 
@@ -28,6 +28,9 @@ pub struct MapUnordered<S: 'static, I: Iterator, R, F> {
     refused: Option<Reason>,
 }
 
+/// The room that a map fills at the most, however large the capacities are.
+const MOST_ROOM: usize = 4096;
+
 /// The items to come.
 struct Source<S: 'static, I: Iterator, F> {
     pool: ThreadPool<S>,
@@ -43,7 +46,7 @@ impl<S: 'static, I: Iterator, F> Source<S, I, F> {
         }
         let room = pool.workers() * pool.crew().capacity.get() as usize;
         let (items, function) = (items.fuse(), Arc::new(function));
-        Ok(Self { pool, items, function, window: 2 * room.max(1) })
+        Ok(Self { pool, items, function, window: 2 * room.clamp(1, MOST_ROOM) })
     }
 
     /// The next item while fewer than a window of them are going.
@@ -95,7 +98,7 @@ struct Answer<R> {
 
 impl<R> Drop for Answer<R> {
     fn drop(&mut self) {
-        let answer = self.answer.take().unwrap_or(Err(ReplyError::Shutdown));
+        let answer = self.answer.take().unwrap_or_else(|| Err(given_up()));
         // Nobody listens when the iterator was dropped.
         let _ = self.sender.send(answer);
     }
@@ -144,7 +147,7 @@ where
                 answer
             };
             match self.source.pool.submit(request) {
-                Ok(reply) => reply.detach(),
+                Ok(reply) => reply.let_go(),
                 // Dropped, the request has sent an answer of its own.
                 Err(Refused { reason, request }) => {
                     drop(request);

@@ -29,6 +29,11 @@ where
             return;
         };
         match catch_unwind(AssertUnwindSafe(|| request(state))) {
+            // Dropping what nobody waits for is work, and counts as such.
+            Ok(answer) if self.slot.is_filled() => {
+                let dropped = catch_unwind(AssertUnwindSafe(|| drop(answer)));
+                finish(if dropped.is_ok() { Completion::Succeeded } else { Completion::Failed });
+            }
             Ok(answer) => {
                 finish(Completion::Succeeded);
                 drop(self.slot.put(Ok(answer)));
@@ -76,7 +81,7 @@ impl<S: 'static> Worker<S> {
     /// Builds the state, trying again after a rest; `None` when told to leave.
     fn build(&self) -> Option<S> {
         let mut failures = 0;
-        loop {
+        while self.crew.stays(self.id) {
             let built = catch_unwind(AssertUnwindSafe(|| (self.factory)(self.id.index())));
             let error = match built {
                 Ok(Ok(state)) => return Some(state),
@@ -91,10 +96,8 @@ impl<S: 'static> Worker<S> {
                 return None;
             }
             self.parker.park();
-            if !self.crew.stays(self.id) {
-                return None;
-            }
         }
+        None
     }
 
     fn run_requests(&self, mut state: S) -> End {
