@@ -1,6 +1,7 @@
 //! The `plimsoll` program: least-loaded balancing from the shell.
 #![forbid(unsafe_code)]
 
+mod demo;
 mod map;
 mod usage;
 
@@ -18,11 +19,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Face {
+    Demo(demo::Args),
     Map(map::Args),
 }
 
 fn main() -> ExitCode {
     match Cli::try_parse() {
+        Ok(Cli { face: Face::Demo(args) }) => demo::run(args),
         Ok(Cli { face: Face::Map(args) }) => map::run(args),
         Err(error) => usage::answer(&error),
     }

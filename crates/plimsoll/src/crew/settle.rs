@@ -199,7 +199,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
         self.tell_timer(next, after);
     }
 
-    fn drain_outcomes(&mut self, after: &mut After<J>) {
+    pub(super) fn drain_outcomes(&mut self, after: &mut After<J>) {
         while let Some(outcome) = self.pool.poll_outcome() {
             match outcome {
                 Outcome::Assigned { lease, tag, .. } => self.assign(lease, tag, after),

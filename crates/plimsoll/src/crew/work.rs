@@ -109,7 +109,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
             if let Some(lease) = done {
                 state.give_back(lease, Completion::Succeeded, now);
                 // Its own next request may be among what comes of that.
-                state.settle(now, after);
+                state.drain_outcomes(after);
             }
             let next = state.find_work(id, now, after);
             state.rouse_next(after);
@@ -127,7 +127,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
             post.map(|post| post.asleep = true).is_some()
         });
         if rests {
-            let exponent = failures.min(MOST_DOUBLINGS);
+            let exponent = (failures - 1).min(MOST_DOUBLINGS);
             let until = Instant::now() + FIRST_BACK_OFF * 2_u32.pow(exponent);
             let parker: Weak<Parker> = Arc::downgrade(parker);
             crate::timer::schedule(until, parker);

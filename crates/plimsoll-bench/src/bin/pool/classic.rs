@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use plimsoll::{TaskPool, ThreadPool};
-use plimsoll_bench::{Report, System};
+use plimsoll_bench::{Report, Rounds, cpu_seconds};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -36,7 +36,7 @@ pub(crate) fn measure(report: &mut Report) {
         let pool = TaskPool::builder().workers(workers).capacity(capacity);
         pool.build(spawn, |_| async { Ok(()) }).expect("builds")
     };
-    let mut systems: Vec<System<'_>> = Vec::new();
+    let mut systems: Vec<Rounds<'_, 2>> = Vec::new();
     for (name, pool) in [
         ("ThreadPool cores, capacity 64", threads(cores, 64)),
         ("ThreadPool cores, capacity 1", threads(cores, 1)),
@@ -86,15 +86,18 @@ pub(crate) fn measure(report: &mut Report) {
     if let Some(classic) = std::env::var_os("PLIMSOLL_BENCH_GO") {
         systems.push(("the classic in Go, 10", Box::new(move || go(&classic))));
     }
-    report.measure("classic", "requests/s", "1/s", &mut systems);
+    let metrics = [("requests/s", "1/s"), ("processor time a request", "µs")];
+    report.measure_all("classic", metrics, &mut systems);
 }
 
 /// A round of the program of `peers/go`, built by `scripts/bench`.
-fn go(classic: &OsStr) -> f64 {
+fn go(classic: &OsStr) -> [f64; 2] {
+    let used = cpu_seconds();
     let arguments = ["10".to_owned(), REQUESTERS.to_string(), ROUND.as_millis().to_string()];
     let output = Command::new(classic).args(arguments).output().expect("the Go program runs");
     let figure = String::from_utf8_lossy(&output.stdout);
-    figure.trim().parse().expect("the Go program prints its figure")
+    let rate: f64 = figure.trim().parse().expect("the Go program prints its figure");
+    [rate, (cpu_seconds() - used) / (rate * ROUND.as_secs_f64()) * 1e6]
 }
 
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
@@ -110,7 +113,7 @@ pub(crate) fn crossbeam_pool(workers: usize) -> crossbeam_channel::Sender<Job> {
 }
 
 /// A system, measured for a round.
-fn system<'a, F, Fut>(runtime: &'a Runtime, name: &'a str, request: F) -> System<'a>
+fn system<'a, F, Fut>(runtime: &'a Runtime, name: &'a str, request: F) -> Rounds<'a, 2>
 where
     F: Fn(u64) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = u64> + Send + 'static,
@@ -119,15 +122,16 @@ where
     (name, Box::new(move || round(runtime, &request)))
 }
 
-/// Requests per second of all requesters together.
+/// Requests per second of all requesters together, and what one costs.
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-fn round<F, Fut>(runtime: &Runtime, request: &Arc<F>) -> f64
+fn round<F, Fut>(runtime: &Runtime, request: &Arc<F>) -> [f64; 2]
 where
     F: Fn(u64) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = u64> + Send + 'static,
 {
     let done = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();
+    let used = cpu_seconds();
     let requesters: Vec<_> = (0..REQUESTERS)
         .map(|_| {
             let (request, done) = (Arc::clone(request), Arc::clone(&done));
@@ -149,5 +153,7 @@ where
             requester.await.expect("a requester ends");
         }
     });
-    done.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64()
+    let answered = done.load(Ordering::Relaxed) as f64;
+    let rate = answered / begun.elapsed().as_secs_f64();
+    [rate, (cpu_seconds() - used) / answered * 1e6]
 }

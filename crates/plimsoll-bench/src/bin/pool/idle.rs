@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use plimsoll::{TaskPool, ThreadPool};
-use plimsoll_bench::{Report, median};
+use plimsoll_bench::{Report, cpu_seconds, median};
 
 /// Requests of a round; each finds the pool asleep.
 const REQUESTS: u32 = 200;
@@ -85,15 +85,4 @@ fn through_channel(execute: impl FnOnce(Box<dyn FnOnce() + Send>)) -> i32 {
     let (reply, answer) = mpsc::sync_channel(1);
     execute(Box::new(move || _ = reply.send(1)));
     answer.recv().expect("answered")
-}
-
-/// The processor time of this process so far, from the kernel's ticks.
-fn cpu_seconds() -> f64 {
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux tells");
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = |field: usize| -> f64 {
-        after_name.split_whitespace().nth(field).and_then(|text| text.parse().ok()).unwrap_or(0.0)
-    };
-    (ticks(11) + ticks(12)) / TICKS_PER_SECOND
 }

@@ -14,6 +14,7 @@ fn main() -> std::io::Result<()> {
     if only.is_empty() || "classic".contains(&only) {
         classic::measure(&mut report);
         println!("{}", report.table("requests/s"));
+        println!("{}", report.table("processor time a request"));
     }
     if only.is_empty() || "idle".contains(&only) {
         idle::measure(&mut report);
