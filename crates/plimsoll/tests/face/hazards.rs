@@ -284,7 +284,10 @@ fn counters_survive_every_way_out() {
                             2 => drop(pool.submit(|()| panic!("on its way out")).unwrap().wait()),
                             3 => drop(pool.request().deadline(deadline).submit(|()| ())),
                             4 => drop(
-                                pool.request().deadline(deadline).submit(|()| ()).map(|r| r.wait()),
+                                pool.request()
+                                    .deadline(deadline)
+                                    .submit(|()| ())
+                                    .map(plimsoll::Reply::wait),
                             ),
                             5 => pool.submit(|()| ()).unwrap().detach(),
                             _ => drop(

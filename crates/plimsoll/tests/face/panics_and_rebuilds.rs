@@ -194,9 +194,7 @@ fn a_state_or_an_answer_that_panics_when_dropped_costs_nothing_more() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {
-            if !std::thread::panicking() {
-                panic!("a value goes wrong when dropped");
-            }
+            assert!(std::thread::panicking(), "a value goes wrong when dropped");
         }
     }
     bounded(|| {
