@@ -142,16 +142,12 @@ impl fmt::Display for Settings {
             [policy] => policy.name(),
             _ => "all policies",
         };
-        write!(
-            f,
-            "plimsoll demo: {policy}, {} workers of capacity {}",
-            self.workers, self.capacity
-        )?;
+        let (seed, workers) = (self.workload.seed(), self.workers);
+        write!(f, "{policy}, seed {seed}: {workers} workers of capacity {}", self.capacity)?;
         if self.slow > 0 {
             write!(f, " ({} of them slow: {SLOWER} times as long)", self.slow)?;
         }
-        let requesters = self.workload.requesters();
-        write!(f, ", {requesters} requesters, load {} %, seed {}", self.load, self.workload.seed())
+        write!(f, ", {} requesters, load {} %", self.workload.requesters(), self.load)
     }
 }
 
@@ -248,8 +244,8 @@ mod tests {
     #[test]
     fn the_head_says_what_a_run_depends_on() {
         let head = settings(&["--slow", "1", "--seed", "7"], false).to_string();
-        let expected = "plimsoll demo: least-loaded, 8 workers of capacity 64 (1 of them slow: \
-            4 times as long), 100 requesters, load 85 %, seed 7";
+        let expected = "least-loaded, seed 7: 8 workers of capacity 64 (1 of them slow: 4 times as \
+            long), 100 requesters, load 85 %";
         assert_eq!(head, expected);
     }
 }
