@@ -32,6 +32,23 @@ pub struct Report {
 /// A system under measurement: its name, and a round of it that tells one figure.
 pub type System<'a> = (&'a str, Box<dyn FnMut() -> f64 + 'a>);
 
+/// A system whose round tells several figures.
+pub type Rounds<'a, const N: usize> = (&'a str, Box<dyn FnMut() -> [f64; N] + 'a>);
+
+/// The processor time of this process and of the children that it has waited
+/// for, in seconds, from the kernel's ticks.
+///
+/// # Panics
+///
+/// Where there is no `/proc`.
+pub fn cpu_seconds() -> f64 {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = fs::read_to_string("/proc/self/stat").expect("Linux tells");
+    // User and system time, its own and its children's, after the name.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(4);
+    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
+}
+
 impl Report {
     /// An empty report; its file will be `target/bench/NAME.json`.
     ///
@@ -53,16 +70,35 @@ impl Report {
         unit: &'static str,
         systems: &mut [System<'_>],
     ) {
-        let mut samples = vec![Vec::new(); systems.len()];
+        let mut rounds: Vec<Rounds<'_, 1>> = systems
+            .iter_mut()
+            .map(|(name, round)| (*name, Box::new(|| [round()]) as Box<dyn FnMut() -> [f64; 1]>))
+            .collect();
+        self.measure_all(case, [(metric, unit)], &mut rounds);
+    }
+
+    /// As [`measure`](Self::measure), for rounds that tell several figures,
+    /// each a metric and its unit.
+    pub fn measure_all<const N: usize>(
+        &mut self,
+        case: &str,
+        metrics: [(&'static str, &'static str); N],
+        systems: &mut [Rounds<'_, N>],
+    ) {
+        let mut samples = vec![[const { Vec::new() }; N]; systems.len()];
         for _ in 0..self.rounds {
             for ((_, round), samples) in systems.iter_mut().zip(&mut samples) {
-                samples.push(round());
+                for (samples, figure) in samples.iter_mut().zip(round()) {
+                    samples.push(figure);
+                }
             }
         }
         for ((system, _), samples) in systems.iter().zip(&mut samples) {
-            let value = median(samples);
-            self.add(case, system, metric, value, unit);
-            eprintln!("{case} | {system} | {value:.1} {unit}");
+            for ((metric, unit), samples) in metrics.iter().zip(samples) {
+                let value = median(samples);
+                self.add(case, system, metric, value, unit);
+                eprintln!("{case} | {system} | {metric} {value:.3} {unit}");
+            }
         }
     }
 

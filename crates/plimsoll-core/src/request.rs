@@ -70,6 +70,12 @@ impl Lease {
     pub fn cost(&self) -> NonZeroU32 {
         self.cost
     }
+
+    /// What its request is named should it wait in line, as it does after
+    /// [`Pool::take_back`](crate::Pool::take_back).
+    pub fn ticket(&self) -> Ticket {
+        Ticket(self.sequence)
+    }
 }
 
 /// Names one waiting request; never used for another one.

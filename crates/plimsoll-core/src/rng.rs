@@ -25,3 +25,29 @@ impl Rng {
         (high >> 32) as u32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_the_published_sequence() {
+        let mut rng = Rng::new(1_234_567);
+        let expected = [
+            6_457_827_717_110_365_317,
+            3_203_168_211_198_807_973,
+            9_817_491_932_198_370_423,
+            4_593_380_528_125_082_431,
+            16_408_922_859_458_223_821,
+        ];
+        assert_eq!(expected.map(|_| rng.next()), expected);
+    }
+
+    #[test]
+    fn draws_below_the_bound_scale_the_upper_half() {
+        // 6,457,827,717,110,365,317 / 2^64 is 0.35008.
+        for (bound, drawn) in [(1, 0), (10, 3), (1_000, 350), (u32::MAX, 1_503_580_182)] {
+            assert_eq!(Rng::new(1_234_567).below(bound), drawn);
+        }
+    }
+}

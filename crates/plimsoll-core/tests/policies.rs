@@ -3,7 +3,8 @@
 use std::num::{NonZeroU16, NonZeroU32};
 
 use plimsoll_core::{
-    Completion, Config, Health, Lease, Policy, Pool, Request, Time, WorkerId, WorkerSpec,
+    Completion, Config, Dispatch, Health, Lease, Outcome, Policy, Pool, Request, Time, WorkerId,
+    WorkerSpec,
 };
 
 const NOW: Time = Time::ZERO;
@@ -268,6 +269,20 @@ fn round_robin_passes_over_full_and_excluded_workers() {
     assert_ne!(turns[0], turns[1]);
     // The one that was passed over has kept its turn.
     assert_eq!(take(&mut pool).worker(), ids2[1]);
+}
+
+#[test]
+fn round_robin_counts_a_request_from_the_line_as_a_turn() {
+    let (mut pool, ids) = pool_of(Policy::RoundRobin, 4, &[6, 6]);
+    let large = pool.dispatch_to(ids[0], number(2)).unwrap();
+    let _rest = [pool.dispatch_to(ids[0], number(1)), pool.dispatch_to(ids[1], number(4))];
+    let request = Request { cost: number(4), ..Request::default() };
+    assert!(matches!(pool.dispatch(&request, (), NOW), Dispatch::InLine(_)));
+    give_back(&mut pool, large);
+    let Some(Outcome::Assigned { lease, .. }) = pool.poll_outcome() else { panic!() };
+    assert_eq!(lease.worker(), ids[0]);
+    // It was first, with room for one more, and has had its turn.
+    assert_eq!([take(&mut pool).worker(), take(&mut pool).worker()], [ids[1], ids[0]]);
 }
 
 #[test]

@@ -52,3 +52,8 @@ pub use stats::{Snapshot, Times};
 
 pub use task::{StateGuard, TaskPool, TaskPoolBuilder, TaskRequest};
 pub use thread::{Map, MapUnordered, ThreadPool, ThreadPoolBuilder, ThreadRequest};
+
+/// The examples of the project's first page are tests of this crate.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -10,11 +10,13 @@
 //! at least `'scope`. The claim: nothing touches *t* after `run` has ended.
 //!
 //! 1. *t* lives only inside a [`Scoped`], beside a [`Ticked`], and no code here
-//!    moves it out of there but `Scoped::call`, which consumes both.
-//! 2. Fields drop in the order they are declared, and `call` consumes the
-//!    closure before it lets go of the `Ticked`. So when a `Ticked` drops, its
+//!    moves it out of there but `Scoped::call` and `Scoped::drop`.
+//! 2. Fields drop in the order they are declared; `call` and `drop` consume the
+//!    closure before they let go of the `Ticked`. So when a `Ticked` drops, its
 //!    *t* has been run to its end, has unwound, or was dropped without running,
-//!    and in each case its captures are gone.
+//!    and in each case its captures are gone. The `Ticked` of a request that
+//!    has run leaves as its answer, or as its panic's payload, which drops when
+//!    the lease is back: so whoever leaves the scope finds its charges gone.
 //! 3. `Ticked::drop` is the only thing that lowers the count, once for the once
 //!    that `Scope::submit` raised it, before the request was handed out.
 //! 4. `run` raises the count only through `submit`, needs `&Scope` for that,
@@ -25,16 +27,18 @@
 //! 5. A request that is leaked (its `Ticked` never drops) makes `run` wait for
 //!    ever, which is safe. The pool leaks none: a cancelled, refused, failed or
 //!    finished request is dropped. `submit` itself hands no closure back.
-//! 6. The answer of a request is `()`: no borrow leaves through it. A panic's
-//!    payload is `'static` by its type, and only its text is kept.
+//! 6. The answer of a request is its `Ticked`: no borrow leaves through it. A
+//!    panic's payload is `'static` by its type, and only its text is kept.
 //!
 //! Waiting on the pool's own worker is refused before anything is submitted, so
 //! a scope never waits for itself.
 
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use crate::error::{Reason, ReplyError};
+use crate::crew::panic_message;
+use crate::error::{Reason, Refused, ReplyError};
 use crate::slot::Slot;
 use crate::sync::{Mutex, lock};
 use crate::thread::ThreadPool;
@@ -70,7 +74,7 @@ impl Drop for Ticked {
         let over = state.count == 0;
         drop(state);
         if over {
-            self.0.over.put(());
+            let _ = self.0.over.put(());
         }
     }
 }
@@ -90,32 +94,34 @@ impl Shared {
 /// the proof.
 struct Scoped<F> {
     request: Option<F>,
-    ticked: Ticked,
+    /// `None` once `call` has handed it on.
+    ticked: Option<Ticked>,
 }
 
 impl<F> Scoped<F> {
-    fn call<S>(mut self, state: &mut S)
+    fn call<S>(mut self, state: &mut S) -> Option<Ticked>
     where
         F: FnOnce(&mut S),
     {
-        if let Some(request) = self.request.take() {
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| request(state)));
-            if let Err(panic) = outcome {
-                let message = crate::crew::panic_message(&*panic);
-                self.ticked.0.note(ReplyError::Panicked(message));
-                // The worker must see it too: its state may be broken.
-                drop(self);
-                std::panic::resume_unwind(panic);
+        let request = self.request.take()?;
+        let outcome = catch_unwind(AssertUnwindSafe(|| request(state)));
+        let ticked = self.ticked.take();
+        if let Err(panic) = outcome {
+            if let Some(ticked) = &ticked {
+                ticked.0.note(ReplyError::Panicked(panic_message(&*panic)));
             }
+            // The worker must see it too: its state may be broken.
+            resume_unwind(Box::new(ticked));
         }
+        ticked
     }
 }
 
 impl<F> Drop for Scoped<F> {
     fn drop(&mut self) {
-        if let Some(request) = self.request.take() {
+        if let (Some(request), Some(ticked)) = (self.request.take(), &self.ticked) {
             // Never run: the pool gave it up.
-            self.ticked.0.note(ReplyError::Shutdown);
+            ticked.0.note(ReplyError::Shutdown);
             drop(request);
         }
     }
@@ -127,18 +133,25 @@ impl<'scope, S: 'static> Scope<'scope, '_, S> {
     ///
     /// # Errors
     ///
-    /// [`Reason`] why the pool did not take it; the request is dropped.
+    /// [`Reason`] why the pool did not take it; the request is dropped, and the
+    /// scope as a whole has that error.
     pub fn submit<F>(&'scope self, request: F) -> Result<(), Reason>
     where
         F: FnOnce(&mut S) + Send + 'scope,
     {
-        let scoped = Scoped { request: Some(erase(Box::new(request))), ticked: self.shared.tick() };
+        let ticked = Some(self.shared.tick());
+        let scoped = Scoped { request: Some(erase(Box::new(request))), ticked };
         match self.pool.submit(move |state: &mut S| scoped.call(state)) {
             Ok(reply) => {
                 reply.detach();
                 Ok(())
             }
-            Err(refused) => Err(refused.reason),
+            Err(Refused { reason, request }) => {
+                // Noted before the request notes that it was dropped.
+                self.shared.note(ReplyError::Refused(reason.clone()));
+                drop(request);
+                Err(reason)
+            }
         }
     }
 }

@@ -36,7 +36,7 @@ impl<V> State<V> {
     }
 }
 
-/// Empty, then full, then taken.
+/// Empty, then full, then taken; or closed, which is taken before it is full.
 ///
 /// The lock is held for moves of the state alone: no waker is cloned, woken or
 /// dropped, and no value dropped, while it is.
@@ -49,19 +49,28 @@ impl<V> Slot<V> {
         Self { state: Mutex::new(State::Empty(None)) }
     }
 
-    /// Fills the slot and wakes who waits. Only the first value counts; a
-    /// later one is dropped.
-    pub(crate) fn put(&self, value: V) {
+    /// Fills the slot and wakes who waits. Only the first value counts: a
+    /// later one, or one that nobody will take, comes back.
+    pub(crate) fn put(&self, value: V) -> Option<V> {
         let mut state = lock(&self.state);
         if !matches!(*state, State::Empty(_)) {
             drop(state);
-            return;
+            return Some(value);
         }
         let before = std::mem::replace(&mut *state, State::Full(value));
         drop(state);
         if let State::Empty(Some(waiter)) = before {
             waiter.wake();
         }
+        None
+    }
+
+    /// The value if it is here; if not, whoever puts it gets it back.
+    pub(crate) fn close(&self) -> Option<V> {
+        let mut state = lock(&self.state);
+        let before = std::mem::replace(&mut *state, State::Taken);
+        drop(state);
+        before.into_value()
     }
 
     /// The value, if it is here and has not been taken.
@@ -147,10 +156,20 @@ mod tests {
     fn only_the_first_value_counts_and_is_taken_once() {
         let slot = Slot::new();
         assert!(slot.take().is_none() && !slot.is_filled());
-        slot.put(1);
-        slot.put(2);
+        assert_eq!(slot.put(1), None);
+        assert_eq!(slot.put(2), Some(2));
         assert_eq!(slot.take(), Some(1));
         assert!(slot.take().is_none() && slot.is_filled());
+    }
+
+    #[test]
+    fn what_is_put_after_the_end_comes_back() {
+        let slot = Slot::new();
+        assert_eq!(slot.close(), None);
+        assert_eq!(slot.put("late"), Some("late"));
+        let slot = Slot::new();
+        assert_eq!(slot.put("in time"), None);
+        assert_eq!(slot.close(), Some("in time"));
     }
 
     #[test]
@@ -158,7 +177,7 @@ mod tests {
         let slot = Arc::new(Slot::new());
         let other = Arc::clone(&slot);
         let thread = std::thread::spawn(move || other.wait(None));
-        slot.put("value");
+        assert_eq!(slot.put("value"), None);
         assert_eq!(thread.join().unwrap(), Some("value"));
     }
 

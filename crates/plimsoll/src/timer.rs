@@ -3,8 +3,10 @@
 //! Deadlines, ramps, penalties and the back-off of rebuilds of every pool and
 //! balancer of the process share it. It ends when nothing is due any more.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -51,6 +53,10 @@ static TIMER: Mutex<Timer> =
     Mutex::new(Timer { entries: BinaryHeap::new(), numbered: 0, running: false });
 static EARLIER: Condvar = Condvar::new();
 
+thread_local! {
+    static HERE: Cell<bool> = const { Cell::new(false) };
+}
+
 fn lock() -> MutexGuard<'static, Timer> {
     TIMER.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -76,7 +82,13 @@ pub(crate) fn schedule(at: Instant, whom: Weak<dyn Timed>) {
     }
 }
 
+/// Whether this is the timer thread, which must not wait for anything else.
+pub(crate) fn is_here() -> bool {
+    HERE.get()
+}
+
 fn run() {
+    HERE.set(true);
     let mut timer = lock();
     while let Some(Reverse(next)) = timer.entries.peek() {
         let now = Instant::now();
@@ -88,7 +100,9 @@ fn run() {
         let due = timer.entries.pop();
         drop(timer);
         if let Some(timed) = due.and_then(|Reverse(entry)| entry.timed.upgrade()) {
-            timed.handle_timeout();
+            // What it drops and wakes is other people's: their panics must not
+            // cost everybody the timer.
+            let _ = catch_unwind(AssertUnwindSafe(move || timed.handle_timeout()));
         }
         timer = lock();
     }

@@ -144,22 +144,25 @@ impl Levels {
         self.nodes.get(slot as usize).is_some_and(|node| node.level != NONE)
     }
 
+    /// The least loaded slot, of those the one idle longest.
+    #[inline]
+    pub(crate) fn first(&self) -> Option<u32> {
+        Some(self.slab.get(self.lowest as usize)?.head)
+    }
+
     /// Slots from the least loaded up; among equals, idle longest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
-        let mut level = self.lowest;
-        let mut slot = self.slab.get(level as usize).map_or(NONE, |level| level.head);
-        core::iter::from_fn(move || {
-            if slot == NONE {
-                return None;
+        let after = |&slot: &u32| {
+            let Node { level, next, .. } = self.nodes[slot as usize];
+            if next == NONE {
+                // A level is never empty.
+                let higher = self.slab[level as usize].higher;
+                self.slab.get(higher as usize).map(|level| level.head)
+            } else {
+                Some(next)
             }
-            let yielded = slot;
-            slot = self.nodes[slot as usize].next;
-            if slot == NONE {
-                level = self.slab[level as usize].higher;
-                slot = self.slab.get(level as usize).map_or(NONE, |level| level.head);
-            }
-            Some(yielded)
-        })
+        };
+        core::iter::successors(self.first(), after)
     }
 
     fn insert(&mut self, slot: u32, load: Load) {
@@ -428,6 +431,18 @@ mod tests {
         }
         assert_eq!((indexed(&levels), levels.lowest, levels.highest), (0, NONE, NONE));
         assert_eq!(levels.vacant.len(), levels.slab.len());
+    }
+
+    #[test]
+    fn a_walk_is_long_beyond_four_levels() {
+        for (steps, learned) in [(3, 0), (4, 0), (5, 1), (6, 1), (9, 1)] {
+            let mut levels = Levels::default();
+            for slot in 0..12 {
+                levels.put(slot, Load::new(slot, 0, 1));
+            }
+            levels.find_by_index(Load::new(steps, 0, 1));
+            assert_eq!(indexed(&levels), learned, "{steps} steps from the lowest level");
+        }
     }
 
     #[test]

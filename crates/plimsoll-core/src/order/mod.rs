@@ -147,6 +147,7 @@ impl Order {
         let every = request.cost.get() == 1 && request.excluded.is_empty();
         let takes = |slot: u32| every || may_take(&workers[slot as usize], slot, request);
         match self {
+            Self::LeastLoaded(levels) | Self::RoundRobin(levels) if every => levels.first(),
             Self::LeastLoaded(levels) | Self::RoundRobin(levels) => {
                 levels.iter().find(|&slot| takes(slot))
             }

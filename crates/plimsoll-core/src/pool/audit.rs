@@ -132,15 +132,19 @@ impl<T> Pool<T> {
     }
 
     /// Looks at every so many dispatches, before the charge.
+    #[inline]
     pub(super) fn audit_dispatch(&mut self, chosen: u32, request: &Request<'_>) {
-        if self.config.audit_every == 0 {
-            return;
+        if self.config.audit_every > 0 {
+            self.since_audit += 1;
+            if self.since_audit >= self.config.audit_every {
+                self.since_audit = 0;
+                self.look_at(chosen, request);
+            }
         }
-        self.since_audit += 1;
-        if self.since_audit < self.config.audit_every {
-            return;
-        }
-        self.since_audit = 0;
+    }
+
+    #[cold]
+    fn look_at(&mut self, chosen: u32, request: &Request<'_>) {
         self.line_unaudited = true;
         let load = self.workers[chosen as usize].load();
         let smallest = self.smallest_load(request).unwrap_or(load);
@@ -152,6 +156,7 @@ impl<T> Pool<T> {
     }
 
     /// Looks at the line, now at rest, when a dispatch has been looked at.
+    #[inline]
     pub(super) fn audit_line(&mut self) {
         if core::mem::take(&mut self.line_unaudited) {
             self.audit.idle_while_waiting += self.idle_while_waiting();

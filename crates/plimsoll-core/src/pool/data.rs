@@ -53,9 +53,7 @@ impl<T> Pool<T> {
             self.audit_dispatch(slot, request);
             self.audit_line();
             let sequence = self.next_sequence();
-            let lease = self.charge(slot, request.cost, sequence);
-            self.order.dispatched(slot, &self.workers[slot as usize]);
-            return Ok(lease);
+            return Ok(self.charge(slot, request.cost, sequence));
         }
         Err(match self.hopeless(request) {
             Some(reason) => Blocked::Refused(reason),
@@ -84,9 +82,7 @@ impl<T> Pool<T> {
             return Err(DispatchToError::NoRoom);
         }
         let sequence = self.next_sequence();
-        let lease = self.charge(slot, cost, sequence);
-        self.order.dispatched(slot, &self.workers[slot as usize]);
-        Ok(lease)
+        Ok(self.charge(slot, cost, sequence))
     }
 
     /// Gives a charge back and serves the head of the line.
@@ -219,7 +215,6 @@ impl<T> Pool<T> {
                 self.refuse_waiting(sequence, Refusal::DeadlinePassed);
             } else if let Some(slot) = self.order.choose(&request, &self.workers, &mut self.rng) {
                 self.assign_waiting(sequence, slot);
-                self.order.dispatched(slot, &self.workers[slot as usize]);
             } else if self.stops_line(&request) {
                 break;
             }
@@ -227,7 +222,7 @@ impl<T> Pool<T> {
         self.audit_line();
     }
 
-    /// Gives a waiting request its worker; the order must be told next.
+    /// Gives a waiting request its worker.
     fn assign_waiting(&mut self, sequence: u64, slot: u32) {
         if let Some(waiting) = self.leave_line(sequence) {
             self.audit_dispatch(slot, &waiting.request());
@@ -273,12 +268,12 @@ impl<T> Pool<T> {
         Some(waiting)
     }
 
-    /// Puts a charge on; the order must be told next.
     fn charge(&mut self, slot: u32, cost: NonZeroU32, sequence: u64) -> Lease {
         let worker = &mut self.workers[slot as usize];
         worker.pending += cost.get();
         worker.dispatched += 1;
         self.pending += u64::from(cost.get());
+        self.order.dispatched(slot, worker);
         let worker = WorkerId { index: slot, generation: worker.generation };
         Lease { pool: self.number, worker, cost, sequence }
     }

@@ -124,12 +124,13 @@ struct Ramp {
 ///
 /// # Cost of the calls
 ///
-/// With n workers, L distinct loads and a line of Q: `dispatch` and
-/// `completed` of cost-1 requests that exclude nothing take constant time when
-/// a worker's new load is within a few levels of its old one, O(log L) when it
-/// is not, and O(log Q) more when requests wait. A request that costs more, or
-/// excludes workers, also passes the less loaded workers that cannot take it:
-/// at worst n. Control calls that may leave waiting requests without any
+/// With n workers and L distinct loads: `dispatch` and `completed` of cost-1
+/// requests that exclude nothing take constant time when a worker's new load
+/// is within a few levels of its old one, and O(log L) amortised when it is
+/// not, also when requests wait. A request that costs more, or excludes
+/// workers, passes the less loaded workers that cannot take it: at worst n.
+/// While the line is not stopped, every call looks at the requests that are
+/// passed over. Control calls that may leave waiting requests without any
 /// worker look at the whole line.
 #[derive(Debug)]
 pub struct Pool<T> {

@@ -109,7 +109,7 @@ impl<'a, W: Send + Sync + 'static> AcquireRequest<'a, W> {
         let answer = waiter.wait(since.checked_add(timeout)).or_else(|| {
             // Out of time: out of line, unless it was answered just now.
             shared.leave_line(ticket);
-            waiter.take()
+            waiter.close()
         });
         match answer {
             Some(Ok(grant)) => Ok(Lease::new(Arc::clone(shared), grant, since.elapsed())),
@@ -222,7 +222,7 @@ impl<W: Send + Sync + 'static> Drop for Acquire<W> {
     fn drop(&mut self) {
         if let Stage::InLine(ticket, waiter) = std::mem::replace(&mut self.stage, Stage::Done) {
             self.shared.leave_line(ticket);
-            if let Some(Ok(grant)) = waiter.take() {
+            if let Some(Ok(grant)) = waiter.close() {
                 // Assigned and never seen: the next in line gets it.
                 self.shared.give_back(grant, Completion::Succeeded, Instant::now());
             }

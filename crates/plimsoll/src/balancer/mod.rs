@@ -11,10 +11,11 @@ mod lease;
 mod removal;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use plimsoll_core::{Config, Lease as Charge, Outcome, Policy, Pool, Refusal, Time};
+use plimsoll_core::{Completion, Config, Lease as Charge, Outcome, Policy, Pool, Refusal, Time};
 use smallvec::SmallVec;
 
 pub use self::acquire::{Acquire, AcquireRequest};
@@ -116,12 +117,33 @@ impl<W: Send + Sync + 'static> Shared<W> {
         state.timer = due.or(state.timer);
         drop(state);
         for deed in deeds {
-            deed.carry_out();
+            // A panic of somebody's waker or worker is its own affair, and must
+            // not keep the others from what they are due.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.carry_out(deed)));
         }
         if let Some(due) = due {
             timer::schedule(self.clock.instant(due), self.me.clone());
         }
         result
+    }
+
+    fn carry_out(&self, deed: Deed<W>) {
+        match deed {
+            Deed::Grant(waiter, grant) => {
+                if let Some(Ok(grant)) = waiter.put(Ok(grant)) {
+                    // Who waited went away meanwhile: the next in line gets it.
+                    self.give_back(grant, Completion::Succeeded, Instant::now());
+                }
+            }
+            Deed::Refuse(waiter, refusal) => drop(waiter.put(Err(refusal))),
+            Deed::Removed(Post { worker, removal }) => {
+                // A lease lets go of its worker before it gives its charge
+                // back, so this is the last one.
+                if let (Some(worker), Some(slot)) = (Arc::into_inner(worker), removal) {
+                    drop(slot.put(worker));
+                }
+            }
+        }
     }
 }
 
@@ -146,22 +168,6 @@ impl<W> State<W> {
         let post = self.posts[charge.worker().index()].as_ref();
         let worker = Arc::clone(&post.expect("a charged worker has its post").worker);
         Grant { charge, worker }
-    }
-}
-
-impl<W> Deed<W> {
-    fn carry_out(self) {
-        match self {
-            Self::Grant(waiter, grant) => waiter.put(Ok(grant)),
-            Self::Refuse(waiter, refusal) => waiter.put(Err(refusal)),
-            Self::Removed(Post { worker, removal }) => {
-                // A lease lets go of its worker before it gives its charge
-                // back, so this is the last one.
-                if let (Some(worker), Some(slot)) = (Arc::into_inner(worker), removal) {
-                    slot.put(worker);
-                }
-            }
-        }
     }
 }
 

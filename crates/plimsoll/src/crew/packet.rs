@@ -1,6 +1,7 @@
 //! A request and the way to answer it, in one allocation.
 
 use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -78,8 +79,9 @@ impl<F: Send, R: Send, J: Job + ?Sized + 'static> Job for Packet<F, R, J> {
     }
 
     fn fail(&self, error: ReplyError) {
-        drop(self.begin());
-        self.slot.put(Err(error));
+        // A panic of what the request holds must not cost it its answer.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(self.begin())));
+        drop(self.slot.put(Err(error)));
     }
 
     fn assigned(&self, slot: usize) {

@@ -1,5 +1,6 @@
 //! What follows from a change, and what must wait until the lock is gone.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use plimsoll_core::{Completion, Lease, Outcome, Ticket, Time, WorkerId};
@@ -18,8 +19,21 @@ enum Deed<J: ?Sized> {
     Drop(Arc<J>),
     /// Seldom, and large.
     Admit(Box<(Gated<J>, Admission)>),
-    Admitted(Arc<Slot<Admission>>, Option<Ticket>),
+    Admitted(Arc<Slot<Admission>>, Ticket),
     Farewell(Arc<Slot<()>>),
+}
+
+impl<J: Job + ?Sized> Deed<J> {
+    fn carry_out(self) {
+        match self {
+            Self::Wake(parker) => parker.notify(),
+            Self::Fail(job, error) => job.fail(error),
+            Self::Drop(job) => drop(job),
+            Self::Admit(admit) => drop(admit.0.admission.put(admit.1)),
+            Self::Admitted(admission, ticket) => drop(admission.put(Ok(ticket))),
+            Self::Farewell(slot) => drop(slot.put(())),
+        }
+    }
 }
 
 /// What is to be done after the lock is released.
@@ -55,14 +69,9 @@ impl<J: Job + ?Sized> After<J> {
     /// Does it all, and returns the moment that the timer must be told.
     pub(super) fn carry_out(&mut self) -> Option<Time> {
         for deed in self.deeds.drain(..) {
-            match deed {
-                Deed::Wake(parker) => parker.notify(),
-                Deed::Fail(job, error) => job.fail(error),
-                Deed::Drop(job) => drop(job),
-                Deed::Admit(admit) => admit.0.admission.put(admit.1),
-                Deed::Admitted(admission, ticket) => admission.put(Ok(ticket)),
-                Deed::Farewell(slot) => slot.put(()),
-            }
+            // A panic of somebody's waker, or of a request that is dropped, is
+            // its own affair, and must not keep the others from theirs.
+            let _ = catch_unwind(AssertUnwindSafe(|| deed.carry_out()));
         }
         self.due
     }
@@ -73,14 +82,17 @@ impl<J: Job + ?Sized + 'static> State<J> {
     /// who waits at the gate, and ends the crew when nothing is left to do.
     pub(super) fn settle(&mut self, now: Time, after: &mut After<J>) {
         self.drain_outcomes(after);
-        while !self.gate.is_empty() && self.pool.waiting() < self.pool.config().line {
-            self.let_in(now, after);
+        while self.let_in(now, after) {
             self.drain_outcomes(after);
         }
         if self.closed {
             self.finish_if_done(after);
         }
-        let due = self.pool.poll_timeout();
+        self.tell_timer(self.pool.poll_timeout(), after);
+    }
+
+    /// Has the timer told of this moment, unless it knows of an earlier one.
+    pub(super) fn tell_timer(&mut self, due: Option<Time>, after: &mut After<J>) {
         if due.is_some_and(|at| self.timer.is_none_or(|told| at < told)) {
             self.timer = due;
             after.due = due;
@@ -175,7 +187,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
         taken
     }
 
-    /// Refuses what waits at the gate past its deadline.
+    /// Refuses what waits at the gate past its deadline, and sees to the next.
     pub(super) fn close_gate_to_late(&mut self, now: Time, after: &mut After<J>) {
         let late = |gated: &Gated<J>| gated.job.request().deadline.is_some_and(|at| at <= now);
         while let Some(place) = self.gate.iter().position(late) {
@@ -183,9 +195,11 @@ impl<J: Job + ?Sized + 'static> State<J> {
                 after.answer_gate(gated, Err(Reason::DeadlinePassed));
             }
         }
+        let next = self.gate.iter().filter_map(|gated| gated.job.request().deadline).min();
+        self.tell_timer(next, after);
     }
 
-    fn drain_outcomes(&mut self, after: &mut After<J>) {
+    pub(super) fn drain_outcomes(&mut self, after: &mut After<J>) {
         while let Some(outcome) = self.pool.poll_outcome() {
             match outcome {
                 Outcome::Assigned { lease, tag, .. } => self.assign(lease, tag, after),
@@ -207,24 +221,32 @@ impl<J: Job + ?Sized + 'static> State<J> {
         after.wake(&mut post);
     }
 
-    fn let_in(&mut self, now: Time, after: &mut After<J>) {
-        let Some(Gated { job, admission }) = self.gate.pop_front() else { return };
+    /// Lets in the first at the gate; false when there is none, or no room.
+    fn let_in(&mut self, now: Time, after: &mut After<J>) -> bool {
+        let line = self.pool.config().line;
+        // A line of 0 has no room ever: then a worker must have.
+        if self.pool.waiting() >= line.max(1) {
+            return false;
+        }
+        let Some(Gated { job, admission }) = self.gate.pop_front() else { return false };
         match self.pool.dispatch(&job.request(), job, now) {
             Dispatch::Assigned(lease, job) => {
+                after.deeds.push(Deed::Admitted(admission, lease.ticket()));
                 self.assign(lease, job, after);
-                after.deeds.push(Deed::Admitted(admission, None));
             }
             Dispatch::InLine(ticket) => {
-                after.deeds.push(Deed::Admitted(admission, Some(ticket)));
+                after.deeds.push(Deed::Admitted(admission, ticket));
             }
             Dispatch::Refused(Refusal::LineFull, job) => {
                 self.gate.push_front(Gated { job, admission });
+                return false;
             }
             Dispatch::Refused(refusal, job) => {
                 let reason = self.reason(refusal);
                 after.answer_gate(Gated { job, admission }, Err(reason));
             }
         }
+        true
     }
 
     fn finish_if_done(&mut self, after: &mut After<J>) {

@@ -4,15 +4,21 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use super::submit::Admission;
-use super::{IfFull, Job, Packet, ReplyCell, Submitted};
+use super::{Crew, IfFull, Job, Packet, ReplyCell, Submitted, Terms};
 use crate::error::{Reason, Refused};
 use crate::reply::Reply;
 use crate::slot::Slot;
 
-/// A packet, seen as what it is and as the job that it is for the crew.
+/// Sees a packet as the job that it is for the crew.
+pub(crate) type AsJob<F, R, J> = fn(Arc<Packet<F, R, J>>) -> Arc<J>;
+
+/// A request that becomes a packet when it is submitted.
 pub(crate) struct Submission<F, R, J: ?Sized> {
-    pub(crate) packet: Arc<Packet<F, R, J>>,
-    pub(crate) job: Arc<J>,
+    pub(crate) request: F,
+    pub(crate) terms: Terms,
+    pub(crate) crew: Arc<Crew<J>>,
+    /// The packet, seen as the job that it is for the crew.
+    pub(crate) as_job: AsJob<F, R, J>,
 }
 
 impl<F, R, J> Submission<F, R, J>
@@ -23,35 +29,38 @@ where
 {
     /// Never waits.
     pub(crate) fn try_submit(self) -> Result<Reply<R>, Refused<F>> {
-        match self.packet.crew.submit(self.job, IfFull::Refuse) {
-            Submitted::Taken(ticket) => Ok(Reply::new(self.packet, ticket)),
-            Submitted::Refused(reason) => Err(refused(reason, &self.packet)),
+        let (packet, submitted) = self.go(IfFull::Refuse);
+        match submitted {
+            Submitted::Taken(ticket) => Ok(Reply::new(packet, Some(ticket))),
+            Submitted::Refused(reason) => Err(refused(reason, &packet)),
             Submitted::AtGate(_) => unreachable!("only who may wait is let to the gate"),
         }
     }
 
     /// Blocks while the line is full.
     pub(crate) fn submit(self) -> Result<Reply<R>, Refused<F>> {
-        if self.packet.crew.serves_here() {
-            return Err(refused(Reason::WouldDeadlock, &self.packet));
+        if self.crew.serves_here() {
+            return Err(Refused { reason: Reason::WouldDeadlock, request: self.request });
         }
-        match self.packet.crew.submit(self.job, IfFull::Wait) {
-            Submitted::Taken(ticket) => Ok(Reply::new(self.packet, ticket)),
-            Submitted::Refused(reason) => Err(refused(reason, &self.packet)),
+        let (packet, submitted) = self.go(IfFull::Wait);
+        match submitted {
+            Submitted::Taken(ticket) => Ok(Reply::new(packet, Some(ticket))),
+            Submitted::Refused(reason) => Err(refused(reason, &packet)),
             Submitted::AtGate(admission) => {
                 let answer = admission.wait(None).unwrap_or(Err(Reason::Closed));
-                admitted(self.packet, answer)
+                admitted(packet, answer)
             }
         }
     }
 
     /// Waits while the line is full; dropped while it does, the request leaves.
     pub(crate) async fn submit_async(self) -> Result<Reply<R>, Refused<F>> {
-        match self.packet.crew.submit(self.job, IfFull::Wait) {
-            Submitted::Taken(ticket) => Ok(Reply::new(self.packet, ticket)),
-            Submitted::Refused(reason) => Err(refused(reason, &self.packet)),
+        let (packet, submitted) = self.go(IfFull::Wait);
+        match submitted {
+            Submitted::Taken(ticket) => Ok(Reply::new(packet, Some(ticket))),
+            Submitted::Refused(reason) => Err(refused(reason, &packet)),
             Submitted::AtGate(admission) => {
-                let mut gate = AtGate { packet: Some(self.packet), admission };
+                let mut gate = AtGate { packet: Some(packet), admission };
                 let answer = poll_fn(|cx| gate.admission.poll(cx)).await;
                 match gate.packet.take() {
                     Some(packet) => admitted(packet, answer),
@@ -59,6 +68,12 @@ where
                 }
             }
         }
+    }
+
+    fn go(self, if_full: IfFull) -> (Arc<Packet<F, R, J>>, Submitted) {
+        let packet = Arc::new(Packet::new(self.request, self.terms, self.crew));
+        let submitted = packet.crew.submit((self.as_job)(Arc::clone(&packet)), if_full);
+        (packet, submitted)
     }
 }
 
@@ -83,7 +98,7 @@ where
         let Some(packet) = self.packet.take() else { return };
         if !packet.crew.leave_gate(&self.admission) {
             // It was let in meanwhile.
-            let ticket = self.admission.take().and_then(Result::ok).flatten();
+            let ticket = self.admission.take().and_then(Result::ok);
             packet.cancel(ticket);
         }
     }
@@ -99,7 +114,7 @@ where
     J: Job + ?Sized + 'static,
 {
     match answer {
-        Ok(ticket) => Ok(Reply::new(packet, ticket)),
+        Ok(ticket) => Ok(Reply::new(packet, Some(ticket))),
         Err(reason) => Err(refused(reason, &packet)),
     }
 }

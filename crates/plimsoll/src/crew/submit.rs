@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use plimsoll_core::{Completion, Dispatch, Refusal, Ticket};
+use plimsoll_core::{Completion, Dispatch, Health, Refusal, Ticket};
 
 use super::{Crew, Job, State};
 use crate::error::{Reason, ReplyError};
@@ -17,9 +17,9 @@ pub(crate) enum IfFull {
     Wait,
 }
 
-/// What a submitter at the gate is told: its request's ticket, if it waits in
-/// line now, or why it is refused after all.
-pub(crate) type Admission = Result<Option<Ticket>, Reason>;
+/// What a submitter at the gate is told: its request's ticket, or why it is
+/// refused after all.
+pub(crate) type Admission = Result<Ticket, Reason>;
 
 /// A request at the gate.
 pub(crate) struct Gated<J: ?Sized> {
@@ -30,8 +30,8 @@ pub(crate) struct Gated<J: ?Sized> {
 
 /// What became of a submitted request.
 pub(crate) enum Submitted {
-    /// Assigned, or in line under this ticket.
-    Taken(Option<Ticket>),
+    /// Assigned or in line; this is its ticket when it is in line.
+    Taken(Ticket),
     /// At the gate: this slot tells when it is let in.
     AtGate(Arc<Slot<Admission>>),
     Refused(Reason),
@@ -40,22 +40,23 @@ pub(crate) enum Submitted {
 impl<J: Job + ?Sized + 'static> Crew<J> {
     pub(crate) fn submit(&self, job: Arc<J>, if_full: IfFull) -> Submitted {
         let request = job.request();
-        // Told to the timer apart from the core's own, which knows no gate.
-        let mut at_gate_until = None;
-        let submitted = self.with(job.since(), |state, now, after| {
+        self.with(job.since(), |state, now, after| {
             if state.closed {
                 after.drop_later(job);
                 return Submitted::Refused(Reason::Closed);
             }
             match state.pool.dispatch(&request, job, now) {
                 Dispatch::Assigned(lease, job) => {
+                    // It may be taken back from its worker and wait after all.
+                    let ticket = lease.ticket();
                     state.assign(lease, job, after);
-                    Submitted::Taken(None)
+                    Submitted::Taken(ticket)
                 }
-                Dispatch::InLine(ticket) => Submitted::Taken(Some(ticket)),
+                Dispatch::InLine(ticket) => Submitted::Taken(ticket),
                 Dispatch::Refused(Refusal::LineFull, job) if if_full == IfFull::Wait => {
                     let admission = Arc::new(Slot::new());
-                    at_gate_until = request.deadline;
+                    // The core knows no gate.
+                    state.tell_timer(request.deadline, after);
                     state.gate.push_back(Gated { job, admission: Arc::clone(&admission) });
                     Submitted::AtGate(admission)
                 }
@@ -64,11 +65,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
                     Submitted::Refused(state.reason(refusal))
                 }
             }
-        });
-        if let Some(until) = at_gate_until {
-            crate::timer::schedule(self.clock.instant(until), self.me.clone());
-        }
-        submitted
+        })
     }
 
     /// Takes a request that has not begun out of the line, or out of the queue
@@ -147,7 +144,11 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
         self.with(Instant::now(), |state, _, after| {
             for (id, job) in jobs {
                 let closed = state.finished;
+                let down = state.pool.worker(id).is_some_and(|w| w.health == Health::Down);
+                let reason = state.reason(Refusal::NoWorker);
                 match state.post(id).filter(|_| !closed) {
+                    // Its state may never be built.
+                    Some(_) if down => after.fail(job, ReplyError::Refused(reason)),
                     Some(post) => {
                         post.broadcasts.push_back(job);
                         after.wake(post);

@@ -1,7 +1,9 @@
 //! A worker's side: it joins, takes the next request, gives leases back,
 //! breaks, leaves.
 
+use std::collections::VecDeque;
 use std::error::Error;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -31,29 +33,32 @@ pub(crate) enum Next<J: ?Sized> {
 }
 
 impl<J: Job + ?Sized + 'static> Crew<J> {
-    /// Adds a worker that is not up yet; requests may wait for it.
-    pub(crate) fn join(&self, parker: Arc<Parker>) -> WorkerId {
+    /// Adds or removes workers until there are this many, in one step. Returns
+    /// those that are to be started; they are not up yet, requests may wait for
+    /// them. Those that are removed, from the highest number down, finish what
+    /// they were given. A crew that is finished does not grow.
+    pub(crate) fn resize(
+        &self,
+        workers: usize,
+        parker: fn() -> Parker,
+    ) -> Vec<(WorkerId, Arc<Parker>)> {
         self.with(Instant::now(), |state, now, _| {
-            let spec = WorkerSpec { health: Health::Starting, ..WorkerSpec::new(self.capacity) };
-            let id = state.pool.add(spec, now);
-            if state.posts.len() <= id.index() {
-                state.posts.resize_with(id.index() + 1, || None);
+            let stays = |id: &WorkerId| state.pool.worker(*id).is_some_and(|w| !w.draining);
+            let mut stay: Vec<_> = state.posts.iter().flatten().map(|post| post.id).collect();
+            stay.retain(stays);
+            for &id in stay.iter().skip(workers) {
+                let known = state.pool.remove(id, now);
+                debug_assert!(known.is_ok(), "it is in the pool");
             }
-            state.posts[id.index()] = Some(Post {
-                id,
-                queue: std::collections::VecDeque::new(),
-                broadcasts: std::collections::VecDeque::new(),
-                parker,
-                asleep: false,
-            });
-            state.present += 1;
-            id
+            let wanted = if state.finished { 0 } else { workers };
+            (stay.len()..wanted).map(|_| state.add(parker(), self.capacity, now)).collect()
         })
     }
 
     /// The worker's state is built: it takes requests.
     pub(crate) fn up(&self, id: WorkerId) {
         self.with(Instant::now(), |state, now, _| {
+            state.factory_error = None;
             // A worker may have been removed meanwhile; it learns so from `next`.
             let _ = state.pool.set_health(id, Health::Up, now);
         });
@@ -62,9 +67,14 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     /// The worker's state could not be built, time and again: nothing waits
     /// for it until it is up after all.
     pub(crate) fn down(&self, id: WorkerId, error: Arc<dyn Error + Send + Sync>) {
-        self.with(Instant::now(), |state, now, _| {
+        self.with(Instant::now(), |state, now, after| {
+            let reason = Reason::Factory(Arc::clone(&error));
             state.factory_error = Some(error);
             let _ = state.pool.set_health(id, Health::Down, now);
+            let broadcasts = state.post(id).map(|post| std::mem::take(&mut post.broadcasts));
+            for job in broadcasts.into_iter().flatten() {
+                after.fail(job, ReplyError::Refused(reason.clone()));
+            }
         });
     }
 
@@ -99,7 +109,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
             if let Some(lease) = done {
                 state.give_back(lease, Completion::Succeeded, now);
                 // Its own next request may be among what comes of that.
-                state.settle(now, after);
+                state.drain_outcomes(after);
             }
             let next = state.find_work(id, now, after);
             state.rouse_next(after);
@@ -109,7 +119,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
 
     /// Lets a worker whose state could not be built rest before it tries
     /// again: its parker is notified then, or when it should leave. False when
-    /// it should leave now.
+    /// it should leave now, as it must ask again after the rest.
     pub(crate) fn back_off(&self, id: WorkerId, parker: &Arc<Parker>, failures: u32) -> bool {
         let rests = self.with(Instant::now(), |state, _, _| {
             let finished = state.finished;
@@ -117,12 +127,18 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
             post.map(|post| post.asleep = true).is_some()
         });
         if rests {
-            let exponent = failures.min(MOST_DOUBLINGS);
+            let exponent = (failures - 1).min(MOST_DOUBLINGS);
             let until = Instant::now() + FIRST_BACK_OFF * 2_u32.pow(exponent);
             let parker: Weak<Parker> = Arc::downgrade(parker);
             crate::timer::schedule(until, parker);
         }
         rests
+    }
+
+    /// Whether a worker that is not up should go on to be.
+    pub(crate) fn stays(&self, id: WorkerId) -> bool {
+        let mut state = crate::sync::lock(&self.state);
+        !state.finished && state.post(id).is_some()
     }
 
     /// The worker's loop has ended, however it ended: what it still held moves
@@ -146,16 +162,6 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
         self.with(Instant::now(), |state, now, _| {
             state.give_back(lease, Completion::Failed, now);
         });
-    }
-
-    /// Removes the worker that has the highest number; it finishes what it was
-    /// given. False when there is none.
-    pub(crate) fn remove_last(&self) -> bool {
-        self.with(Instant::now(), |state, now, _| {
-            let removable = |id: &WorkerId| state.pool.worker(*id).is_some_and(|w| !w.draining);
-            let last = state.posts.iter().flatten().map(|post| post.id).rfind(removable);
-            last.is_some_and(|id| state.pool.remove(id, now).is_ok())
-        })
     }
 
     /// Workers that have not been told to leave.
@@ -183,6 +189,24 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
 }
 
 impl<J: Job + ?Sized + 'static> State<J> {
+    fn add(&mut self, parker: Parker, capacity: NonZeroU32, now: Time) -> (WorkerId, Arc<Parker>) {
+        let parker = Arc::new(parker);
+        let spec = WorkerSpec { health: Health::Starting, ..WorkerSpec::new(capacity) };
+        let id = self.pool.add(spec, now);
+        if self.posts.len() <= id.index() {
+            self.posts.resize_with(id.index() + 1, || None);
+        }
+        self.posts[id.index()] = Some(Post {
+            id,
+            queue: VecDeque::new(),
+            broadcasts: VecDeque::new(),
+            parker: Arc::clone(&parker),
+            asleep: false,
+        });
+        self.present += 1;
+        (id, parker)
+    }
+
     fn find_work(&mut self, id: WorkerId, now: Time, after: &mut After<J>) -> Next<J> {
         let finished = self.finished;
         loop {

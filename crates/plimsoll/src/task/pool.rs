@@ -217,12 +217,16 @@ impl<S: Send + 'static> TaskPool<S> {
         if workers == 0 {
             return Err(BuildError::NoWorkers);
         }
-        while self.crew().len() > workers && self.crew().remove_last() {}
-        while self.crew().len() < workers {
-            let parker = Arc::new(Parker::task());
-            let id = self.crew().join(Arc::clone(&parker));
-            let (crew, factory) = (Arc::clone(self.crew()), Arc::clone(&self.handle.factory));
-            let worker = Worker { crew, id, parker, factory };
+        let added = self.crew().resize(workers, Parker::task).into_iter();
+        let added: Vec<_> = added
+            .map(|(id, parker)| {
+                let (crew, factory) = (Arc::clone(self.crew()), Arc::clone(&self.handle.factory));
+                Worker { crew, id, parker, factory }
+            })
+            .collect();
+        for worker in added {
+            // A worker that `spawn` drops, or that is not reached because
+            // `spawn` panics, leaves the crew by its own drop.
             (self.handle.spawn)(Box::pin(worker.live()));
         }
         Ok(())
@@ -287,7 +291,7 @@ struct Alarm(Slot<()>);
 
 impl Timed for Alarm {
     fn handle_timeout(&self) {
-        self.0.put(());
+        let _ = self.0.put(());
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::guard::StateGuard;
 use super::pool::TaskPool;
 use super::worker::TaskJob;
-use crate::crew::{Packet, Submission, Terms};
+use crate::crew::{Submission, Terms};
 use crate::error::Refused;
 use crate::reply::Reply;
 
@@ -101,8 +101,7 @@ impl<'a, S: Send + 'static> TaskRequest<'a, S> {
         F: FnOnce(StateGuard<S>) -> Fut + Send + 'static,
         Fut: Future<Output: Send> + Send + 'static,
     {
-        let packet = Arc::new(Packet::new(request, self.terms, Arc::clone(self.pool.crew())));
-        let job: Arc<dyn TaskJob<S>> = Arc::clone(&packet) as _;
-        Submission { packet, job }
+        let crew = Arc::clone(self.pool.crew());
+        Submission { request, terms: self.terms, crew, as_job: |packet| packet }
     }
 }

@@ -49,7 +49,7 @@ pin_project! {
     impl<Fut: Future, F, J: ?Sized> PinnedDrop for Run<Fut, F, J> {
         fn drop(this: Pin<&mut Self>) {
             if !this.answered {
-                this.project().packet.slot.put(Err(ReplyError::WorkerLost));
+                drop(this.project().packet.slot.put(Err(ReplyError::WorkerLost)));
             }
         }
     }
@@ -96,7 +96,7 @@ where
         let this = self.project();
         if let Some(answer) = this.answer.take() {
             *this.answered = true;
-            this.packet.slot.put(answer);
+            drop(this.packet.slot.put(answer));
         }
     }
 }
@@ -168,6 +168,9 @@ impl<S: Send + 'static> Worker<S> {
                 return None;
             }
             poll_fn(|cx| self.parker.poll(cx)).await;
+            if !self.crew.stays(self.id) {
+                return None;
+            }
         }
     }
 
@@ -196,7 +199,8 @@ impl<S: Send + 'static> Worker<S> {
             let began = at;
             let mut held = Held { crew: &*self.crew, lease };
             let Some(lent) = state.take() else { return End::Broken };
-            let mut running = job.start(home.lend(lent));
+            // The request's function runs here already, before its future does.
+            let mut running = self.crew.serve(|| job.start(home.lend(lent)));
             let how = match &mut running {
                 None => Completion::Succeeded,
                 Some(running) => poll_fn(|cx| self.crew.serve(|| running.as_mut().poll(cx))).await,
@@ -205,7 +209,11 @@ impl<S: Send + 'static> Worker<S> {
             if let Some(since) = since {
                 self.crew.record(self.id, began.saturating_duration_since(since), at - began);
             }
-            state = home.take_back().filter(|_| how == Completion::Succeeded);
+            state = home.take_back();
+            if how == Completion::Failed {
+                // Its own panics must not cost the pool its worker.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(state.take())));
+            }
             if state.is_none() {
                 match how {
                     Completion::Failed => self.crew.broken(self.id, held.lease.take()),

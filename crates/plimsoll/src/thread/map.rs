@@ -14,7 +14,8 @@ use crate::reply::Reply;
 /// Answers in the order of the items; made by [`ThreadPool::map`].
 pub struct Map<S: 'static, I: Iterator, R, F> {
     source: Source<S, I, F>,
-    replies: VecDeque<Reply<R>>,
+    /// In the order of the items; refused ones keep their place.
+    replies: VecDeque<Result<Reply<R>, Reason>>,
 }
 
 /// Answers as they come; made by [`ThreadPool::map_unordered`].
@@ -27,11 +28,10 @@ pub struct MapUnordered<S: 'static, I: Iterator, R, F> {
     refused: Option<Reason>,
 }
 
-/// The items to come, one of which may wait in hand for room in line.
+/// The items to come.
 struct Source<S: 'static, I: Iterator, F> {
     pool: ThreadPool<S>,
     items: std::iter::Fuse<I>,
-    in_hand: Option<I::Item>,
     function: Arc<F>,
     window: usize,
 }
@@ -43,15 +43,12 @@ impl<S: 'static, I: Iterator, F> Source<S, I, F> {
         }
         let room = pool.workers() * pool.crew().capacity.get() as usize;
         let (items, function) = (items.fuse(), Arc::new(function));
-        Ok(Self { pool, items, in_hand: None, function, window: 2 * room.max(1) })
+        Ok(Self { pool, items, function, window: 2 * room.max(1) })
     }
 
     /// The next item while fewer than a window of them are going.
     fn next(&mut self, going: usize) -> Option<I::Item> {
-        if going >= self.window {
-            return None;
-        }
-        self.in_hand.take().or_else(|| self.items.next())
+        if going < self.window { self.items.next() } else { None }
     }
 }
 
@@ -78,31 +75,29 @@ where
         while let Some(item) = self.source.next(self.replies.len()) {
             let function = Arc::clone(&self.source.function);
             match self.source.pool.submit(move |state: &mut S| function(state, item)) {
-                Ok(reply) => self.replies.push_back(reply),
-                Err(Refused { reason, .. }) => return Some(Err(ReplyError::Refused(reason))),
+                Ok(reply) => self.replies.push_back(Ok(reply)),
+                Err(Refused { reason, .. }) => self.replies.push_back(Err(reason)),
             }
         }
-        self.replies.pop_front().map(Reply::wait)
+        let reply = self.replies.pop_front()?;
+        Some(reply.map_err(ReplyError::Refused).and_then(Reply::wait))
     }
 }
 
-/// Sends an answer, or says that there is none when it is dropped before.
-struct Answer<R>(Option<Sender<Result<R, ReplyError>>>);
-
-impl<R> Answer<R> {
-    fn send(mut self, answer: Result<R, ReplyError>) {
-        if let Some(sender) = self.0.take() {
-            // Nobody listens when the iterator was dropped.
-            let _ = sender.send(answer);
-        }
-    }
+/// An answer that is sent when it is dropped; with none, says so.
+///
+/// It leaves a request as its answer, or as its panic's payload, so it drops
+/// when the lease is back.
+struct Answer<R> {
+    sender: Sender<Result<R, ReplyError>>,
+    answer: Option<Result<R, ReplyError>>,
 }
 
 impl<R> Drop for Answer<R> {
     fn drop(&mut self) {
-        if let Some(sender) = self.0.take() {
-            let _ = sender.send(Err(ReplyError::Shutdown));
-        }
+        let answer = self.answer.take().unwrap_or(Err(ReplyError::Shutdown));
+        // Nobody listens when the iterator was dropped.
+        let _ = self.sender.send(answer);
     }
 }
 
@@ -135,16 +130,18 @@ where
     fn next(&mut self) -> Option<Self::Item> {
         while let Some(item) = self.source.next(self.going) {
             let function = Arc::clone(&self.source.function);
-            let answer = Answer(Some(self.sender.clone()));
+            let mut answer = Answer { sender: self.sender.clone(), answer: None };
             let request = move |state: &mut S| {
                 match catch_unwind(AssertUnwindSafe(|| function(state, item))) {
-                    Ok(result) => answer.send(Ok(result)),
+                    Ok(result) => answer.answer = Some(Ok(result)),
                     Err(panic) => {
-                        answer.send(Err(ReplyError::Panicked(panic_message(&*panic))));
+                        let text = panic_message(&*panic);
+                        answer.answer = Some(Err(ReplyError::Panicked(text)));
                         // The worker must see it too: its state may be broken.
-                        resume_unwind(panic);
+                        resume_unwind(Box::new(answer));
                     }
                 }
+                answer
             };
             match self.source.pool.submit(request) {
                 Ok(reply) => reply.detach(),
@@ -160,7 +157,12 @@ where
             return None;
         }
         self.going -= 1;
-        let answer = self.answers.recv().ok()?;
+        let answer = match self.answers.try_recv() {
+            Ok(answer) => answer,
+            // The answer may have to come from this very worker.
+            Err(_) if self.source.pool.crew().serves_here() => Err(ReplyError::WouldDeadlock),
+            Err(_) => self.answers.recv().ok()?,
+        };
         match (answer, &self.refused) {
             (Err(ReplyError::Shutdown), Some(reason)) => {
                 Some(Err(ReplyError::Refused(reason.clone())))

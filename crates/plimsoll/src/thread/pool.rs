@@ -316,16 +316,20 @@ impl<S: 'static> ThreadPool<S> {
         if workers == 0 {
             return Err(BuildError::NoWorkers);
         }
-        // Held throughout, so that two who resize do not add up.
+        // Held throughout, so that a shutdown meanwhile joins the new ones too.
         let mut threads = lock(&self.handle.threads);
+        #[cfg(not(any(loom, shuttle)))]
         threads.retain(|thread| !thread.is_finished());
-        while self.crew().len() > workers && self.crew().remove_last() {}
-        while self.crew().len() < workers {
-            let parker = Arc::new(Parker::thread());
-            let id = self.crew().join(Arc::clone(&parker));
-            let (crew, factory) = (Arc::clone(self.crew()), Arc::clone(&self.handle.factory));
-            let worker = Worker { crew, id, parker, factory };
-            // On an error the worker is dropped, and leaves the crew by that.
+        let added = self.crew().resize(workers, Parker::thread).into_iter();
+        let added: Vec<_> = added
+            .map(|(id, parker)| {
+                let (crew, factory) = (Arc::clone(self.crew()), Arc::clone(&self.handle.factory));
+                Worker { crew, id, parker, factory }
+            })
+            .collect();
+        for worker in added {
+            // On an error this worker and those after it are dropped, and leave
+            // the crew by that.
             threads.push(worker::spawn(worker, &self.handle.name).map_err(BuildError::Spawn)?);
         }
         Ok(())
@@ -418,7 +422,9 @@ impl<S: 'static> Handle<S> {
 impl<S: 'static> Drop for Handle<S> {
     fn drop(&mut self) {
         self.crew.close(false);
-        if !self.crew.serves_here() {
+        // A request past its deadline, which holds the last handle, is dropped
+        // on the timer's thread.
+        if !self.crew.serves_here() && !crate::timer::is_here() {
             self.join();
         }
     }

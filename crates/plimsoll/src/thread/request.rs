@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::pool::ThreadPool;
 use super::worker::ThreadJob;
-use crate::crew::{Packet, Submission, Terms};
+use crate::crew::{Submission, Terms};
 use crate::error::Refused;
 use crate::reply::Reply;
 
@@ -100,8 +100,7 @@ impl<'a, S: 'static> ThreadRequest<'a, S> {
         F: FnOnce(&mut S) -> R + Send + 'static,
         R: Send + 'static,
     {
-        let packet = Arc::new(Packet::new(request, self.terms, Arc::clone(self.pool.crew())));
-        let job: Arc<dyn ThreadJob<S>> = Arc::clone(&packet) as _;
-        Submission { packet, job }
+        let crew = Arc::clone(self.pool.crew());
+        Submission { request, terms: self.terms, crew, as_job: |packet| packet }
     }
 }

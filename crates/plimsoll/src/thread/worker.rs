@@ -31,11 +31,11 @@ where
         match catch_unwind(AssertUnwindSafe(|| request(state))) {
             Ok(answer) => {
                 finish(Completion::Succeeded);
-                self.slot.put(Ok(answer));
+                drop(self.slot.put(Ok(answer)));
             }
             Err(panic) => {
                 finish(Completion::Failed);
-                self.slot.put(Err(ReplyError::Panicked(panic_message(&*panic))));
+                drop(self.slot.put(Err(ReplyError::Panicked(panic_message(&*panic)))));
             }
         }
     }
@@ -91,6 +91,9 @@ impl<S: 'static> Worker<S> {
                 return None;
             }
             self.parker.park();
+            if !self.crew.stays(self.id) {
+                return None;
+            }
         }
     }
 

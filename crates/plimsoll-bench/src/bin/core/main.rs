@@ -192,7 +192,7 @@ const METRIC: &str = "dispatch + completed";
 
 fn main() -> std::io::Result<()> {
     let only = std::env::args().nth(1).unwrap_or_default();
-    let wanted = |name: &str| name.contains(&only);
+    let wanted = |name: &str| only.is_empty() || name == only;
     let mut report = Report::new("core");
     for (size, name) in SIZES {
         let name = format!("{name} workers");

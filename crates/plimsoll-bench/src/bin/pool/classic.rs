@@ -4,13 +4,15 @@
 //! The requesters are tokio tasks on a runtime with a thread per core, the same
 //! for every system.
 
+use std::ffi::OsStr;
 use std::future::Future;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use plimsoll::{TaskPool, ThreadPool};
-use plimsoll_bench::{Report, System};
+use plimsoll_bench::{Report, Rounds, cpu_seconds};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -22,7 +24,7 @@ fn work(n: u64) -> u64 {
     std::hint::black_box(n).wrapping_mul(3)
 }
 
-pub(crate) fn measure(report: &mut Report, only: &str) {
+pub(crate) fn measure(report: &mut Report) {
     let runtime = Runtime::new().expect("a runtime starts");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = |workers: usize, capacity: u32| {
@@ -34,7 +36,7 @@ pub(crate) fn measure(report: &mut Report, only: &str) {
         let pool = TaskPool::builder().workers(workers).capacity(capacity);
         pool.build(spawn, |_| async { Ok(()) }).expect("builds")
     };
-    let mut systems: Vec<System<'_>> = Vec::new();
+    let mut systems: Vec<Rounds<'_, 2>> = Vec::new();
     for (name, pool) in [
         ("ThreadPool cores, capacity 64", threads(cores, 64)),
         ("ThreadPool cores, capacity 1", threads(cores, 1)),
@@ -81,14 +83,27 @@ pub(crate) fn measure(report: &mut Report, only: &str) {
         channel.send(Box::new(move || _ = reply.send(work(n)))).expect("open");
         async move { answer.await.expect("answered") }
     }));
-    systems.retain(|(name, _)| name.contains(only));
-    report.measure("classic", "requests/s", "1/s", &mut systems);
+    if let Some(classic) = std::env::var_os("PLIMSOLL_BENCH_GO") {
+        systems.push(("the classic in Go, 10", Box::new(move || go(&classic))));
+    }
+    let metrics = [("requests/s", "1/s"), ("processor time a request", "µs")];
+    report.measure_all("classic", metrics, &mut systems);
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+/// A round of the program of `peers/go`, built by `scripts/bench`.
+fn go(classic: &OsStr) -> [f64; 2] {
+    let used = cpu_seconds();
+    let arguments = ["10".to_owned(), REQUESTERS.to_string(), ROUND.as_millis().to_string()];
+    let output = Command::new(classic).args(arguments).output().expect("the Go program runs");
+    let figure = String::from_utf8_lossy(&output.stdout);
+    let rate: f64 = figure.trim().parse().expect("the Go program prints its figure");
+    [rate, (cpu_seconds() - used) / (rate * ROUND.as_secs_f64()) * 1e6]
+}
+
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads that share one channel of boxed closures.
-fn crossbeam_pool(workers: usize) -> crossbeam_channel::Sender<Job> {
+pub(crate) fn crossbeam_pool(workers: usize) -> crossbeam_channel::Sender<Job> {
     let (sender, jobs) = crossbeam_channel::unbounded::<Job>();
     for _ in 0..workers {
         let jobs = jobs.clone();
@@ -98,28 +113,28 @@ fn crossbeam_pool(workers: usize) -> crossbeam_channel::Sender<Job> {
 }
 
 /// A system, measured for a round.
-fn system<'a, F, Fut>(runtime: &'a Runtime, name: &'a str, request: F) -> System<'a>
+fn system<'a, F, Fut>(runtime: &'a Runtime, name: &'a str, request: F) -> Rounds<'a, 2>
 where
     F: Fn(u64) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = u64> + Send + 'static,
 {
     let request = Arc::new(request);
-    (name, Box::new(move || round(runtime, Arc::clone(&request))))
+    (name, Box::new(move || round(runtime, &request)))
 }
 
-/// Requests per second of all requesters together.
+/// Requests per second of all requesters together, and what one costs.
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-fn round<F, Fut>(runtime: &Runtime, request: Arc<F>) -> f64
+fn round<F, Fut>(runtime: &Runtime, request: &Arc<F>) -> [f64; 2]
 where
     F: Fn(u64) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = u64> + Send + 'static,
 {
     let done = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();
-    let cpu0 = cpu();
+    let used = cpu_seconds();
     let requesters: Vec<_> = (0..REQUESTERS)
         .map(|_| {
-            let (request, done) = (Arc::clone(&request), Arc::clone(&done));
+            let (request, done) = (Arc::clone(request), Arc::clone(&done));
             runtime.spawn(async move {
                 let mut answered = 0;
                 while begun.elapsed() < ROUND {
@@ -138,13 +153,7 @@ where
             requester.await.expect("a requester ends");
         }
     });
-    let n = done.load(Ordering::Relaxed) as f64;
-    eprintln!("   cpu us/request {:.3}", (cpu() - cpu0) / n * 1e6);
-    n / begun.elapsed().as_secs_f64()
-}
-
-fn cpu() -> f64 {
-    let s = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let f: Vec<&str> = s.rsplit(')').next().unwrap().split_whitespace().collect();
-    (f[11].parse::<f64>().unwrap() + f[12].parse::<f64>().unwrap()) / 100.0
+    let answered = done.load(Ordering::Relaxed) as f64;
+    let rate = answered / begun.elapsed().as_secs_f64();
+    [rate, (cpu_seconds() - used) / answered * 1e6]
 }

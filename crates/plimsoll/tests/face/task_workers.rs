@@ -1,0 +1,272 @@
+//! Worker futures: their states, their panics, and executors that drop them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+
+use plimsoll::{FactoryError, Reason, ReplyError, Shutdown, StateGuard, TaskPool};
+use tokio::sync::oneshot;
+
+use crate::common::{Executor, block_on, bounded, bounded_async, settled, until};
+
+/// One worker, whose state is the number of its building.
+fn counting(workers: usize, capacity: u32) -> TaskPool<usize> {
+    let built = Arc::new(AtomicUsize::new(0));
+    let factory = move |_| {
+        let built = Arc::clone(&built);
+        async move { Ok(built.fetch_add(1, Ordering::SeqCst)) }
+    };
+    let spawn = |worker| drop(tokio::spawn(worker));
+    TaskPool::builder().workers(workers).capacity(capacity).build(spawn, factory).unwrap()
+}
+
+async fn state(pool: &TaskPool<usize>) -> usize {
+    pool.submit_async(|state| async move { *state }).await.unwrap().await.unwrap()
+}
+
+#[test]
+fn a_panic_costs_one_request_and_its_state() {
+    bounded_async(2, async {
+        let pool = counting(1, 4);
+        assert_eq!(state(&pool).await, 0);
+        let in_future = pool.submit_async(|_| async { panic!("in its future") }).await.unwrap();
+        let text = in_future.await;
+        assert!(matches!(text, Err(ReplyError::Panicked(text)) if text == "in its future"));
+        assert_eq!(state(&pool).await, 1);
+        let in_function = |_: StateGuard<usize>| -> std::future::Ready<()> { panic!("before it") };
+        let text = pool.submit_async(in_function).await.unwrap().await;
+        assert!(matches!(text, Err(ReplyError::Panicked(text)) if text == "before it"));
+        assert_eq!(state(&pool).await, 2);
+        settled(&pool);
+    });
+}
+
+#[test]
+fn a_state_that_is_kept_beyond_the_request_is_replaced() {
+    bounded_async(2, async {
+        let pool = counting(1, 4);
+        let kept = pool.submit_async(|state| async move { state }).await.unwrap().await.unwrap();
+        assert_eq!(*kept, 0);
+        assert_eq!(state(&pool).await, 1);
+        drop(kept);
+        assert_eq!(state(&pool).await, 1, "the old one does not come back");
+        assert_eq!(pool.snapshot().workers[0].failed, 0, "keeping it is no failure");
+        settled(&pool);
+    });
+}
+
+#[test]
+fn a_state_given_back_early_stays() {
+    bounded_async(2, async {
+        let pool = counting(1, 1);
+        let early = |state: StateGuard<usize>| async move {
+            drop(state);
+            tokio::task::yield_now().await;
+        };
+        pool.submit_async(early).await.unwrap().await.unwrap();
+        assert_eq!(state(&pool).await, 0);
+        settled(&pool);
+    });
+}
+
+#[test]
+fn queued_requests_move_on_when_their_worker_breaks() {
+    bounded_async(2, async {
+        let pool = counting(2, 4);
+        crate::common::up(&pool);
+        let mut gos = Vec::new();
+        let mut held = Vec::new();
+        for breaks in [true, false] {
+            let (go, gone) = oneshot::channel::<()>();
+            let request = move |_state| async move {
+                gone.await.unwrap();
+                assert!(!breaks, "it breaks");
+            };
+            held.push(pool.submit_async(request).await.unwrap());
+            gos.push(go);
+        }
+        let mut queued = Vec::new();
+        for n in 0..6 {
+            queued.push(pool.try_submit(move |_| async move { n }).unwrap());
+        }
+        assert_eq!(pool.snapshot().pending(), 8);
+        gos.remove(0).send(()).unwrap();
+        held.remove(0).await.unwrap_err();
+        gos.remove(0).send(()).unwrap();
+        held.remove(0).await.unwrap();
+        for (n, reply) in (0..).zip(queued) {
+            assert_eq!(reply.await.unwrap(), n);
+        }
+        settled(&pool);
+    });
+}
+
+#[test]
+fn factories_that_fail_are_called_again_and_their_error_is_told() {
+    bounded_async(2, async {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let factory = move |_| {
+            let nth = calls.fetch_add(1, Ordering::SeqCst);
+            async move {
+                match nth {
+                    0 => Err(FactoryError::from("not yet")),
+                    1 => panic!("not yet either"),
+                    _ => Ok(nth),
+                }
+            }
+        };
+        let spawn = |worker| drop(tokio::spawn(worker));
+        let pool = TaskPool::builder().workers(1).build(spawn, factory).unwrap();
+        let reply = pool.submit_async(|state| async move { *state }).await.unwrap();
+        assert_eq!(reply.await.unwrap(), 2);
+        settled(&pool);
+
+        let never = |_| async { Err::<(), _>("never".into()) };
+        let pool = TaskPool::builder().workers(2).build(spawn, never).unwrap();
+        let told = match pool.submit_async(|_| async {}).await {
+            Ok(reply) => reply.await.unwrap_err().to_string(),
+            Err(refused) => refused.reason.to_string(),
+        };
+        assert_eq!(told, "no worker could be built: never");
+        for answer in pool.broadcast(|_| async {}).await {
+            assert!(matches!(answer, Err(ReplyError::Refused(Reason::Factory(_)))));
+        }
+        pool.shutdown(Shutdown::Drain).await;
+        settled(&pool);
+    });
+}
+
+#[test]
+fn a_worker_that_its_executor_drops_gives_back_and_its_queue_moves_on() {
+    bounded(|| {
+        let executor = Executor::new(2);
+        let factory = |number| async move { Ok(number) };
+        let builder = TaskPool::builder().workers(2).capacity(3);
+        let pool = builder.build(executor.spawner(), factory).unwrap();
+        crate::common::up(&pool);
+        let mut held = Vec::new();
+        let mut gos = Vec::new();
+        for _ in 0..2 {
+            let (go, gone) = oneshot::channel::<()>();
+            let (running, runs) = channel();
+            let request = move |number: StateGuard<usize>| async move {
+                running.send(*number).unwrap();
+                let _ = gone.await;
+            };
+            let reply = pool.submit(request).unwrap();
+            held.push((runs.recv().unwrap(), reply));
+            gos.push(go);
+        }
+        let queued: Vec<_> =
+            (0..4).map(|n| pool.submit(move |_| async move { n }).unwrap()).collect();
+        assert_eq!(pool.snapshot().pending(), 6);
+        // Numbers are given in the order of the spawning.
+        held.sort_by_key(|(number, _)| *number);
+        executor.drop_first();
+        let (_, lost) = held.remove(0);
+        assert!(matches!(lost.wait(), Err(ReplyError::WorkerLost)));
+        let snapshot = pool.snapshot();
+        assert_eq!((snapshot.workers.len(), snapshot.pending(), snapshot.waiting), (1, 3, 2));
+        pool.check_invariants().unwrap();
+        drop(gos);
+        held.remove(0).1.wait().unwrap();
+        for (n, reply) in (0..).zip(queued) {
+            assert_eq!(reply.wait().unwrap(), n);
+        }
+        settled(&pool);
+        pool.resize(2).unwrap();
+        pool.submit(|_| async {}).unwrap().wait().unwrap();
+        settled(&pool);
+    });
+}
+
+#[test]
+fn an_executor_that_goes_away_takes_no_answer_with_it() {
+    bounded(|| {
+        let executor = Executor::new(1);
+        let factory = |_| async { Ok(()) };
+        let pool = TaskPool::builder().workers(2).build(executor.spawner(), factory).unwrap();
+        let never = |state| async move {
+            let _state = state;
+            std::future::pending::<()>().await;
+        };
+        let running: Vec<_> = (0..2).map(|_| pool.submit(never).unwrap()).collect();
+        until(|| pool.snapshot().pending() == 2);
+        let waiting = pool.submit(|_| async {}).unwrap();
+        drop(executor);
+        for reply in running {
+            // Whether it had begun is the executor's luck.
+            reply.wait().unwrap_err();
+        }
+        let none = waiting.wait();
+        assert!(matches!(none, Err(ReplyError::Refused(Reason::NoWorker))), "{none:?}");
+        let none = pool.submit(|_| async {}).unwrap_err();
+        assert!(matches!(none.reason, Reason::NoWorker));
+        let report = block_on(pool.shutdown(Shutdown::Drain));
+        assert_eq!(report.still_running, 0);
+        settled(&pool);
+    });
+}
+
+#[test]
+fn an_executor_that_takes_no_worker_is_not_asked_for_ever() {
+    bounded(|| {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counts = Arc::clone(&asked);
+        let spawn = move |worker| {
+            counts.fetch_add(1, Ordering::SeqCst);
+            drop(worker);
+        };
+        let pool = TaskPool::builder().workers(3).build(spawn, |_| async { Ok(()) }).unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 3);
+        assert!(matches!(pool.submit(|_| async {}).unwrap_err().reason, Reason::NoWorker));
+        settled(&pool);
+    });
+}
+
+#[test]
+fn a_broadcast_that_is_dropped_half_way_harms_nobody() {
+    bounded_async(2, async {
+        let pool = counting(2, 1);
+        crate::common::up(&pool);
+        let (go, gone) = oneshot::channel::<()>();
+        let held =
+            pool.submit_async(move |_state| async move { gone.await.unwrap() }).await.unwrap();
+        let mut broadcast = Box::pin(pool.broadcast(|state| async move { *state }));
+        let counter = crate::common::Counter::new();
+        assert!(crate::common::poll(&mut broadcast, &counter).is_pending());
+        drop(broadcast);
+        go.send(()).unwrap();
+        held.await.unwrap();
+        assert_eq!(pool.broadcast(|_| async {}).await.len(), 2);
+        settled(&pool);
+    });
+}
+
+#[test]
+fn the_last_handle_dropped_by_a_request_ends_the_workers() {
+    bounded(|| {
+        struct Gone(std::sync::mpsc::Sender<()>);
+        impl Drop for Gone {
+            fn drop(&mut self) {
+                let _ = self.0.send(());
+            }
+        }
+        let (sender, ended) = channel();
+        let sender = Mutex::new(sender);
+        let executor = Executor::new(1);
+        let factory = move |_| {
+            let state = Gone(sender.lock().unwrap().clone());
+            async move { Ok(state) }
+        };
+        let pool = TaskPool::builder().workers(2).build(executor.spawner(), factory).unwrap();
+        crate::common::up(&pool);
+        let own = pool.clone();
+        let reply = pool.submit(move |_| async move { drop(own) }).unwrap();
+        drop(pool);
+        reply.wait().unwrap();
+        for _ in 0..2 {
+            ended.recv().unwrap();
+        }
+    });
+}
