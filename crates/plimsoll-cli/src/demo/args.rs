@@ -7,6 +7,7 @@ use std::time::Duration;
 use plimsoll::Policy;
 
 use super::floor::SLOWER;
+use super::words::count;
 use super::workload::Workload;
 
 /// The most workers and the most requesters: each is a thread.
@@ -142,12 +143,18 @@ impl fmt::Display for Settings {
             [policy] => policy.name(),
             _ => "all policies",
         };
-        let (seed, workers) = (self.workload.seed(), self.workers);
-        write!(f, "{policy}, seed {seed}: {workers} workers of capacity {}", self.capacity)?;
+        let workers = count(self.workers as usize, "worker");
+        let requesters = count(self.workload.requesters() as usize, "requester");
+        write!(
+            f,
+            "{policy}, seed {}: {workers} of capacity {}",
+            self.workload.seed(),
+            self.capacity
+        )?;
         if self.slow > 0 {
             write!(f, " ({} of them slow: {SLOWER} times as long)", self.slow)?;
         }
-        write!(f, ", {} requesters, load {} %", self.workload.requesters(), self.load)
+        write!(f, ", {requesters}, load {} %", self.load)
     }
 }
 

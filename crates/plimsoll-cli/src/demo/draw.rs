@@ -11,7 +11,7 @@ use ratatui::widgets::Paragraph;
 use super::keys;
 use super::reading::{Reading, WorkerReading};
 use super::view::{Before, View};
-use super::words::time;
+use super::words::{count, time};
 
 const DIM: Style = Style::new().fg(Color::DarkGray);
 const BRIGHT: Style = Style::new().add_modifier(Modifier::BOLD);
@@ -77,8 +77,8 @@ fn header(reading: &Reading, width: usize) -> Line<'static> {
     }
     if width >= 60 {
         let pending: u32 = reading.workers.iter().map(|worker| worker.pending).sum();
-        let workers = reading.staying();
-        left.push(Span::raw(format!("   {workers} workers, {pending} pending")));
+        let workers = count(reading.staying(), "worker");
+        left.push(Span::raw(format!("   {workers}, {pending} pending")));
     }
     let state = match reading {
         Reading { paused: true, .. } => Span::styled("paused  ", LOUD),
