@@ -26,6 +26,8 @@ mod balancer;
 mod clock;
 mod crew;
 mod error;
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
 mod options;
 mod reply;
 mod scope;

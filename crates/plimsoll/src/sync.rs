@@ -3,12 +3,12 @@
 #[cfg(loom)]
 pub(crate) use loom::{
     sync::{Mutex, MutexGuard, atomic},
-    thread,
+    thread, thread_local,
 };
 #[cfg(shuttle)]
 pub(crate) use shuttle::{
     sync::{Mutex, MutexGuard, atomic},
-    thread,
+    thread, thread_local,
 };
 use std::sync::PoisonError;
 #[cfg(not(any(loom, shuttle)))]

@@ -98,9 +98,14 @@ pub(crate) struct Crew<J: ?Sized> {
     pub(crate) capacity: NonZeroU32,
 }
 
+#[cfg(not(any(loom, shuttle)))]
 thread_local! {
     /// The crew whose worker this thread is at the moment, by address.
     static SERVING: Cell<usize> = const { Cell::new(0) };
+}
+#[cfg(any(loom, shuttle))]
+crate::sync::thread_local! {
+    static SERVING: Cell<usize> = Cell::new(0);
 }
 
 impl<J: Job + ?Sized + 'static> Crew<J> {
@@ -171,7 +176,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
 
     /// Whether this thread is, at the moment, a worker of this crew.
     pub(crate) fn serves_here(&self) -> bool {
-        SERVING.get() == self.address()
+        SERVING.with(Cell::get) == self.address()
     }
 
     /// Marks this thread as a worker of this crew while `work` runs.
@@ -179,10 +184,10 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
         struct Restore(usize);
         impl Drop for Restore {
             fn drop(&mut self) {
-                SERVING.set(self.0);
+                SERVING.with(|serving| serving.set(self.0));
             }
         }
-        let _restore = Restore(SERVING.replace(self.address()));
+        let _restore = Restore(SERVING.with(|serving| serving.replace(self.address())));
         work()
     }
 

@@ -9,7 +9,7 @@ use crate::error::{Reason, Refused};
 use crate::reply::Reply;
 use crate::slot::Slot;
 
-/// Sees a packet as the job that it is for the crew.
+/// A packet, seen as the job that it is for its crew.
 pub(crate) type AsJob<F, R, J> = fn(Arc<Packet<F, R, J>>) -> Arc<J>;
 
 /// A request that becomes a packet when it is submitted.
@@ -17,7 +17,6 @@ pub(crate) struct Submission<F, R, J: ?Sized> {
     pub(crate) request: F,
     pub(crate) terms: Terms,
     pub(crate) crew: Arc<Crew<J>>,
-    /// The packet, seen as the job that it is for the crew.
     pub(crate) as_job: AsJob<F, R, J>,
 }
 
