@@ -35,8 +35,8 @@ fn open(words: &[&str]) -> Terminal {
     command.env("TERM", "xterm").stdin(slave.try_clone().unwrap()).stdout(slave);
     let child = command.spawn().unwrap();
     let mut terminal = Terminal { keyboard_and_screen: File::from(master), child };
-    terminal.read_until(ENTER);
-    terminal.read_until("policy ");
+    let screen = terminal.read_until("policy ");
+    assert!(screen.contains(ENTER), "{screen}");
     terminal
 }
 
@@ -49,14 +49,16 @@ impl Terminal {
         self.keyboard_and_screen.write_all(keys).unwrap();
     }
 
-    /// The table must come after the view has gone, on a terminal as it was.
-    fn ends_with(mut self, code: i32) {
-        self.read_until(LEAVE);
+    /// The table must come after the view has gone, on a terminal as it was;
+    /// tells the table.
+    fn ends_with(mut self, code: i32) -> String {
         let rest = self.read_until("invariants hold");
-        assert!(rest.contains("wait until a worker began"), "{rest}");
+        let (_, table) = rest.split_once(LEAVE).expect("the view to go first");
+        assert!(table.contains("wait until a worker began"), "{table}");
         let modes = tcgetattr(&self.keyboard_and_screen).unwrap().local_modes;
         assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO), "{modes:?}");
         finish(self.child).expect(code);
+        table.to_owned()
     }
 }
 
@@ -91,11 +93,9 @@ fn keys_change_the_run() {
     terminal.press(b" ");
     terminal.read_until("paused");
     terminal.press(b" p-q");
-    terminal.read_until(LEAVE);
-    let table = terminal.read_until("invariants hold");
+    let table = terminal.ends_with(0);
     assert!(table.contains("\nleast-loaded ") && table.contains("\npower-of-two "), "{table}");
     assert!(table.contains("Slow workers"), "{table}");
-    finish(terminal.child).expect(0);
 }
 
 #[test]
