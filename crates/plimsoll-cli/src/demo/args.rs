@@ -7,6 +7,7 @@ use std::time::Duration;
 use plimsoll::Policy;
 
 use super::floor::SLOWER;
+use super::words::count;
 use super::workload::Workload;
 
 /// The most workers and the most requesters: each is a thread.
@@ -142,16 +143,18 @@ impl fmt::Display for Settings {
             [policy] => policy.name(),
             _ => "all policies",
         };
+        let workers = count(self.workers as usize, "worker");
+        let requesters = count(self.workload.requesters() as usize, "requester");
         write!(
             f,
-            "plimsoll demo: {policy}, {} workers of capacity {}",
-            self.workers, self.capacity
+            "{policy}, seed {}: {workers} of capacity {}",
+            self.workload.seed(),
+            self.capacity
         )?;
         if self.slow > 0 {
             write!(f, " ({} of them slow: {SLOWER} times as long)", self.slow)?;
         }
-        let requesters = self.workload.requesters();
-        write!(f, ", {requesters} requesters, load {} %, seed {}", self.load, self.workload.seed())
+        write!(f, ", {requesters}, load {} %", self.load)
     }
 }
 
@@ -248,8 +251,8 @@ mod tests {
     #[test]
     fn the_head_says_what_a_run_depends_on() {
         let head = settings(&["--slow", "1", "--seed", "7"], false).to_string();
-        let expected = "plimsoll demo: least-loaded, 8 workers of capacity 64 (1 of them slow: \
-            4 times as long), 100 requesters, load 85 %, seed 7";
+        let expected = "least-loaded, seed 7: 8 workers of capacity 64 (1 of them slow: 4 times as \
+            long), 100 requesters, load 85 %";
         assert_eq!(head, expected);
     }
 }

@@ -11,7 +11,7 @@ use ratatui::widgets::Paragraph;
 use super::keys;
 use super::reading::{Reading, WorkerReading};
 use super::view::{Before, View};
-use super::words::time;
+use super::words::{count, time};
 
 const DIM: Style = Style::new().fg(Color::DarkGray);
 const BRIGHT: Style = Style::new().add_modifier(Modifier::BOLD);
@@ -19,6 +19,9 @@ const LOUD: Style = Style::new().fg(Color::Yellow).add_modifier(Modifier::BOLD);
 
 /// From this height on there is room for blank lines.
 const ROOMY: u16 = 18;
+
+/// Below this height the keys have one line, whatever does not fit in it.
+const FOR_ALL_KEYS: usize = 8;
 
 /// A bar is not shorter than this many cells: what stands beside it gives way.
 const SHORTEST_BAR: usize = 8;
@@ -45,7 +48,7 @@ fn lines(view: &View, area: Rect) -> Vec<Line<'_>> {
 
     // A short screen keeps a worker before it keeps the keys, and those before
     // the rest.
-    keys.truncate(left(height, lines.len() + 1));
+    keys.truncate(if height < FOR_ALL_KEYS { 1 } else { left(height, lines.len() + 1) });
     below.truncate(left(height, lines.len() + 1 + keys.len()));
     let room = left(height, lines.len() + below.len() + keys.len());
     let mut workers = worker_rows(view, width, room);
@@ -74,8 +77,8 @@ fn header(reading: &Reading, width: usize) -> Line<'static> {
     }
     if width >= 60 {
         let pending: u32 = reading.workers.iter().map(|worker| worker.pending).sum();
-        let workers = reading.staying();
-        left.push(Span::raw(format!("   {workers} workers, {pending} pending")));
+        let workers = count(reading.staying(), "worker");
+        left.push(Span::raw(format!("   {workers}, {pending} pending")));
     }
     let state = match reading {
         Reading { paused: true, .. } => Span::styled("paused  ", LOUD),

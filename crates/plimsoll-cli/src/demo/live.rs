@@ -85,8 +85,12 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // A terminal that is gone needs nothing back.
-        let _ = ratatui::try_restore();
+        // On a panic the hook has given it back: a second time would put the
+        // cursor above the message.
+        if !std::thread::panicking() {
+            // A terminal that is gone needs nothing back.
+            let _ = ratatui::try_restore();
+        }
     }
 }
 

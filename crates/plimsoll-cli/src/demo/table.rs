@@ -12,7 +12,7 @@ use super::words::millis;
 pub(crate) fn table(rows: &[Row], share: Option<&Share>) -> String {
     let mut text = String::from(
         "\n                              wait until a worker began, in ms\n\
-         policy        requests  req/s    mean     p50     p99   p99.9     max  regret imbalance\n",
+         policy       requests req/s   mean    p50    p99  p99.9    max regret imbalance\n",
     );
     for row in rows {
         text.push_str(&line(row));
@@ -27,7 +27,7 @@ pub(crate) fn table(rows: &[Row], share: Option<&Share>) -> String {
         text.push_str(&gain(rows));
     }
     text.push_str(
-        "regret: load chosen minus least load, per dispatch; imbalance: most pending minus least.\n\
+        "regret: load chosen minus least load. imbalance: most pending minus least.\n\
          At the end: 0 pending, 0 in line, invariants hold.\n",
     );
     text
@@ -36,7 +36,7 @@ pub(crate) fn table(rows: &[Row], share: Option<&Share>) -> String {
 fn line(row: &Row) -> String {
     let [mean, p50, p99, p999, max] = [row.mean, row.p50, row.p99, row.p999, row.max].map(millis);
     format!(
-        "{:<12} {:>9} {:>6.0} {mean:>7} {p50:>7} {p99:>7} {p999:>7} {max:>7} {:>7.2} {:>9.1}\n",
+        "{:<12} {:>8} {:>5.0} {mean:>6} {p50:>6} {p99:>6} {p999:>6} {max:>6} {:>6.2} {:>9.1}\n",
         row.policy, row.requests, row.per_second, row.regret, row.imbalance
     )
 }
@@ -119,9 +119,10 @@ mod tests {
         let text = table(&[row(Policy::LeastLoaded, 12)], None);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[3].len(), lines[2].len(), "{text}");
-        let expected = "least-loaded      5169   1133    12.0     6.0    60.0    72.0    84.0    \
-            0.00       2.1";
+        let expected =
+            "least-loaded     5169  1133   12.0    6.0   60.0   72.0   84.0   0.00       2.1";
         assert_eq!(lines[3], expected);
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{text}");
     }
 
     #[test]

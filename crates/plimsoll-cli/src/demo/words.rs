@@ -18,6 +18,12 @@ pub(crate) fn millis(time: Duration) -> String {
     if millis < 1000.0 { format!("{millis:.1}") } else { format!("{millis:.0}") }
 }
 
+/// So many of them.
+pub(crate) fn count(number: usize, of: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {of}{plural}")
+}
+
 /// So many a second.
 #[expect(clippy::cast_precision_loss, reason = "a rate for showing")]
 pub(crate) fn per_second(count: u64, time: Duration) -> f64 {
@@ -35,6 +41,11 @@ mod tests {
         assert_eq!(texts, ["0.0 ms", "0.1 ms", "99.9 ms", "100 ms", "999 ms", "1.00 s", "12.35 s"]);
         assert_eq!(millis(Duration::from_micros(12_340)), "12.3");
         assert_eq!(millis(Duration::from_millis(1234)), "1234");
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([count(1, "worker"), count(0, "worker")], ["1 worker", "0 workers"]);
     }
 
     #[test]

@@ -1,0 +1,8 @@
+//! `plimsoll demo` from the outside: the built program, with a pipe and with a
+//! pseudo-terminal.
+#![forbid(unsafe_code)]
+
+mod ends;
+mod live;
+mod plain;
+mod running;
