@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::guard::StateGuard;
+use super::map::TaskMap;
 use super::request::TaskRequest;
 use super::worker::{Factory, Spawn, TaskJob, Worker};
 use crate::crew::{Crew, Packet, Parker, Terms};
-use crate::error::{BuildError, FactoryError, Refused, ReplyError};
+use crate::error::{BuildError, FactoryError, Reason, Refused, ReplyError};
 use crate::options::{Options, builder_methods};
 use crate::reply::Reply;
 use crate::shutdown::{Shutdown, ShutdownReport};
@@ -200,6 +201,65 @@ impl<S: Send + 'static> TaskPool<S> {
             answers.push(reply.await);
         }
         answers
+    }
+
+    /// Maps an async function over `items`, answers in the order of the items.
+    ///
+    /// It keeps twice as many requests going as the pool has room for, so
+    /// memory is bounded whatever `items` yields; nothing runs before the first
+    /// answer is asked for.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::TaskPool;
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().workers(2).build(spawn, |_| async { Ok(()) })?;
+    /// let mut squares = pool.map(1..=4, |_, n: u64| async move { n * n })?;
+    /// let mut sum = 0;
+    /// while let Some(square) = squares.next().await {
+    ///     sum += square?;
+    /// }
+    /// assert_eq!(sum, 1 + 4 + 9 + 16);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::WouldDeadlock`] in a request of this pool.
+    pub fn map<I, R, F, Fut>(
+        &self,
+        items: I,
+        function: F,
+    ) -> Result<TaskMap<S, I::IntoIter, R, F>, Reason>
+    where
+        I: IntoIterator<Item: Send + 'static>,
+        R: Send + 'static,
+        F: Fn(StateGuard<S>, I::Item) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+    {
+        TaskMap::new(self.clone(), items.into_iter(), function, true)
+    }
+
+    /// Like [`map`](Self::map), answers as they come.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::WouldDeadlock`] in a request of this pool.
+    pub fn map_unordered<I, R, F, Fut>(
+        &self,
+        items: I,
+        function: F,
+    ) -> Result<TaskMap<S, I::IntoIter, R, F>, Reason>
+    where
+        I: IntoIterator<Item: Send + 'static>,
+        R: Send + 'static,
+        F: Fn(StateGuard<S>, I::Item) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+    {
+        TaskMap::new(self.clone(), items.into_iter(), function, false)
     }
 
     /// How many workers there are, those that are being built included.

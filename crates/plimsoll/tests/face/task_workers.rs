@@ -289,7 +289,7 @@ fn a_worker_dropped_after_any_number_of_polls_loses_nothing() {
             assert!(worker.as_mut().poll(&mut cx).is_pending());
         }
         drop(worker);
-        let answered = replies.into_iter().map(Reply::wait).flatten().count();
+        let answered = replies.into_iter().flat_map(Reply::wait).count();
         assert_eq!(answered, (polls * 32).min(80), "after {polls} polls");
         settled(&pool);
         assert_eq!(block_on(pool.shutdown(Shutdown::Drain)).not_run, 0);
