@@ -7,9 +7,29 @@ use std::sync::Arc;
 use plimsoll_core::Refusal;
 
 /// The error of a state factory: anything.
+///
+/// ```
+/// use plimsoll::{FactoryError, ThreadPool};
+///
+/// fn factory(_number: usize) -> Result<u16, FactoryError> {
+///     Ok("8080".parse()?) // any error will do
+/// }
+/// let pool = ThreadPool::builder().workers(2).build(factory)?;
+/// assert_eq!(pool.submit(|port| *port)?.wait()?, 8080);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type FactoryError = Box<dyn Error + Send + Sync>;
 
 /// Why a pool or balancer did not take a request.
+///
+/// ```
+/// use plimsoll::{Balancer, Reason};
+///
+/// let balancer: Balancer<()> = Balancer::new();
+/// let reason = balancer.try_acquire().unwrap_err();
+/// assert!(matches!(reason, Reason::NoWorker));
+/// assert_eq!(reason.to_string(), "no worker is up");
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub enum Reason {
@@ -63,6 +83,17 @@ impl From<Refusal> for Reason {
 }
 
 /// A request that was not taken: the reason, and the request itself back.
+///
+/// ```
+/// use plimsoll::{Reason, Shutdown, ThreadPool};
+///
+/// let pool = ThreadPool::new(1)?;
+/// pool.shutdown(Shutdown::Drain);
+/// let refused = pool.submit(|()| "run here").unwrap_err();
+/// assert!(matches!(refused.reason, Reason::Closed));
+/// assert_eq!((refused.request)(&mut ()), "run here");
+/// # Ok::<(), plimsoll::BuildError>(())
+/// ```
 pub struct Refused<F> {
     /// Why.
     pub reason: Reason,
@@ -85,6 +116,16 @@ impl<F> fmt::Display for Refused<F> {
 impl<F> Error for Refused<F> {}
 
 /// Why a request that was taken has no answer.
+///
+/// ```
+/// use plimsoll::{ReplyError, ThreadPool};
+///
+/// let pool = ThreadPool::new(1)?;
+/// let error = pool.submit(|()| panic!("no such page"))?.wait().unwrap_err();
+/// assert!(matches!(&error, ReplyError::Panicked(message) if message == "no such page"));
+/// assert_eq!(error.to_string(), "the request panicked: no such page");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub enum ReplyError {
@@ -118,6 +159,13 @@ impl fmt::Display for ReplyError {
 impl Error for ReplyError {}
 
 /// Why a pool was not built.
+///
+/// ```
+/// use plimsoll::{BuildError, ThreadPool};
+///
+/// let error = ThreadPool::builder().capacity(0).build(|_| Ok(())).unwrap_err();
+/// assert!(matches!(error, BuildError::ZeroCapacity));
+/// ```
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum BuildError {

@@ -39,6 +39,15 @@ impl<R> Reply<R> {
 
     /// Blocks until the answer is here.
     ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let pool = ThreadPool::new(2)?;
+    /// let (left, right) = (pool.submit(|()| 6)?, pool.submit(|()| 7)?);
+    /// assert_eq!(left.wait()? * right.wait()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`ReplyError`]: the request panicked, was given up, or was dropped with
@@ -49,6 +58,19 @@ impl<R> Reply<R> {
 
     /// Blocks for the answer, at most this long. After
     /// [`ReplyError::TimedOut`] it may be called again.
+    ///
+    /// ```
+    /// use plimsoll::{ReplyError, ThreadPool};
+    /// use std::{sync::mpsc, time::Duration};
+    ///
+    /// let pool = ThreadPool::new(1)?;
+    /// let (go, wait) = mpsc::channel();
+    /// let mut reply = pool.submit(move |()| wait.recv())?;
+    /// assert!(matches!(reply.wait_timeout(Duration::ZERO), Err(ReplyError::TimedOut)));
+    /// go.send("at last")?;
+    /// assert_eq!(reply.wait_timeout(Duration::MAX)??, "at last");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -79,6 +101,20 @@ impl<R> Reply<R> {
 
     /// Whether the answer is here.
     ///
+    /// ```
+    /// use plimsoll::{Shutdown, ThreadPool};
+    /// use std::sync::mpsc;
+    ///
+    /// let pool = ThreadPool::new(1)?;
+    /// let (go, wait) = mpsc::channel();
+    /// let reply = pool.submit(move |()| wait.recv())?;
+    /// assert!(!reply.is_ready());
+    /// go.send("done")?;
+    /// pool.shutdown(Shutdown::Drain);
+    /// assert!(reply.is_ready());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Panics
     ///
     /// When the answer has been given before.
@@ -87,6 +123,17 @@ impl<R> Reply<R> {
     }
 
     /// Lets the request run although nobody waits for its answer.
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    /// use std::sync::mpsc;
+    ///
+    /// let pool = ThreadPool::new(1)?;
+    /// let (sender, receiver) = mpsc::channel();
+    /// pool.submit(move |()| sender.send("it ran"))?.detach();
+    /// assert_eq!(receiver.recv()?, "it ran");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn detach(mut self) {
         if let Some(cell) = self.cell.take() {
             drop(cell.slot().close());

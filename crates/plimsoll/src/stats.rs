@@ -8,6 +8,19 @@ use hdrhistogram::Histogram;
 use plimsoll_core::{Audit, Pool, Time, WorkerStats};
 
 /// A pool or balancer at one moment.
+///
+/// ```
+/// use plimsoll::ThreadPool;
+///
+/// let pool = ThreadPool::builder().workers(2).audit_every(1).build(|_| Ok(()))?;
+/// pool.submit(|()| ())?.wait()?;
+/// let snapshot = pool.snapshot();
+/// assert_eq!((snapshot.workers.len(), snapshot.pending()), (2, 0));
+/// assert_eq!((snapshot.waiting, snapshot.longest_wait), (0, None));
+/// assert_eq!((snapshot.wait.count(), snapshot.run.count()), (1, 1));
+/// assert_eq!(snapshot.audit.regretted, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -50,6 +63,18 @@ impl Snapshot {
 }
 
 /// A distribution of times, to two significant digits, up to an hour.
+///
+/// ```
+/// use plimsoll::ThreadPool;
+///
+/// let pool = ThreadPool::new(2)?;
+/// pool.map(0..10, |(), n: u32| n)?.for_each(drop);
+/// let run = pool.snapshot().run;
+/// assert_eq!(run.count(), 10);
+/// assert!(run.quantile(0.5) <= run.quantile(0.99));
+/// assert!(run.mean() <= run.max());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Times(Histogram<u64>);
 

@@ -11,6 +11,17 @@ use crate::slot::Slot;
 
 impl<W: Send + Sync + 'static> Balancer<W> {
     /// Adds a worker; who waits in line may get it at once.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// let id = balancer.add("10.0.0.1:80", WorkerSpec::new(NonZeroU32::MIN));
+    /// let lease = balancer.try_acquire()?;
+    /// assert_eq!((lease.id(), *lease.worker()), (id, "10.0.0.1:80"));
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// ```
     pub fn add(&self, worker: W, spec: WorkerSpec) -> WorkerId {
         let worker = Arc::new(worker);
         self.shared.with(Instant::now(), |state, now| {
@@ -58,6 +69,19 @@ impl<W: Send + Sync + 'static> Balancer<W> {
 
     /// Says whether a worker takes requests.
     ///
+    /// ```
+    /// use plimsoll::{Balancer, Health, Reason, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// let id = balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// balancer.set_health(id, Health::Down)?;
+    /// assert!(matches!(balancer.try_acquire(), Err(Reason::NoWorker)));
+    /// balancer.set_health(id, Health::Up)?;
+    /// assert!(balancer.try_acquire().is_ok());
+    /// # Ok::<(), plimsoll::UnknownWorker>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`UnknownWorker`] when there is none of this id.
@@ -67,6 +91,20 @@ impl<W: Send + Sync + 'static> Balancer<W> {
 
     /// Drains a worker, which gets nothing new until `draining` is false again.
     ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// let spec = WorkerSpec::new(NonZeroU32::new(8).unwrap());
+    /// let [old, _new] = ["old", "new"].map(|name| balancer.add(name, spec));
+    /// balancer.set_draining(old, true)?;
+    /// for _ in 0..4 {
+    ///     assert_eq!(*balancer.try_acquire()?.worker(), "new");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`UnknownWorker`] when there is none of this id.
@@ -75,6 +113,19 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     }
 
     /// Changes a worker's weight.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::{NonZeroU16, NonZeroU32};
+    ///
+    /// let balancer = Balancer::new();
+    /// let spec = WorkerSpec::new(NonZeroU32::new(8).unwrap());
+    /// let [large, _small] = ["large", "small"].map(|name| balancer.add(name, spec));
+    /// balancer.set_weight(large, NonZeroU16::new(3).unwrap())?;
+    /// let (first, second) = (balancer.try_acquire()?, balancer.try_acquire()?);
+    /// assert_eq!((*first.worker(), *second.worker()), ("large", "large"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -86,6 +137,19 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     /// Changes a worker's capacity; below its pending it gets nothing until it
     /// has sunk.
     ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// let id = balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// let _first = balancer.try_acquire()?;
+    /// balancer.set_capacity(id, NonZeroU32::new(2).unwrap())?;
+    /// let _second = balancer.try_acquire()?;
+    /// assert_eq!(balancer.snapshot().pending(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`UnknownWorker`] when there is none of this id.
@@ -96,6 +160,18 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     /// Starts a worker slowly: weight and capacity grow to the whole in equal
     /// steps over this time.
     ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    /// use std::time::Duration;
+    ///
+    /// let balancer = Balancer::new();
+    /// let id = balancer.add((), WorkerSpec::new(NonZeroU32::new(32).unwrap()));
+    /// balancer.start_ramp(id, Duration::from_secs(3600))?;
+    /// assert_eq!(balancer.snapshot().workers[0].capacity_in_force, 2);
+    /// # Ok::<(), plimsoll::UnknownWorker>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`UnknownWorker`] when there is none of this id.
@@ -104,6 +180,19 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     }
 
     /// Changes how workers are chosen.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, Policy, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// for name in ["a", "b"] {
+    ///     balancer.add(name, WorkerSpec::new(NonZeroU32::MIN));
+    /// }
+    /// balancer.set_policy(Policy::RoundRobin);
+    /// let turns = [(); 2].map(|()| *balancer.try_acquire().unwrap().worker());
+    /// assert_ne!(turns[0], turns[1]);
+    /// ```
     pub fn set_policy(&self, policy: Policy) {
         self.shared.with(Instant::now(), |state, _| state.pool.set_policy(policy));
     }

@@ -12,6 +12,23 @@ pub(super) struct Home<S>(Arc<Mutex<Option<S>>>);
 /// It goes back to the worker when it is dropped, which must happen before the
 /// request's future ends. A state that is not back by then (kept, or dropped
 /// by a panic) is given up, and the worker builds another.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// use plimsoll::{StateGuard, TaskPool};
+///
+/// let spawn = |worker| drop(tokio::spawn(worker));
+/// let pool = TaskPool::builder().workers(1).build(spawn, |_| async { Ok(Vec::new()) })?;
+/// let push = |mut list: StateGuard<Vec<u32>>| async move {
+///     list.push(7);
+///     list.len()
+/// };
+/// assert_eq!(pool.submit(push)?.await?, 1);
+/// assert_eq!(pool.submit(push)?.await?, 2); // the state is back
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct StateGuard<S> {
     /// `None` only while it is dropped.
     state: Option<S>,
