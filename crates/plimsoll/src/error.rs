@@ -10,6 +10,13 @@ use plimsoll_core::Refusal;
 pub type FactoryError = Box<dyn Error + Send + Sync>;
 
 /// Why a pool or balancer did not take a request.
+///
+/// ```
+/// use plimsoll::{Balancer, Reason};
+///
+/// let nobody = Balancer::<()>::new();
+/// assert!(matches!(nobody.try_acquire(), Err(Reason::NoWorker)));
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub enum Reason {
@@ -63,6 +70,17 @@ impl From<Refusal> for Reason {
 }
 
 /// A request that was not taken: the reason, and the request itself back.
+///
+/// ```
+/// use plimsoll::{Reason, Refused, Shutdown, ThreadPool};
+///
+/// let pool = ThreadPool::new(1)?;
+/// pool.shutdown(Shutdown::Drain);
+/// let Err(Refused { reason, request }) = pool.submit(|()| 6 * 7) else { panic!("it is closed") };
+/// assert!(matches!(reason, Reason::Closed));
+/// assert_eq!(request(&mut ()), 42); // nothing is lost: run it here
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Refused<F> {
     /// Why.
     pub reason: Reason,
@@ -85,6 +103,15 @@ impl<F> fmt::Display for Refused<F> {
 impl<F> Error for Refused<F> {}
 
 /// Why a request that was taken has no answer.
+///
+/// ```
+/// use plimsoll::{ReplyError, ThreadPool};
+///
+/// let pool = ThreadPool::new(1)?;
+/// let reply = pool.submit(|()| panic!("no such file"))?;
+/// assert!(matches!(reply.wait(), Err(ReplyError::Panicked(text)) if text == "no such file"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub enum ReplyError {
@@ -118,6 +145,12 @@ impl fmt::Display for ReplyError {
 impl Error for ReplyError {}
 
 /// Why a pool was not built.
+///
+/// ```
+/// use plimsoll::{BuildError, ThreadPool};
+///
+/// assert!(matches!(ThreadPool::new(0), Err(BuildError::NoWorkers)));
+/// ```
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum BuildError {

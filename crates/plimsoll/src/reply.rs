@@ -50,6 +50,19 @@ impl<R> Reply<R> {
     /// Blocks for the answer, at most this long. After
     /// [`ReplyError::TimedOut`] it may be called again.
     ///
+    /// ```
+    /// use plimsoll::{ReplyError, ThreadPool};
+    /// use std::time::Duration;
+    ///
+    /// let pool = ThreadPool::new(1)?;
+    /// let (go, gone) = std::sync::mpsc::channel();
+    /// let mut reply = pool.submit(move |()| gone.recv())?;
+    /// assert!(matches!(reply.wait_timeout(Duration::from_millis(1)), Err(ReplyError::TimedOut)));
+    /// go.send("at last")?;
+    /// assert_eq!(reply.wait()?, Ok("at last"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`wait`](Self::wait), and [`ReplyError::TimedOut`].
@@ -87,6 +100,16 @@ impl<R> Reply<R> {
     }
 
     /// Lets the request run although nobody waits for its answer.
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let pool = ThreadPool::new(1)?;
+    /// let (sender, receiver) = std::sync::mpsc::channel();
+    /// pool.submit(move |()| sender.send("it ran"))?.detach();
+    /// assert_eq!(receiver.recv()?, "it ran");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn detach(mut self) {
         if let Some(cell) = self.cell.take() {
             drop(cell.slot().close());

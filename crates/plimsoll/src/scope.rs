@@ -44,6 +44,21 @@ use crate::sync::{Mutex, lock};
 use crate::thread::ThreadPool;
 
 /// Submits requests that borrow from outside [`ThreadPool::scope`].
+///
+/// ```
+/// use plimsoll::ThreadPool;
+///
+/// let pool = ThreadPool::new(2)?;
+/// let words = ["borrowed", "by", "requests"];
+/// let mut lengths = [0; 3];
+/// pool.scope(|scope| {
+///     for (word, length) in words.iter().zip(&mut lengths) {
+///         scope.submit(|()| *length = word.len()).unwrap();
+///     }
+/// })?;
+/// assert_eq!(lengths, [8, 2, 8]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Scope<'scope, 'env: 'scope, S: 'static> {
     pool: &'env ThreadPool<S>,
     shared: Arc<Shared>,

@@ -3,6 +3,16 @@
 use std::time::Duration;
 
 /// What happens to requests that have not begun when a pool is shut down.
+///
+/// ```
+/// use plimsoll::{Shutdown, ThreadPool};
+/// use std::time::Duration;
+///
+/// let pool = ThreadPool::new(2)?;
+/// let report = pool.shutdown(Shutdown::DrainFor(Duration::from_secs(10)));
+/// assert_eq!((report.not_run, report.still_running), (0, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shutdown {
     /// They are run.

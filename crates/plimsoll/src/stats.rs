@@ -8,6 +8,19 @@ use hdrhistogram::Histogram;
 use plimsoll_core::{Audit, Pool, Time, WorkerStats};
 
 /// A pool or balancer at one moment.
+///
+/// ```
+/// use plimsoll::ThreadPool;
+///
+/// let pool = ThreadPool::new(2)?;
+/// pool.submit(|()| ())?.wait()?;
+/// let snapshot = pool.snapshot();
+/// for worker in &snapshot.workers {
+///     println!("{}: {} of {} pending", worker.id, worker.pending, worker.capacity);
+/// }
+/// assert_eq!((snapshot.pending(), snapshot.waiting, snapshot.run.count()), (0, 0, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -50,6 +63,18 @@ impl Snapshot {
 }
 
 /// A distribution of times, to two significant digits, up to an hour.
+///
+/// ```
+/// use plimsoll::ThreadPool;
+///
+/// let pool = ThreadPool::new(2)?;
+/// for _ in 0..100 {
+///     pool.submit(|()| ())?.wait()?;
+/// }
+/// let run = pool.snapshot().run;
+/// assert!(run.quantile(0.5) <= run.quantile(0.99) && run.quantile(0.99) <= run.max());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Times(Histogram<u64>);
 

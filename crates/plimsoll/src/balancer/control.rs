@@ -11,6 +11,16 @@ use crate::slot::Slot;
 
 impl<W: Send + Sync + 'static> Balancer<W> {
     /// Adds a worker; who waits in line may get it at once.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// let id = balancer.add("a worker", WorkerSpec::new(NonZeroU32::new(8).unwrap()));
+    /// assert_eq!(balancer.try_acquire()?.id(), id);
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// ```
     pub fn add(&self, worker: W, spec: WorkerSpec) -> WorkerId {
         let worker = Arc::new(worker);
         self.shared.with(Instant::now(), |state, now| {
@@ -58,6 +68,17 @@ impl<W: Send + Sync + 'static> Balancer<W> {
 
     /// Says whether a worker takes requests.
     ///
+    /// ```
+    /// use plimsoll::{Balancer, Health, Reason, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// let id = balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// balancer.set_health(id, Health::Down)?;
+    /// assert!(matches!(balancer.try_acquire(), Err(Reason::NoWorker)));
+    /// # Ok::<(), plimsoll::UnknownWorker>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`UnknownWorker`] when there is none of this id.
@@ -67,6 +88,19 @@ impl<W: Send + Sync + 'static> Balancer<W> {
 
     /// Drains a worker, which gets nothing new until `draining` is false again.
     ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// let id = balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// balancer.set_draining(id, true)?;
+    /// assert!(balancer.try_acquire().is_err());
+    /// balancer.set_draining(id, false)?;
+    /// assert!(balancer.try_acquire().is_ok());
+    /// # Ok::<(), plimsoll::UnknownWorker>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`UnknownWorker`] when there is none of this id.
@@ -75,6 +109,20 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     }
 
     /// Changes a worker's weight.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// let spec = WorkerSpec::new(NonZeroU32::new(9).unwrap());
+    /// let strong = balancer.add("strong", spec);
+    /// balancer.add("weak", spec);
+    /// balancer.set_weight(strong, 2.try_into().unwrap())?;
+    /// let leases: Vec<_> = (0..9).map(|_| balancer.try_acquire().unwrap()).collect();
+    /// assert_eq!(leases.iter().filter(|lease| *lease.worker() == "strong").count(), 6);
+    /// # Ok::<(), plimsoll::UnknownWorker>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -86,6 +134,19 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     /// Changes a worker's capacity; below its pending it gets nothing until it
     /// has sunk.
     ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// let id = balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// let first = balancer.try_acquire().unwrap();
+    /// assert!(balancer.try_acquire().is_err());
+    /// balancer.set_capacity(id, NonZeroU32::new(2).unwrap())?;
+    /// assert!(balancer.try_acquire().is_ok());
+    /// # Ok::<(), plimsoll::UnknownWorker>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`UnknownWorker`] when there is none of this id.
@@ -96,6 +157,17 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     /// Starts a worker slowly: weight and capacity grow to the whole in equal
     /// steps over this time.
     ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// let id = balancer.add((), WorkerSpec::new(NonZeroU32::new(32).unwrap()));
+    /// balancer.start_ramp(id, std::time::Duration::from_secs(60))?;
+    /// assert_eq!(balancer.snapshot().workers[0].capacity_in_force, 2);
+    /// # Ok::<(), plimsoll::UnknownWorker>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`UnknownWorker`] when there is none of this id.
@@ -104,6 +176,13 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     }
 
     /// Changes how workers are chosen.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, Policy};
+    ///
+    /// let balancer = Balancer::<()>::new();
+    /// balancer.set_policy(Policy::PowerOfTwo); // to compare with
+    /// ```
     pub fn set_policy(&self, policy: Policy) {
         self.shared.with(Instant::now(), |state, _| state.pool.set_policy(policy));
     }

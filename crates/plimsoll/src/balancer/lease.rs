@@ -14,6 +14,19 @@ use super::{Grant, Shared};
 /// Dropping it says that the request is completed, whatever way led there;
 /// dropped while its thread unwinds, or by [`fail`](Self::fail), it says that
 /// the worker failed, which makes the worker look busier for a while.
+///
+/// ```
+/// use plimsoll::{Balancer, WorkerSpec};
+/// use std::num::NonZeroU32;
+///
+/// let balancer = Balancer::new();
+/// balancer.add("10.0.0.1:80", WorkerSpec::new(NonZeroU32::MIN));
+/// let lease = balancer.try_acquire()?;
+/// println!("connecting to {}", lease.worker());
+/// drop(lease); // completed
+/// assert_eq!(balancer.snapshot().pending(), 0);
+/// # Ok::<(), plimsoll::Reason>(())
+/// ```
 #[must_use = "dropping a lease gives its charge back"]
 pub struct Lease<W: Send + Sync + 'static> {
     shared: Arc<Shared<W>>,

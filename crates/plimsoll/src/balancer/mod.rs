@@ -284,6 +284,18 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     /// A lease on the least-loaded worker, blocking the thread for it at most
     /// this long.
     ///
+    /// ```
+    /// use plimsoll::{Balancer, Reason, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// let lease = balancer.acquire_blocking(std::time::Duration::from_secs(1))?;
+    /// let late = balancer.acquire_blocking(std::time::Duration::from_millis(1));
+    /// assert!(matches!(late, Err(Reason::DeadlinePassed)));
+    /// # Ok::<(), Reason>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Reason::DeadlinePassed`] when there was none in time, or another

@@ -11,6 +11,17 @@ use crate::slot::Slot;
 /// Yields the worker when its last lease is back: to wait for in a thread, or
 /// to `.await`. Made by [`Balancer::remove`](super::Balancer::remove); dropped,
 /// the worker is dropped when its last lease is back.
+///
+/// ```
+/// use plimsoll::{Balancer, WorkerSpec};
+/// use std::num::NonZeroU32;
+///
+/// let balancer = Balancer::new();
+/// let id = balancer.add(String::from("a worker"), WorkerSpec::new(NonZeroU32::MIN));
+/// let removal = balancer.remove(id)?;
+/// assert_eq!(removal.wait(std::time::Duration::ZERO).unwrap(), "a worker");
+/// # Ok::<(), plimsoll::UnknownWorker>(())
+/// ```
 #[must_use = "it yields the worker; drop it to let the worker go"]
 pub struct Removal<W> {
     slot: Arc<Slot<W>>,

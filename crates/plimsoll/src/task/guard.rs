@@ -12,6 +12,23 @@ pub(super) struct Home<S>(Arc<Mutex<Option<S>>>);
 /// It goes back to the worker when it is dropped, which must happen before the
 /// request's future ends. A state that is not back by then (kept, or dropped
 /// by a panic) is given up, and the worker builds another.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// use plimsoll::{StateGuard, TaskPool};
+///
+/// let spawn = |worker| drop(tokio::spawn(worker));
+/// let pool = TaskPool::builder().workers(1).build(spawn, |_| async { Ok(Vec::new()) })?;
+/// let push = |mut state: StateGuard<Vec<u8>>| async move {
+///     state.push(1);
+///     state.len()
+/// };
+/// assert_eq!(pool.submit_async(push).await?.await?, 1);
+/// assert_eq!(pool.submit_async(push).await?.await?, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct StateGuard<S> {
     /// `None` only while it is dropped.
     state: Option<S>,

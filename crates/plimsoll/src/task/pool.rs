@@ -63,6 +63,19 @@ impl TaskPool<()> {
 }
 
 /// What a [`TaskPool`] is built with.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// use plimsoll::TaskPool;
+///
+/// let spawn = |worker| drop(tokio::spawn(worker));
+/// let builder = TaskPool::builder().workers(8).capacity(2).line(100);
+/// let pool = builder.build(spawn, |number| async move { Ok(number) })?;
+/// assert_eq!(pool.workers(), 8);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct TaskPoolBuilder {
     options: Options,

@@ -79,6 +79,19 @@ impl ThreadPool<()> {
 }
 
 /// What a [`ThreadPool`] is built with.
+///
+/// ```
+/// use plimsoll::ThreadPool;
+///
+/// let pool = ThreadPool::builder()
+///     .workers(3)
+///     .capacity(8) // the most that waits at one worker
+///     .line(100) // the most that waits for any
+///     .name("resizer")
+///     .build(|number| Ok(format!("state of worker {number}")))?;
+/// assert_eq!(pool.workers(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ThreadPoolBuilder {
     options: Options,
@@ -144,6 +157,19 @@ impl<S: 'static> ThreadPool<S> {
     }
 
     /// Submits a request without ever waiting.
+    ///
+    /// ```
+    /// use plimsoll::{Reason, ThreadPool};
+    ///
+    /// let pool = ThreadPool::builder().workers(1).line(0).build(|_| Ok(()))?;
+    /// let (go, gone) = std::sync::mpsc::channel::<()>();
+    /// let running = pool.submit(move |()| gone.recv().is_err())?;
+    /// let refused = pool.try_submit(|()| "now or never").unwrap_err();
+    /// assert!(matches!(refused.reason, Reason::Full));
+    /// drop(go);
+    /// assert!(running.wait()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -285,6 +311,15 @@ impl<S: 'static> ThreadPool<S> {
 
     /// Like [`map`](Self::map), answers as they come.
     ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let pool = ThreadPool::new(2)?;
+    /// let sum: u64 = pool.map_unordered(1..=4, |(), n: u64| n * n)?.map(Result::unwrap).sum();
+    /// assert_eq!(sum, 30);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Reason::WouldDeadlock`] on a worker of this pool.
@@ -308,6 +343,15 @@ impl<S: 'static> ThreadPool<S> {
 
     /// Starts or ends threads until there are this many. Those that end finish
     /// what they were given.
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let pool = ThreadPool::new(1)?;
+    /// pool.resize(4)?;
+    /// assert_eq!(pool.workers(), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
