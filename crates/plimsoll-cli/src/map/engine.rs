@@ -30,9 +30,6 @@ const SCRATCH: usize = 64 * 1024;
 /// How long the first answer may take before the user is told why.
 const LATE: Duration = Duration::from_secs(5);
 
-/// How long copies may take to end after the end of their input.
-const GOODBYE: Duration = Duration::from_secs(5);
-
 /// Output is handed over at once from here on.
 const OUTPUT: usize = 32 * 1024;
 
@@ -60,12 +57,11 @@ pub(super) struct Engine {
     pub(super) deaths: u64,
     interrupted: bool,
     told_late: bool,
+    pub(super) told_goodbye: bool,
     /// Since when there is output that was not handed over.
     output_since: Option<Time>,
     progress_every: Option<Duration>,
     progress_at: Time,
-    /// When copies that have nothing left to do are killed.
-    goodbye: Option<Time>,
 }
 
 /// What of the command line is asked for again and again.
@@ -172,10 +168,10 @@ impl Engine {
             deaths: 0,
             interrupted: false,
             told_late: false,
+            told_goodbye: false,
             output_since: None,
             progress_every,
             progress_at: Time::ZERO,
-            goodbye: None,
         };
         for nth in 0..workers {
             if let Err(error) = engine.seat(nth, engine.now()) {
@@ -274,8 +270,8 @@ impl Engine {
         if !self.machine.is_finished() || !self.writer.is_idle() {
             return false;
         }
-        if self.goodbye.is_none() {
-            self.goodbye = Some(now + GOODBYE);
+        for nth in 0..self.seats.len() {
+            self.see_off(nth, now);
         }
         self.seats.iter().all(|seat| seat.process.is_none())
     }
@@ -393,7 +389,8 @@ impl Engine {
         let needed = self.machine.needs_copies();
         let seats = self.seats.iter().flat_map(|seat| {
             let doom = seat.doom.as_ref().map(|(at, _)| *at);
-            [doom, seat.start_at.filter(|_| needed)]
+            let goodbye = seat.goodbye.filter(|_| seat.process.is_some());
+            [doom, goodbye, seat.start_at.filter(|_| needed)]
         });
         let late =
             self.machine.silent_since().filter(|_| !self.told_late).map(|since| since + LATE);
@@ -401,7 +398,8 @@ impl Engine {
         // While the writer is busy, it wakes the loop when it is done.
         let linger =
             self.output_since.filter(|_| self.writer.is_idle()).map(|since| since + LINGER);
-        let others = [self.machine.next_due(), late, progress, linger, self.goodbye];
+        let (due, close) = (self.machine.next_due(), self.machine.next_close());
+        let others = [due, close, late, progress, linger];
         seats.chain(others).flatten().min()
     }
 
@@ -417,11 +415,7 @@ impl Engine {
                 self.bury(nth, Some(cause), now);
             }
         }
-        if self.goodbye.is_some_and(|at| at <= now) {
-            for nth in 0..self.seats.len() {
-                self.bury(nth, None, now);
-            }
-        }
+        self.say_goodbye(now);
         if !self.told_late && self.machine.silent_since().is_some_and(|since| since + LATE <= now) {
             self.told_late = true;
             let (name, advice) = (self.launcher.name(), self.launcher.advice());

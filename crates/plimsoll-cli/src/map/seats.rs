@@ -10,6 +10,10 @@ use super::framer::{Cut, Framer};
 use super::machine::{Aftermath, Cause};
 use super::process::{Process, Read, in_words};
 
+/// How long a copy may take to end after its last answer and the end of its
+/// input, and again after it was asked to.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 /// From the end of a copy's output to its own end: it says how it ended only then.
 const LAST_BREATH: Duration = Duration::from_millis(200);
 
@@ -41,6 +45,11 @@ pub(super) struct Seat {
     saw_end: bool,
     /// When it is killed, and as what, unless it ends or answers before.
     pub(super) doom: Option<(Time, Cause)>,
+    /// When it is asked to end, or killed where it was asked, unless it ends
+    /// before: it saw the end of its input and has answered everything.
+    pub(super) goodbye: Option<Time>,
+    /// It was asked to end.
+    asked: bool,
     /// When the next process may be started.
     pub(super) start_at: Option<Time>,
     started: u64,
@@ -56,6 +65,8 @@ impl Seat {
             retired: false,
             saw_end: false,
             doom: None,
+            goodbye: None,
+            asked: false,
             start_at: Some(now),
             started: 0,
         }
@@ -122,13 +133,47 @@ impl Engine {
                 }
             }
             if process.stdin().is_some() {
-                if self.machine.may_close(nth) {
+                if self.machine.may_close(nth, now) {
                     process.close_stdin();
                     seat.saw_end = true;
                     self.retire(nth, now);
                 }
             } else if !seat.saw_end {
                 self.deaf(nth, now);
+            } else if self.machine.pending(nth) == 0 && self.machine.needs_copies() {
+                // Lines wait for its successor.
+                self.see_off(nth, now);
+            }
+        }
+    }
+
+    /// From now on the copy has nothing left to do but to end.
+    pub(super) fn see_off(&mut self, nth: usize, now: Time) {
+        self.seats[nth].goodbye.get_or_insert(now + GOODBYE);
+    }
+
+    /// Asks copies that have nothing left to do to end, and kills those that
+    /// were asked.
+    pub(super) fn say_goodbye(&mut self, now: Time) {
+        for nth in 0..self.seats.len() {
+            let seat = &mut self.seats[nth];
+            let Some(process) = seat.process.as_ref() else { continue };
+            if seat.goodbye.is_none_or(|at| at > now) {
+                continue;
+            }
+            if seat.asked {
+                self.bury(nth, None, now);
+                continue;
+            }
+            process.ask_to_end();
+            seat.asked = true;
+            seat.goodbye = Some(now + GOODBYE);
+            if !std::mem::replace(&mut self.told_goodbye, true) {
+                self.voice.note(format_args!(
+                    "worker {} is still there 5 s after the end of its input and its last answer: \
+                     it is sent SIGTERM, and SIGKILL after another 5 s; so are others like it",
+                    nth + 1
+                ));
             }
         }
     }
@@ -269,6 +314,7 @@ impl Engine {
         let seat = &mut self.seats[nth];
         let half = seat.answers.is_inside_a_line();
         seat.doom = None;
+        seat.goodbye = None;
         let pending = self.machine.pending(nth);
         if pending == 0 && seat.saw_end {
             if cause == Some(Cause::OutOfTurn) {

@@ -144,4 +144,29 @@ fn a_copy_that_does_not_end_is_killed() {
     let script = "#!/bin/sh\nwhile read -r n; do echo $n; done\nsleep 1000\n";
     let done = map(["-w", "2", "--", "./stay.sh"]).script("stay.sh", script).on("a\nb\n").expect(0);
     assert_eq!(done.text(), "a\nb\n");
+    assert_eq!(done.stderr.matches("is sent SIGTERM").count(), 1, "{}", done.stderr);
+}
+
+/// It saves what it has learned, or whatever it does after its input.
+#[test]
+fn a_copy_that_works_on_is_asked_to_end_before_it_is_killed() {
+    let script = "#!/bin/sh\ntrap 'echo saved > saved; exit 0' TERM\n\
+        while read -r n; do echo $n; done\nwhile :; do sleep 0.05; done\n";
+    let done = map(["-w", "1", "--", "./save.sh"]).script("save.sh", script).on("a\n").expect(0);
+    assert_eq!(done.text(), "a\n");
+    assert_eq!(done.file("saved"), b"saved\n");
+}
+
+/// What it keeps back behind lines that wait would never come otherwise.
+#[test]
+fn a_signal_ends_a_run_whose_filter_drops_lines() {
+    let mut running = map(["-w", "2", "--capacity", "8", "--", "grep", "5"]).start();
+    running.write(numbers(100).as_bytes());
+    // The first answer: from here on nothing more will come.
+    running.stdout.wait_for(|so_far| so_far.starts_with(b"5\n"));
+    running.signal(Signal::INT);
+    running.stderr.wait_for_text("stopping");
+    let stdin = running.stdin.take();
+    running.finish().expect(130);
+    drop(stdin);
 }

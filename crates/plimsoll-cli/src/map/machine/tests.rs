@@ -166,9 +166,13 @@ impl World {
                 self.machine.started(nth, true, self.now);
             }
             let copy = &mut self.copies[nth];
-            if copy.alive && !copy.retired && self.machine.may_close(nth) {
+            if copy.alive && !copy.retired && self.machine.may_close(nth, self.now) {
                 copy.retired = true;
                 self.machine.retire(nth, self.now);
+            }
+            // It saw the end of its input, and ends when it has answered.
+            if copy.alive && copy.retired && self.machine.pending(nth) == 0 {
+                *copy = Copy { restart_at: Some(self.now), ..Copy::default() };
             }
         }
         if let Some(nth) = self.machine.overdue(self.now) {
@@ -292,6 +296,33 @@ fn a_line_that_lost_a_try_runs_alone_and_first() {
     machine.answer(0, b"one", at).unwrap();
     assert_eq!(machine.pending(0), 2);
     assert_eq!(machine.output(), b"one\n");
+}
+
+#[test]
+fn a_full_copy_that_lingers_sees_the_end_though_lines_wait() {
+    let mut machine = Machine::new(settings(1, 2, true), Time::ZERO);
+    start_all(&mut machine);
+    for line in [b"1", b"2"] {
+        assert!(machine.offer(line, Time::ZERO));
+    }
+    machine.retire(0, Time::ZERO);
+    let cause = Cause::Died("died".into());
+    let Aftermath::Restart(at) = machine.died(0, &cause, Time::ZERO) else { panic!() };
+    machine.started(0, true, at);
+    write_all(&mut machine, 0);
+    let later = at + LINGER;
+    assert!(!machine.may_close(0, later), "the input goes on");
+    machine.end_input();
+    assert!(!machine.may_close(0, at), "it may answer yet");
+    assert_eq!(machine.next_close(), Some(later));
+    assert!(machine.may_close(0, later));
+    machine.retire(0, later);
+    assert_eq!(machine.next_close(), None);
+    machine.answer(0, b"1", later).unwrap();
+    assert!(machine.needs_copies());
+    machine.started(0, true, later);
+    write_all(&mut machine, 0);
+    assert!(machine.may_close(0, later), "nothing waits any more");
 }
 
 #[test]
