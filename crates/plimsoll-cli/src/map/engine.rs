@@ -225,9 +225,8 @@ impl Engine {
             let now = self.now();
             // Copies first: nothing wakes the loop for lines that they have room for.
             self.fill_seats(now);
-            if !self.interrupted && !self.machine.is_stopped() {
-                self.intake.feed(&mut self.machine, now);
-            }
+            let reads = !self.interrupted && !self.machine.is_stopped();
+            let more = reads && self.intake.feed(&mut self.machine, now);
             self.write_lines(now);
             self.report()?;
             // Before asking whether all is done: it prints, failures too.
@@ -240,7 +239,7 @@ impl Engine {
             } else if self.is_done(now) {
                 return Ok(());
             }
-            self.wait(now)?;
+            self.wait(now, more)?;
             self.look_at_the_clock();
         }
     }
@@ -289,10 +288,12 @@ impl Engine {
         self.machine.stop(now);
     }
 
-    /// Waits for whatever comes first, and tells the machine.
-    fn wait(&mut self, now: Time) -> Result<(), Ending> {
+    /// Waits for whatever comes first, and tells the machine; `more`: only
+    /// looks, since there is more to be done.
+    fn wait(&mut self, now: Time, more: bool) -> Result<(), Ending> {
         self.offer_output(now);
-        let timeout = self.next_deadline().map(|at| at.since(now).unwrap_or_default());
+        let deadline = if more { Some(now) } else { self.next_deadline() };
+        let timeout = deadline.map(|at| at.since(now).unwrap_or_default());
         let events = self.poll(timeout);
         let now = self.now();
         events.into_iter().try_for_each(|event| self.handle(event, now))

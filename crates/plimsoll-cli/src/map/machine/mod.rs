@@ -175,6 +175,11 @@ impl Machine {
     /// Offers the next line of the input; false when it has to wait.
     pub(crate) fn offer(&mut self, line: &[u8], now: Time) -> bool {
         let charge = line.len() + RECORD;
+        if self.buffered() + charge > self.settings.buffer {
+            // Failed lines leave the window without a word that would bring
+            // the next offer.
+            self.print();
+        }
         let buffered = self.buffered();
         if self.stopped || (buffered > 0 && buffered + charge > self.settings.buffer) {
             return false;
@@ -190,6 +195,12 @@ impl Machine {
     pub(crate) fn too_long(&mut self) {
         self.counts.lines += 1;
         self.fail(self.counts.lines, Reason::LineTooLong, None);
+    }
+
+    /// Whether the input has to wait, whatever its next line is.
+    pub(crate) fn is_full(&mut self) -> bool {
+        self.print();
+        self.buffered() >= self.settings.buffer || self.output.len() >= OUTPUT
     }
 
     /// There is no more input, or no more is wanted.
