@@ -111,6 +111,9 @@ impl Engine {
     ///
     /// [`Unready`].
     pub(super) fn start(args: &Args) -> Result<Self, Unready> {
+        if Writer::is_closed() {
+            return Err(Unready::NoOutput);
+        }
         let workers = match args.workers {
             Some(workers) => workers,
             None => thread::available_parallelism().map_or(1, usize::from),
@@ -390,7 +393,8 @@ impl Engine {
         let needed = self.machine.needs_copies();
         let seats = self.seats.iter().flat_map(|seat| {
             let doom = seat.doom.as_ref().map(|(at, _)| *at);
-            let goodbye = seat.goodbye.filter(|_| seat.process.is_some());
+            let here = seat.process.is_some();
+            let goodbye = seat.goodbye.map(|(at, _)| at).filter(|_| here);
             [doom, goodbye, seat.start_at.filter(|_| needed)]
         });
         let late =

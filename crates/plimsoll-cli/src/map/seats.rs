@@ -29,6 +29,15 @@ const LAST_NOTES: u32 = 64;
 /// Deaths told one by one without `-v`.
 const TOLD: u64 = 5;
 
+/// What is done with a copy that does not end by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goodbye {
+    /// Its group is sent SIGTERM.
+    Ask,
+    /// Its group is killed.
+    Kill,
+}
+
 /// Copy number n, whichever process it is.
 #[derive(Debug)]
 pub(super) struct Seat {
@@ -47,9 +56,7 @@ pub(super) struct Seat {
     pub(super) doom: Option<(Time, Cause)>,
     /// When it is asked to end, or killed where it was asked, unless it ends
     /// before: it saw the end of its input and has answered everything.
-    pub(super) goodbye: Option<Time>,
-    /// It was asked to end.
-    asked: bool,
+    pub(super) goodbye: Option<(Time, Goodbye)>,
     /// When the next process may be started.
     pub(super) start_at: Option<Time>,
     started: u64,
@@ -66,7 +73,6 @@ impl Seat {
             saw_end: false,
             doom: None,
             goodbye: None,
-            asked: false,
             start_at: Some(now),
             started: 0,
         }
@@ -149,7 +155,7 @@ impl Engine {
 
     /// From now on the copy has nothing left to do but to end.
     pub(super) fn see_off(&mut self, nth: usize, now: Time) {
-        self.seats[nth].goodbye.get_or_insert(now + GOODBYE);
+        self.seats[nth].goodbye.get_or_insert((now + GOODBYE, Goodbye::Ask));
     }
 
     /// Asks copies that have nothing left to do to end, and kills those that
@@ -158,16 +164,13 @@ impl Engine {
         for nth in 0..self.seats.len() {
             let seat = &mut self.seats[nth];
             let Some(process) = seat.process.as_ref() else { continue };
-            if seat.goodbye.is_none_or(|at| at > now) {
-                continue;
-            }
-            if seat.asked {
+            let Some((_, goodbye)) = seat.goodbye.filter(|(at, _)| *at <= now) else { continue };
+            if goodbye == Goodbye::Kill {
                 self.bury(nth, None, now);
                 continue;
             }
             process.ask_to_end();
-            seat.asked = true;
-            seat.goodbye = Some(now + GOODBYE);
+            seat.goodbye = Some((now + GOODBYE, Goodbye::Kill));
             if !std::mem::replace(&mut self.told_goodbye, true) {
                 self.voice.note(format_args!(
                     "worker {} is still there 5 s after the end of its input and its last answer: \

@@ -77,6 +77,19 @@ fn a_failed_file_on_a_full_disk_is_3() {
 }
 
 #[test]
+fn a_closed_stdout_is_3() {
+    let program = env!("CARGO_BIN_EXE_plimsoll");
+    for (to, code, told) in [(">&-", 3, "stdout is closed"), ("> /dev/null", 0, "")] {
+        let pipe = format!("seq 1000 | '{program}' map -w 2 -- cat {to}");
+        let output = std::process::Command::new("sh").args(["-c", &pipe]).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{to}: {stderr}");
+        assert!(stderr.contains(told), "{to}: {stderr}");
+        assert_eq!(stderr.lines().count(), usize::from(code == 3), "{to}: {stderr}");
+    }
+}
+
+#[test]
 fn a_reader_that_leaves_ends_the_run_with_0() {
     let program = env!("CARGO_BIN_EXE_plimsoll");
     let pipe = format!("yes | '{program}' map -w 2 --capacity 10 -- cat; echo $? >&2");
