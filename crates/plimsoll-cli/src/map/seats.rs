@@ -171,7 +171,7 @@ impl Engine {
             }
             process.ask_to_end();
             seat.goodbye = Some((now + GOODBYE, Goodbye::Kill));
-            if !std::mem::replace(&mut self.told_goodbye, true) {
+            if !std::mem::replace(&mut self.told.goodbye, true) {
                 self.voice.note(format_args!(
                     "worker {} is still there 5 s after the end of its input and its last answer: \
                      it is sent SIGTERM, and SIGKILL after another 5 s; so are others like it",
@@ -323,8 +323,10 @@ impl Engine {
             if cause == Some(Cause::OutOfTurn) {
                 let number = nth + 1;
                 self.voice.note(format_args!(
-                    "worker {number} wrote more after its last answer; that was left out"
+                    "worker {number} wrote more after its last answer; that was left out, and its \
+                     answers may belong to other lines"
                 ));
+                self.doubtful = true;
             } else if self.options.verbose {
                 self.voice.note(format_args!("worker {} {}", nth + 1, in_words(ended)));
             }

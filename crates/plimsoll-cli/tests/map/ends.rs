@@ -140,6 +140,23 @@ fn a_second_signal_ends_at_once_with_no_child_left() {
 }
 
 #[test]
+fn a_signal_after_the_end_of_the_input_tells_of_no_line_not_begun() {
+    let map = map(["-w", "2", "--", "./slow.sh"]).script("slow.sh", SLOW);
+    let go = map.path().join("go");
+    let mut running = map.start();
+    running.write(b"first\nslow\n");
+    running.stdout.wait_for(|so_far| so_far == b"first\n");
+    drop(running.stdin.take());
+    running.signal(Signal::INT);
+    running.stderr.wait_for_text("stopping");
+    fs::write(go, "").unwrap();
+    let done = running.finish().expect(130);
+    let told = "interrupted: 2 lines answered, 0 failed; the input had ended";
+    assert!(done.stderr.contains(told), "{}", done.stderr);
+    assert!(!done.stderr.contains("not begun"), "{}", done.stderr);
+}
+
+#[test]
 fn a_signal_ends_a_run_that_waits_for_input() {
     let mut running = map(["-w", "2", "--", "cat"]).start();
     running.write(b"a\nhalf");
