@@ -53,6 +53,16 @@ fn usage_errors_are_2_and_one_sentence() {
 }
 
 #[test]
+fn a_failed_file_that_is_a_pipe_is_refused_and_not_waited_for() {
+    let map = map(["--failed", "fifo", "--", "cat"]);
+    let fifo = map.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let done = map.on("a\n").expect(2);
+    assert!(done.stderr.contains("neither a file nor a device"), "{}", done.stderr);
+    assert_eq!(done.stderr.lines().count(), 1);
+}
+
+#[test]
 fn help_names_the_exit_statuses() {
     let done = map(["--help"]).on("").expect(0);
     for words in ["0 all lines answered", "127 COMMAND not found", "--keep-place"] {
