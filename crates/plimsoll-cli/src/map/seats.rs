@@ -321,12 +321,15 @@ impl Engine {
         let pending = self.machine.pending(nth);
         if pending == 0 && seat.saw_end {
             if cause == Some(Cause::OutOfTurn) {
-                let number = nth + 1;
+                // One that was given nothing has misplaced nothing.
+                let doubtful = self.machine.has_answered(nth);
+                let also =
+                    if doubtful { ", and its answers may belong to other lines" } else { "" };
                 self.voice.note(format_args!(
-                    "worker {number} wrote more after its last answer; that was left out, and its \
-                     answers may belong to other lines"
+                    "worker {} wrote more after its last answer; that was left out{also}",
+                    nth + 1
                 ));
-                self.doubtful = true;
+                self.doubtful |= doubtful;
             } else if self.options.verbose {
                 self.voice.note(format_args!("worker {} {}", nth + 1, in_words(ended)));
             }
