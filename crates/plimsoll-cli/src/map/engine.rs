@@ -56,8 +56,9 @@ pub(super) struct Engine {
     pub(super) options: Options,
     pub(super) deaths: u64,
     interrupted: bool,
-    told_late: bool,
-    pub(super) told_goodbye: bool,
+    /// A copy wrote more than it was asked: its answers may be wrong.
+    pub(super) doubtful: bool,
+    pub(super) told: Told,
     /// Since when there is output that was not handed over.
     output_since: Option<Time>,
     progress_every: Option<Duration>,
@@ -71,6 +72,15 @@ pub(super) struct Options {
     pub(super) max_line: usize,
     pub(super) verbose: bool,
     summary: bool,
+}
+
+/// What is said once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Told {
+    /// That no answer comes.
+    late: bool,
+    /// That a copy does not end.
+    pub(super) goodbye: bool,
 }
 
 /// What came first.
@@ -170,8 +180,8 @@ impl Engine {
             },
             deaths: 0,
             interrupted: false,
-            told_late: false,
-            told_goodbye: false,
+            doubtful: false,
+            told: Told::default(),
             output_since: None,
             progress_every,
             progress_at: Time::ZERO,
@@ -196,20 +206,21 @@ impl Engine {
                 self.voice.note(what);
                 status::UNWRITABLE
             }
+            Ok(()) | Err(Ending::Stopped) if self.interrupted => status::INTERRUPTED,
             Err(Ending::Stopped) => status::FAILED,
-            Ok(()) if self.interrupted => status::INTERRUPTED,
-            Ok(()) if counts.failed > 0 || self.intake.error().is_some() => status::FAILED,
+            Ok(()) if counts.failed > 0 || self.doubtful || self.intake.error().is_some() => {
+                status::FAILED
+            }
             Ok(()) | Err(Ending::ReaderLeft) => status::ANSWERED,
         };
         if let Some(error) = self.intake.error() {
             self.voice.note(format_args!("the input cannot be read to its end: {error}"));
         }
         if self.interrupted {
+            let (answered, failed) = (counts.answered, counts.failed);
+            let left = self.not_begun().unwrap_or_else(|| "the input had ended".into());
             self.voice.note(format_args!(
-                "interrupted: {} lines answered, {} failed; line {} and all after it were not begun",
-                counts.answered,
-                counts.failed,
-                counts.lines + 1
+                "interrupted: {answered} lines answered, {failed} failed; {left}"
             ));
         } else if counts.failed > 0 {
             self.voice.note(format_args!("{} of {} lines failed", counts.failed, counts.lines));
@@ -283,12 +294,19 @@ impl Engine {
         self.voice.note(
             "the run stops: copies of COMMAND end again and again without answering anything",
         );
-        let next = self.machine.counts().lines + 1;
-        self.voice.note(format_args!("line {next} and all after it were not begun"));
+        if let Some(left) = self.not_begun() {
+            self.voice.note(left);
+        }
         for nth in 0..self.seats.len() {
             self.seats[nth].process = None;
         }
         self.machine.stop(now);
+    }
+
+    /// Says which lines were not begun, unless the input is known to have ended.
+    fn not_begun(&mut self) -> Option<String> {
+        let next = self.machine.counts().lines + 1;
+        (!self.intake.has_ended()).then(|| format!("line {next} and all after it were not begun"))
     }
 
     /// Waits for whatever comes first, and tells the machine; `more`: only
@@ -398,7 +416,7 @@ impl Engine {
             [doom, goodbye, seat.start_at.filter(|_| needed)]
         });
         let late =
-            self.machine.silent_since().filter(|_| !self.told_late).map(|since| since + LATE);
+            self.machine.silent_since().filter(|_| !self.told.late).map(|since| since + LATE);
         let progress = self.progress_every.map(|_| self.progress_at);
         // While the writer is busy, it wakes the loop when it is done.
         let linger =
@@ -421,8 +439,8 @@ impl Engine {
             }
         }
         self.say_goodbye(now);
-        if !self.told_late && self.machine.silent_since().is_some_and(|since| since + LATE <= now) {
-            self.told_late = true;
+        if !self.told.late && self.machine.silent_since().is_some_and(|since| since + LATE <= now) {
+            self.told.late = true;
             let (name, advice) = (self.launcher.name(), self.launcher.advice());
             self.voice.note(format_args!("no answer from {name} for 5 s: {advice}"));
         }

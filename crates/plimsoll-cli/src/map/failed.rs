@@ -3,7 +3,11 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 
 use super::machine::Failure;
 use super::voice::Voice;
@@ -27,9 +31,10 @@ pub(crate) struct Failed {
 impl Failed {
     /// # Errors
     ///
-    /// Why the file cannot be created.
+    /// Why the file cannot be created, also where it is neither a file nor a
+    /// device: a pipe that nobody empties would hold up the whole run.
     pub(crate) fn new(file: Option<&Path>, end: u8) -> io::Result<Self> {
-        let file = file.map(File::create).transpose()?;
+        let file = file.map(create).transpose()?;
         Ok(Self { file, records: Vec::new(), end, told: 0 })
     }
 
@@ -62,6 +67,29 @@ impl Failed {
         }
         Ok(())
     }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    let refused = || io::Error::other("it is neither a file nor a device");
+    // A pipe without a reader is told of, and not waited for.
+    let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(nonblock)
+        .open(path)
+        .map_err(|error| if is_no_reader(&error) { refused() } else { error })?;
+    let kind = file.metadata()?.file_type();
+    if !kind.is_file() && !kind.is_char_device() {
+        return Err(refused());
+    }
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
+fn is_no_reader(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::NXIO.raw_os_error())
 }
 
 /// The line as a terminal may see it.

@@ -92,6 +92,26 @@ impl Intake {
         machine.end_input();
     }
 
+    /// Whether every line of the input was given to a copy. Not known, as long
+    /// as the input may go on, is no.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        if self.error.is_some() || self.held_over.is_some() || self.framer.rest().is_some() {
+            return false;
+        }
+        while self.chunk.is_none() {
+            match self.reader.next() {
+                Input::Chunk(chunk) => self.chunk = Some((chunk, 0)),
+                Input::End(Ok(())) => return true,
+                Input::End(Err(error)) => {
+                    self.error = Some(error);
+                    return false;
+                }
+                Input::Nothing => return false,
+            }
+        }
+        false
+    }
+
     /// Why the input could not be read to its end, if so.
     pub(crate) fn error(&self) -> Option<&io::Error> {
         self.error.as_ref()

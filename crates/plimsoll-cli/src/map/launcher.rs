@@ -74,7 +74,9 @@ impl Launcher {
             .stdin(Stdio::piped())
             .stderr(Stdio::piped());
         if self.pty {
-            let (ours, theirs) = pty::open_pair()?;
+            // What is not found then is not COMMAND.
+            let none = |error| io::Error::other(format!("no pseudo-terminal: {error}"));
+            let (ours, theirs) = pty::open_pair().map_err(none)?;
             command.stdout(theirs);
             return Process::start(command, Some(ours));
         }

@@ -171,7 +171,7 @@ impl Engine {
             }
             process.ask_to_end();
             seat.goodbye = Some((now + GOODBYE, Goodbye::Kill));
-            if !std::mem::replace(&mut self.told_goodbye, true) {
+            if !std::mem::replace(&mut self.told.goodbye, true) {
                 self.voice.note(format_args!(
                     "worker {} is still there 5 s after the end of its input and its last answer: \
                      it is sent SIGTERM, and SIGKILL after another 5 s; so are others like it",
@@ -321,10 +321,15 @@ impl Engine {
         let pending = self.machine.pending(nth);
         if pending == 0 && seat.saw_end {
             if cause == Some(Cause::OutOfTurn) {
-                let number = nth + 1;
+                // One that was given nothing has misplaced nothing.
+                let doubtful = self.machine.has_answered(nth);
+                let also =
+                    if doubtful { ", and its answers may belong to other lines" } else { "" };
                 self.voice.note(format_args!(
-                    "worker {number} wrote more after its last answer; that was left out"
+                    "worker {} wrote more after its last answer; that was left out{also}",
+                    nth + 1
                 ));
+                self.doubtful |= doubtful;
             } else if self.options.verbose {
                 self.voice.note(format_args!("worker {} {}", nth + 1, in_words(ended)));
             }

@@ -2,7 +2,8 @@
 
 /// Every line was answered, or whoever read the answers has left.
 pub(crate) const ANSWERED: u8 = 0;
-/// Some lines failed, or the input could not be read to its end.
+/// Some lines failed, a copy wrote more than it was asked, COMMAND could not be
+/// started for want of something else, or the input could not be read to its end.
 pub(crate) const FAILED: u8 = 1;
 /// stdout or the `--failed` file cannot be written.
 pub(crate) const UNWRITABLE: u8 = 3;

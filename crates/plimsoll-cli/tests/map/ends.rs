@@ -53,6 +53,16 @@ fn usage_errors_are_2_and_one_sentence() {
 }
 
 #[test]
+fn a_failed_file_that_is_a_pipe_is_refused_and_not_waited_for() {
+    let map = map(["--failed", "fifo", "--", "cat"]);
+    let fifo = map.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let done = map.on("a\n").expect(2);
+    assert!(done.stderr.contains("neither a file nor a device"), "{}", done.stderr);
+    assert_eq!(done.stderr.lines().count(), 1);
+}
+
+#[test]
 fn help_names_the_exit_statuses() {
     let done = map(["--help"]).on("").expect(0);
     for words in ["0 all lines answered", "127 COMMAND not found", "--keep-place"] {
@@ -137,6 +147,23 @@ fn a_second_signal_ends_at_once_with_no_child_left() {
     let done = running.finish().expect(130);
     assert_eq!(done.text(), "first\n");
     drop(stdin);
+}
+
+#[test]
+fn a_signal_after_the_end_of_the_input_tells_of_no_line_not_begun() {
+    let map = map(["-w", "2", "--", "./slow.sh"]).script("slow.sh", SLOW);
+    let go = map.path().join("go");
+    let mut running = map.start();
+    running.write(b"first\nslow\n");
+    running.stdout.wait_for(|so_far| so_far == b"first\n");
+    drop(running.stdin.take());
+    running.signal(Signal::INT);
+    running.stderr.wait_for_text("stopping");
+    fs::write(go, "").unwrap();
+    let done = running.finish().expect(130);
+    let told = "interrupted: 2 lines answered, 0 failed; the input had ended";
+    assert!(done.stderr.contains(told), "{}", done.stderr);
+    assert!(!done.stderr.contains("not begun"), "{}", done.stderr);
 }
 
 #[test]

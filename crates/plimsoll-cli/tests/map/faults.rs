@@ -109,9 +109,21 @@ fn a_copy_that_writes_after_its_last_answer_is_told_of() {
     let done = map(["-w", "1", "--", "./sum.sh"])
         .script("sum.sh", &(worker("") + "echo that was all\n"))
         .on(numbers(3))
-        .expect(0);
+        .expect(1);
     assert_eq!(done.text(), numbers(3));
     assert!(done.stderr.contains("wrote more after its last answer"), "{}", done.stderr);
+}
+
+/// The second answer to the first line passes for the one to the second line.
+#[test]
+fn a_filter_that_doubles_lines_ends_the_run_with_1() {
+    let script = "import sys\nprint(end=''.join(line * 2 for line in sys.stdin.readlines()))\n";
+    let done = map(["-w", "1", "--capacity", "2", "--", "python3", "./double.py"])
+        .script("double.py", script)
+        .on("a\nb\n")
+        .expect(1);
+    assert_eq!(done.text(), "a\na\n");
+    assert!(done.stderr.contains("may belong to other lines"), "{}", done.stderr);
 }
 
 #[test]

@@ -300,6 +300,11 @@ impl Machine {
         self.slots[slot].pending()
     }
 
+    /// Whether the present copy of this slot has answered anything.
+    pub(crate) fn has_answered(&self, slot: usize) -> bool {
+        self.slots[slot].answered_by_copy > 0
+    }
+
     /// Whether the copy's answers may be read now. Call
     /// [`refresh_pauses`](Self::refresh_pauses) first.
     pub(crate) fn may_read(&self, slot: usize) -> bool {
