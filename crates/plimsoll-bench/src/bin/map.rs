@@ -11,7 +11,7 @@ use std::time::Instant;
 use plimsoll_bench::{Report, System};
 
 /// Lines that the peers get: they start a process for each.
-const FEW: u64 = 1_000;
+const FEW: u64 = 300;
 const MANY: u64 = 5_000_000;
 
 fn main() -> io::Result<()> {
