@@ -49,6 +49,18 @@ impl Default for Request<'_> {
 /// A lease belongs to the pool that made it. Dropping one without giving it
 /// back leaves its charge standing; the shells' own lease types give back by
 /// `Drop`.
+///
+/// ```
+/// use plimsoll_core::{Config, Pool, Time, WorkerSpec};
+/// use core::num::NonZeroU32;
+///
+/// let mut pool: Pool<()> = Pool::new(Config::default());
+/// let three = NonZeroU32::new(3).unwrap();
+/// let id = pool.add(WorkerSpec::new(three), Time::ZERO);
+/// let lease = pool.dispatch_to(id, three).unwrap();
+/// assert_eq!((lease.worker(), lease.cost()), (id, three));
+/// assert_eq!(pool.cancel(lease.ticket(), Time::ZERO), None); // it does not wait
+/// ```
 #[must_use = "a lease that is not given back leaves its worker charged for ever"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -79,11 +91,38 @@ impl Lease {
 }
 
 /// Names one waiting request; never used for another one.
+///
+/// ```
+/// use plimsoll_core::{Completion, Config, Dispatch, Outcome, Pool, Request, Time, WorkerSpec};
+/// use core::num::NonZeroU32;
+///
+/// let mut pool = Pool::new(Config::default());
+/// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+/// let busy = pool.dispatch_to(id, NonZeroU32::MIN).unwrap();
+/// let Dispatch::InLine(ticket) = pool.dispatch(&Request::default(), "tag", Time::ZERO) else {
+///     panic!("its only worker is at capacity")
+/// };
+/// pool.completed(busy, Completion::Succeeded, Time::ZERO).unwrap();
+/// let outcome = pool.poll_outcome();
+/// assert!(matches!(outcome, Some(Outcome::Assigned { ticket: told, .. }) if told == ticket));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub(crate) u64);
 
 /// What [`Pool::dispatch`](crate::Pool::dispatch) did with a request; the tag
 /// comes back unless the request waits.
+///
+/// ```
+/// use plimsoll_core::{Config, Dispatch, Pool, Refusal, Request, Time, WorkerSpec};
+/// use core::num::NonZeroU32;
+///
+/// let mut pool = Pool::new(Config { line: 1, ..Config::default() });
+/// pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+/// let mut dispatch = |tag| pool.dispatch(&Request::default(), tag, Time::ZERO);
+/// assert!(matches!(dispatch("a"), Dispatch::Assigned(_, "a")));
+/// assert!(matches!(dispatch("b"), Dispatch::InLine(_)));
+/// assert_eq!(dispatch("c"), Dispatch::Refused(Refusal::LineFull, "c"));
+/// ```
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub enum Dispatch<T> {
@@ -96,6 +135,19 @@ pub enum Dispatch<T> {
 }
 
 /// Why a request that may not wait was not dispatched.
+///
+/// ```
+/// use plimsoll_core::{Blocked, Config, Pool, Refusal, Request, Time, WorkerSpec};
+/// use core::num::NonZeroU32;
+///
+/// let mut pool: Pool<()> = Pool::new(Config::default());
+/// let request = Request::default();
+/// let blocked = pool.try_dispatch(&request, Time::ZERO);
+/// assert_eq!(blocked, Err(Blocked::Refused(Refusal::NoWorker)));
+/// pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+/// let _lease = pool.try_dispatch(&request, Time::ZERO).unwrap();
+/// assert_eq!(pool.try_dispatch(&request, Time::ZERO), Err(Blocked::WouldWait));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blocked {
     /// It would have to wait in line.
@@ -105,6 +157,18 @@ pub enum Blocked {
 }
 
 /// Why the pool did not take a request, or gave one up that waited.
+///
+/// ```
+/// use plimsoll_core::{Config, Dispatch, Pool, Refusal, Request, Time, WorkerSpec};
+/// use core::num::NonZeroU32;
+///
+/// let mut pool = Pool::new(Config::default());
+/// pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+/// let request = Request { cost: NonZeroU32::new(2).unwrap(), ..Request::default() };
+/// let refused = pool.dispatch(&request, "tag", Time::ZERO);
+/// assert_eq!(refused, Dispatch::Refused(Refusal::CostTooLarge, "tag"));
+/// assert_eq!(Refusal::LineFull.to_string(), "the line is full");
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
@@ -136,6 +200,22 @@ impl core::error::Error for Refusal {}
 
 /// What became of a waiting request or a removed worker, in the order it
 /// happened.
+///
+/// ```
+/// use plimsoll_core::{Config, Dispatch, Health, Outcome, Pool, Refusal, Request, Time, WorkerSpec};
+/// use core::num::NonZeroU32;
+///
+/// let mut pool = Pool::new(Config::default());
+/// let spec = WorkerSpec::new(NonZeroU32::MIN);
+/// let id = pool.add(WorkerSpec { health: Health::Starting, ..spec }, Time::ZERO);
+/// let Dispatch::InLine(ticket) = pool.dispatch(&Request::default(), "tag", Time::ZERO) else {
+///     panic!("no worker is up yet")
+/// };
+/// pool.remove(id, Time::ZERO).unwrap();
+/// let refused = Outcome::Refused { ticket, reason: Refusal::NoWorker, tag: "tag" };
+/// assert_eq!(pool.poll_outcome(), Some(refused));
+/// assert_eq!(pool.poll_outcome(), Some(Outcome::Removed(id)));
+/// ```
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome<T> {
@@ -162,6 +242,20 @@ pub enum Outcome<T> {
 }
 
 /// How a request ended, told with its lease.
+///
+/// ```
+/// use plimsoll_core::{Completion, Config, Pool, Time, WorkerSpec};
+/// use core::num::NonZeroU32;
+///
+/// let mut pool: Pool<()> = Pool::new(Config::default());
+/// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+/// for how in [Completion::Succeeded, Completion::Failed] {
+///     let lease = pool.dispatch_to(id, NonZeroU32::MIN).unwrap();
+///     pool.completed(lease, how, Time::ZERO).unwrap();
+/// }
+/// let stats = pool.worker(id).unwrap();
+/// assert_eq!((stats.completed, stats.failed, stats.penalty), (2, 1, 4));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completion {
     /// The worker did its part.
@@ -171,6 +265,18 @@ pub enum Completion {
 }
 
 /// A lease that its pool has no charge for: it was made by another pool.
+///
+/// ```
+/// use plimsoll_core::{Completion, Config, Pool, StaleLease, Time, WorkerSpec};
+/// use core::num::NonZeroU32;
+///
+/// let mut pool: Pool<()> = Pool::new(Config::default());
+/// let mut other: Pool<()> = Pool::new(Config::default());
+/// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+/// let lease = pool.dispatch_to(id, NonZeroU32::MIN).unwrap();
+/// let given_back = other.completed(lease, Completion::Succeeded, Time::ZERO);
+/// assert_eq!(given_back, Err(StaleLease));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaleLease;
 
@@ -184,6 +290,21 @@ impl core::error::Error for StaleLease {}
 
 /// Why [`Pool::dispatch_to`](crate::Pool::dispatch_to) did not charge the
 /// named worker.
+///
+/// ```
+/// use plimsoll_core::{Config, DispatchToError, Health, Pool, Time, UnknownWorker, WorkerSpec};
+/// use core::num::NonZeroU32;
+///
+/// let (now, one) = (Time::ZERO, NonZeroU32::MIN);
+/// let mut pool: Pool<()> = Pool::new(Config::default());
+/// let id = pool.add(WorkerSpec::new(one), now);
+/// let too_large = NonZeroU32::new(2).unwrap();
+/// assert_eq!(pool.dispatch_to(id, too_large), Err(DispatchToError::NoRoom));
+/// pool.set_health(id, Health::Down, now).unwrap();
+/// assert_eq!(pool.dispatch_to(id, one), Err(DispatchToError::NotUp));
+/// pool.remove(id, now).unwrap();
+/// assert_eq!(pool.dispatch_to(id, one), Err(DispatchToError::Unknown(UnknownWorker(id))));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DispatchToError {
     /// There is no such worker.

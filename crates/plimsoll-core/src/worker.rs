@@ -9,6 +9,19 @@ use crate::{Load, Request};
 ///
 /// The index is a slot, used again after a removal; the generation tells the
 /// users of a slot apart, so that an old id never touches a new worker.
+///
+/// ```
+/// use plimsoll_core::{Config, Pool, Time, WorkerSpec};
+/// use core::num::NonZeroU32;
+///
+/// let mut pool: Pool<()> = Pool::new(Config::default());
+/// let spec = WorkerSpec::new(NonZeroU32::MIN);
+/// let old = pool.add(spec, Time::ZERO);
+/// pool.remove(old, Time::ZERO).unwrap();
+/// let new = pool.add(spec, Time::ZERO);
+/// assert_eq!((old.index(), new.index()), (0, 0));
+/// assert_eq!((old.to_string(), new.to_string()), ("0.0".into(), "0.1".into()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerId {
     pub(crate) index: u32,
@@ -31,6 +44,17 @@ impl fmt::Display for WorkerId {
 }
 
 /// An id that names no worker of the pool, or one that has been removed.
+///
+/// ```
+/// use plimsoll_core::{Config, Pool, Time, UnknownWorker, WorkerSpec};
+/// use core::num::NonZeroU32;
+///
+/// let mut pool: Pool<()> = Pool::new(Config::default());
+/// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+/// pool.remove(id, Time::ZERO).unwrap();
+/// assert_eq!(pool.remove(id, Time::ZERO), Err(UnknownWorker(id)));
+/// assert_eq!(UnknownWorker(id).to_string(), "worker 0.0 is not in the pool");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownWorker(pub WorkerId);
 
@@ -43,6 +67,21 @@ impl fmt::Display for UnknownWorker {
 impl core::error::Error for UnknownWorker {}
 
 /// Whether a worker takes requests.
+///
+/// ```
+/// use plimsoll_core::{Blocked, Config, Health, Pool, Refusal, Request, Time, WorkerSpec};
+/// use core::num::NonZeroU32;
+///
+/// let mut pool: Pool<()> = Pool::new(Config::default());
+/// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+/// let mut ask = |health| {
+///     pool.set_health(id, health, Time::ZERO).unwrap();
+///     pool.try_dispatch(&Request::default(), Time::ZERO)
+/// };
+/// assert_eq!(ask(Health::Starting), Err(Blocked::WouldWait));
+/// assert_eq!(ask(Health::Down), Err(Blocked::Refused(Refusal::NoWorker)));
+/// assert!(ask(Health::Up).is_ok());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Health {
     /// Not dispatched to yet; requests may wait for it.
@@ -75,12 +114,36 @@ pub struct WorkerSpec {
 
 impl WorkerSpec {
     /// A worker of this capacity, weight 1, up.
+    ///
+    /// ```
+    /// use plimsoll_core::{Health, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let spec = WorkerSpec::new(NonZeroU32::new(16).unwrap());
+    /// let not_yet = WorkerSpec { health: Health::Starting, ..spec };
+    /// assert_eq!(not_yet.capacity.get(), 16);
+    /// ```
     pub fn new(capacity: NonZeroU32) -> Self {
         Self { capacity, weight: NonZeroU16::MIN, health: Health::Up }
     }
 }
 
 /// What is known of one worker at one moment.
+///
+/// ```
+/// use plimsoll_core::{Completion, Config, Health, Pool, Time, WorkerSpec};
+/// use core::num::NonZeroU32;
+///
+/// let mut pool: Pool<()> = Pool::new(Config::default());
+/// let id = pool.add(WorkerSpec::new(NonZeroU32::new(8).unwrap()), Time::ZERO);
+/// let [one, _two] = [(); 2].map(|()| pool.dispatch_to(id, NonZeroU32::MIN).unwrap());
+/// pool.completed(one, Completion::Failed, Time::ZERO).unwrap();
+/// let stats = pool.worker(id).unwrap();
+/// assert_eq!((stats.id, stats.health, stats.draining), (id, Health::Up, false));
+/// assert_eq!((stats.capacity.get(), stats.capacity_in_force, stats.weight.get()), (8, 8, 1));
+/// assert_eq!((stats.dispatched, stats.completed, stats.failed), (2, 1, 1));
+/// assert_eq!((stats.pending, stats.penalty, stats.load.as_f64()), (1, 4, 6.0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WorkerStats {
     /// Which worker.

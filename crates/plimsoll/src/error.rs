@@ -7,6 +7,17 @@ use std::sync::Arc;
 use plimsoll_core::Refusal;
 
 /// The error of a state factory: anything.
+///
+/// ```
+/// use plimsoll::{FactoryError, ThreadPool};
+///
+/// fn factory(_number: usize) -> Result<u16, FactoryError> {
+///     Ok("8080".parse()?) // any error will do
+/// }
+/// let pool = ThreadPool::builder().workers(2).build(factory)?;
+/// assert_eq!(pool.submit(|port| *port)?.wait()?, 8080);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type FactoryError = Box<dyn Error + Send + Sync>;
 
 /// Why a pool or balancer did not take a request.
@@ -14,8 +25,10 @@ pub type FactoryError = Box<dyn Error + Send + Sync>;
 /// ```
 /// use plimsoll::{Balancer, Reason};
 ///
-/// let nobody = Balancer::<()>::new();
-/// assert!(matches!(nobody.try_acquire(), Err(Reason::NoWorker)));
+/// let balancer: Balancer<()> = Balancer::new();
+/// let reason = balancer.try_acquire().unwrap_err();
+/// assert!(matches!(reason, Reason::NoWorker));
+/// assert_eq!(reason.to_string(), "no worker is up");
 /// ```
 #[non_exhaustive]
 #[derive(Clone, Debug)]
@@ -72,14 +85,14 @@ impl From<Refusal> for Reason {
 /// A request that was not taken: the reason, and the request itself back.
 ///
 /// ```
-/// use plimsoll::{Reason, Refused, Shutdown, ThreadPool};
+/// use plimsoll::{Reason, Shutdown, ThreadPool};
 ///
 /// let pool = ThreadPool::new(1)?;
 /// pool.shutdown(Shutdown::Drain);
-/// let Err(Refused { reason, request }) = pool.submit(|()| 6 * 7) else { panic!("it is closed") };
-/// assert!(matches!(reason, Reason::Closed));
-/// assert_eq!(request(&mut ()), 42); // nothing is lost: run it here
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// let refused = pool.submit(|()| "run here").unwrap_err();
+/// assert!(matches!(refused.reason, Reason::Closed));
+/// assert_eq!((refused.request)(&mut ()), "run here");
+/// # Ok::<(), plimsoll::BuildError>(())
 /// ```
 pub struct Refused<F> {
     /// Why.
@@ -108,8 +121,9 @@ impl<F> Error for Refused<F> {}
 /// use plimsoll::{ReplyError, ThreadPool};
 ///
 /// let pool = ThreadPool::new(1)?;
-/// let reply = pool.submit(|()| panic!("no such file"))?;
-/// assert!(matches!(reply.wait(), Err(ReplyError::Panicked(text)) if text == "no such file"));
+/// let error = pool.submit(|()| panic!("no such page"))?.wait().unwrap_err();
+/// assert!(matches!(&error, ReplyError::Panicked(message) if message == "no such page"));
+/// assert_eq!(error.to_string(), "the request panicked: no such page");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[non_exhaustive]
@@ -149,7 +163,8 @@ impl Error for ReplyError {}
 /// ```
 /// use plimsoll::{BuildError, ThreadPool};
 ///
-/// assert!(matches!(ThreadPool::new(0), Err(BuildError::NoWorkers)));
+/// let error = ThreadPool::builder().capacity(0).build(|_| Ok(())).unwrap_err();
+/// assert!(matches!(error, BuildError::ZeroCapacity));
 /// ```
 #[non_exhaustive]
 #[derive(Debug)]

@@ -52,7 +52,7 @@ pub use scope::Scope;
 pub use shutdown::{Shutdown, ShutdownReport};
 pub use stats::{Snapshot, Times};
 
-pub use task::{StateGuard, TaskPool, TaskPoolBuilder, TaskRequest};
+pub use task::{StateGuard, TaskMap, TaskPool, TaskPoolBuilder, TaskRequest};
 pub use thread::{Map, MapUnordered, ThreadPool, ThreadPoolBuilder, ThreadRequest};
 
 /// The examples of the project's first page are tests of this crate.

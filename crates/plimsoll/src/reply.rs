@@ -39,6 +39,15 @@ impl<R> Reply<R> {
 
     /// Blocks until the answer is here.
     ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let pool = ThreadPool::new(2)?;
+    /// let (left, right) = (pool.submit(|()| 6)?, pool.submit(|()| 7)?);
+    /// assert_eq!(left.wait()? * right.wait()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`ReplyError`]: the request panicked, was given up, or was dropped with
@@ -52,14 +61,14 @@ impl<R> Reply<R> {
     ///
     /// ```
     /// use plimsoll::{ReplyError, ThreadPool};
-    /// use std::time::Duration;
+    /// use std::{sync::mpsc, time::Duration};
     ///
     /// let pool = ThreadPool::new(1)?;
-    /// let (go, gone) = std::sync::mpsc::channel();
-    /// let mut reply = pool.submit(move |()| gone.recv())?;
-    /// assert!(matches!(reply.wait_timeout(Duration::from_millis(1)), Err(ReplyError::TimedOut)));
+    /// let (go, wait) = mpsc::channel();
+    /// let mut reply = pool.submit(move |()| wait.recv())?;
+    /// assert!(matches!(reply.wait_timeout(Duration::ZERO), Err(ReplyError::TimedOut)));
     /// go.send("at last")?;
-    /// assert_eq!(reply.wait()?, Ok("at last"));
+    /// assert_eq!(reply.wait_timeout(Duration::MAX)??, "at last");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -92,6 +101,20 @@ impl<R> Reply<R> {
 
     /// Whether the answer is here.
     ///
+    /// ```
+    /// use plimsoll::{Shutdown, ThreadPool};
+    /// use std::sync::mpsc;
+    ///
+    /// let pool = ThreadPool::new(1)?;
+    /// let (go, wait) = mpsc::channel();
+    /// let reply = pool.submit(move |()| wait.recv())?;
+    /// assert!(!reply.is_ready());
+    /// go.send("done")?;
+    /// pool.shutdown(Shutdown::Drain);
+    /// assert!(reply.is_ready());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Panics
     ///
     /// When the answer has been given before.
@@ -103,9 +126,10 @@ impl<R> Reply<R> {
     ///
     /// ```
     /// use plimsoll::ThreadPool;
+    /// use std::sync::mpsc;
     ///
     /// let pool = ThreadPool::new(1)?;
-    /// let (sender, receiver) = std::sync::mpsc::channel();
+    /// let (sender, receiver) = mpsc::channel();
     /// pool.submit(move |()| sender.send("it ran"))?.detach();
     /// assert_eq!(receiver.recv()?, "it ran");
     /// # Ok::<(), Box<dyn std::error::Error>>(())

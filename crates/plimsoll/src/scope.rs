@@ -46,17 +46,18 @@ use crate::thread::ThreadPool;
 /// Submits requests that borrow from outside [`ThreadPool::scope`].
 ///
 /// ```
-/// use plimsoll::ThreadPool;
+/// use plimsoll::{Reason, ThreadPool};
 ///
 /// let pool = ThreadPool::new(2)?;
-/// let words = ["borrowed", "by", "requests"];
-/// let mut lengths = [0; 3];
+/// let words = [String::from("least"), String::from("loaded")];
+/// let mut lengths = [0; 2];
 /// pool.scope(|scope| {
 ///     for (word, length) in words.iter().zip(&mut lengths) {
-///         scope.submit(|()| *length = word.len()).unwrap();
+///         scope.submit(move |()| *length = word.len())?;
 ///     }
-/// })?;
-/// assert_eq!(lengths, [8, 2, 8]);
+///     Ok::<_, Reason>(())
+/// })??;
+/// assert_eq!(lengths, [5, 6]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Scope<'scope, 'env: 'scope, S: 'static> {
@@ -145,6 +146,17 @@ impl<F> Drop for Scoped<F> {
 impl<'scope, S: 'static> Scope<'scope, '_, S> {
     /// Submits a request that may borrow what outlives the scope; blocks while
     /// the line is full.
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let pool = ThreadPool::new(2)?;
+    /// let text = String::from("borrowed");
+    /// let mut length = 0;
+    /// pool.scope(|scope| scope.submit(|()| length = text.len()))??;
+    /// assert_eq!(length, 8);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -8,10 +8,12 @@ use std::time::Duration;
 /// use plimsoll::{Shutdown, ThreadPool};
 /// use std::time::Duration;
 ///
-/// let pool = ThreadPool::new(2)?;
-/// let report = pool.shutdown(Shutdown::DrainFor(Duration::from_secs(10)));
-/// assert_eq!((report.not_run, report.still_running), (0, 0));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// let ways = [Shutdown::Drain, Shutdown::DrainFor(Duration::from_secs(5)), Shutdown::DropQueue];
+/// for how in ways {
+///     let report = ThreadPool::new(1)?.shutdown(how);
+///     assert_eq!(report.still_running, 0);
+/// }
+/// # Ok::<(), plimsoll::BuildError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shutdown {
@@ -26,6 +28,21 @@ pub enum Shutdown {
 }
 
 /// What a shutdown left undone.
+///
+/// ```
+/// use plimsoll::{Shutdown, ShutdownReport, ThreadPool};
+/// use std::{sync::mpsc, time::Duration};
+///
+/// let pool = ThreadPool::new(1)?;
+/// let (sender, receiver) = mpsc::sync_channel(0);
+/// let running = pool.submit(move |()| (sender.send("begun"), sender.send("never received")))?;
+/// assert_eq!(receiver.recv()?, "begun");
+/// let waiting = pool.submit(|()| ())?;
+/// let report = pool.shutdown(Shutdown::DrainFor(Duration::ZERO));
+/// assert_eq!(report, ShutdownReport { not_run: 1, still_running: 1 });
+/// # drop((receiver, running, waiting));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShutdownReport {
     /// Requests that were dropped before they began.

@@ -12,13 +12,13 @@ use plimsoll_core::{Audit, Pool, Time, WorkerStats};
 /// ```
 /// use plimsoll::ThreadPool;
 ///
-/// let pool = ThreadPool::new(2)?;
+/// let pool = ThreadPool::builder().workers(2).audit_every(1).build(|_| Ok(()))?;
 /// pool.submit(|()| ())?.wait()?;
 /// let snapshot = pool.snapshot();
-/// for worker in &snapshot.workers {
-///     println!("{}: {} of {} pending", worker.id, worker.pending, worker.capacity);
-/// }
-/// assert_eq!((snapshot.pending(), snapshot.waiting, snapshot.run.count()), (0, 0, 1));
+/// assert_eq!((snapshot.workers.len(), snapshot.pending()), (2, 0));
+/// assert_eq!((snapshot.waiting, snapshot.longest_wait), (0, None));
+/// assert_eq!((snapshot.wait.count(), snapshot.run.count()), (1, 1));
+/// assert_eq!(snapshot.audit.regretted, 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[non_exhaustive]
@@ -68,11 +68,11 @@ impl Snapshot {
 /// use plimsoll::ThreadPool;
 ///
 /// let pool = ThreadPool::new(2)?;
-/// for _ in 0..100 {
-///     pool.submit(|()| ())?.wait()?;
-/// }
+/// pool.map(0..10, |(), n: u32| n)?.for_each(drop);
 /// let run = pool.snapshot().run;
-/// assert!(run.quantile(0.5) <= run.quantile(0.99) && run.quantile(0.99) <= run.max());
+/// assert_eq!(run.count(), 10);
+/// assert!(run.quantile(0.5) <= run.quantile(0.99));
+/// assert!(run.mean() <= run.max());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]

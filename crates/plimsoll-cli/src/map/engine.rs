@@ -30,9 +30,6 @@ const SCRATCH: usize = 64 * 1024;
 /// How long the first answer may take before the user is told why.
 const LATE: Duration = Duration::from_secs(5);
 
-/// How long copies may take to end after the end of their input.
-const GOODBYE: Duration = Duration::from_secs(5);
-
 /// Output is handed over at once from here on.
 const OUTPUT: usize = 32 * 1024;
 
@@ -60,12 +57,11 @@ pub(super) struct Engine {
     pub(super) deaths: u64,
     interrupted: bool,
     told_late: bool,
+    pub(super) told_goodbye: bool,
     /// Since when there is output that was not handed over.
     output_since: Option<Time>,
     progress_every: Option<Duration>,
     progress_at: Time,
-    /// When copies that have nothing left to do are killed.
-    goodbye: Option<Time>,
 }
 
 /// What of the command line is asked for again and again.
@@ -115,6 +111,9 @@ impl Engine {
     ///
     /// [`Unready`].
     pub(super) fn start(args: &Args) -> Result<Self, Unready> {
+        if Writer::is_closed() {
+            return Err(Unready::NoOutput);
+        }
         let workers = match args.workers {
             Some(workers) => workers,
             None => thread::available_parallelism().map_or(1, usize::from),
@@ -172,10 +171,10 @@ impl Engine {
             deaths: 0,
             interrupted: false,
             told_late: false,
+            told_goodbye: false,
             output_since: None,
             progress_every,
             progress_at: Time::ZERO,
-            goodbye: None,
         };
         for nth in 0..workers {
             if let Err(error) = engine.seat(nth, engine.now()) {
@@ -229,9 +228,8 @@ impl Engine {
             let now = self.now();
             // Copies first: nothing wakes the loop for lines that they have room for.
             self.fill_seats(now);
-            if !self.interrupted && !self.machine.is_stopped() {
-                self.intake.feed(&mut self.machine, now);
-            }
+            let reads = !self.interrupted && !self.machine.is_stopped();
+            let more = reads && self.intake.feed(&mut self.machine, now);
             self.write_lines(now);
             self.report()?;
             // Before asking whether all is done: it prints, failures too.
@@ -244,7 +242,7 @@ impl Engine {
             } else if self.is_done(now) {
                 return Ok(());
             }
-            self.wait(now)?;
+            self.wait(now, more)?;
             self.look_at_the_clock();
         }
     }
@@ -274,8 +272,8 @@ impl Engine {
         if !self.machine.is_finished() || !self.writer.is_idle() {
             return false;
         }
-        if self.goodbye.is_none() {
-            self.goodbye = Some(now + GOODBYE);
+        for nth in 0..self.seats.len() {
+            self.see_off(nth, now);
         }
         self.seats.iter().all(|seat| seat.process.is_none())
     }
@@ -293,10 +291,12 @@ impl Engine {
         self.machine.stop(now);
     }
 
-    /// Waits for whatever comes first, and tells the machine.
-    fn wait(&mut self, now: Time) -> Result<(), Ending> {
+    /// Waits for whatever comes first, and tells the machine; `more`: only
+    /// looks, since there is more to be done.
+    fn wait(&mut self, now: Time, more: bool) -> Result<(), Ending> {
         self.offer_output(now);
-        let timeout = self.next_deadline().map(|at| at.since(now).unwrap_or_default());
+        let deadline = if more { Some(now) } else { self.next_deadline() };
+        let timeout = deadline.map(|at| at.since(now).unwrap_or_default());
         let events = self.poll(timeout);
         let now = self.now();
         events.into_iter().try_for_each(|event| self.handle(event, now))
@@ -393,7 +393,9 @@ impl Engine {
         let needed = self.machine.needs_copies();
         let seats = self.seats.iter().flat_map(|seat| {
             let doom = seat.doom.as_ref().map(|(at, _)| *at);
-            [doom, seat.start_at.filter(|_| needed)]
+            let here = seat.process.is_some();
+            let goodbye = seat.goodbye.map(|(at, _)| at).filter(|_| here);
+            [doom, goodbye, seat.start_at.filter(|_| needed)]
         });
         let late =
             self.machine.silent_since().filter(|_| !self.told_late).map(|since| since + LATE);
@@ -401,7 +403,8 @@ impl Engine {
         // While the writer is busy, it wakes the loop when it is done.
         let linger =
             self.output_since.filter(|_| self.writer.is_idle()).map(|since| since + LINGER);
-        let others = [self.machine.next_due(), late, progress, linger, self.goodbye];
+        let (due, close) = (self.machine.next_due(), self.machine.next_close());
+        let others = [due, close, late, progress, linger];
         seats.chain(others).flatten().min()
     }
 
@@ -417,11 +420,7 @@ impl Engine {
                 self.bury(nth, Some(cause), now);
             }
         }
-        if self.goodbye.is_some_and(|at| at <= now) {
-            for nth in 0..self.seats.len() {
-                self.bury(nth, None, now);
-            }
-        }
+        self.say_goodbye(now);
         if !self.told_late && self.machine.silent_since().is_some_and(|since| since + LATE <= now) {
             self.told_late = true;
             let (name, advice) = (self.launcher.name(), self.launcher.advice());

@@ -28,11 +28,12 @@ impl Intake {
         Self { reader, framer, chunk: None, held_over: None, error: None }
     }
 
-    /// Gives lines to copies while these have room and there is input.
-    pub(crate) fn feed(&mut self, machine: &mut Machine, now: Time) {
+    /// Gives lines to copies while these have room and there is input, of which
+    /// one piece is used up at most; true when another may be there.
+    pub(crate) fn feed(&mut self, machine: &mut Machine, now: Time) -> bool {
         if let Some(line) = &self.held_over {
             if !machine.offer(line, now) {
-                return;
+                return false;
             }
             self.held_over = None;
         }
@@ -40,8 +41,11 @@ impl Intake {
             let Some((chunk, at)) = &mut self.chunk else {
                 match self.reader.next() {
                     Input::Chunk(chunk) => self.chunk = Some((chunk, 0)),
-                    Input::End(end) => return self.end(end, machine, now),
-                    Input::Nothing => return,
+                    Input::End(end) => {
+                        self.end(end, machine, now);
+                        return false;
+                    }
+                    Input::Nothing => return false,
                 }
                 continue;
             };
@@ -55,13 +59,21 @@ impl Intake {
                     has_room = false;
                 }
                 Cut::Line(_) | Cut::Nothing => {}
-                Cut::TooLong => machine.too_long(),
+                Cut::TooLong => {
+                    machine.too_long();
+                    has_room = !machine.is_full();
+                }
             }
             if is_used_up && let Some((chunk, _)) = self.chunk.take() {
                 self.reader.recycle(chunk);
             }
             if !has_room {
-                return;
+                return false;
+            }
+            if is_used_up {
+                // Lines that are too long need no room: signals and failures
+                // come between.
+                return true;
             }
         }
     }

@@ -97,6 +97,12 @@ impl Process {
         waitid(WaitId::Pid(self.pid()), options).is_ok_and(|status| status.is_some())
     }
 
+    /// Asks its group to end.
+    pub(crate) fn ask_to_end(&self) {
+        // Nobody is left to ask, or it ends, or it is killed later.
+        let _ = kill_process_group(self.pid(), Signal::TERM);
+    }
+
     /// Kills what is left of its group and reaps it; says how it ended.
     pub(crate) fn end(&mut self) -> io::Result<ExitStatus> {
         if !self.reaped {

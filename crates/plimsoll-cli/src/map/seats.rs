@@ -10,6 +10,10 @@ use super::framer::{Cut, Framer};
 use super::machine::{Aftermath, Cause};
 use super::process::{Process, Read, in_words};
 
+/// How long a copy may take to end after its last answer and the end of its
+/// input, and again after it was asked to.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 /// From the end of a copy's output to its own end: it says how it ended only then.
 const LAST_BREATH: Duration = Duration::from_millis(200);
 
@@ -24,6 +28,15 @@ const LAST_NOTES: u32 = 64;
 
 /// Deaths told one by one without `-v`.
 const TOLD: u64 = 5;
+
+/// What is done with a copy that does not end by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goodbye {
+    /// Its group is sent SIGTERM.
+    Ask,
+    /// Its group is killed.
+    Kill,
+}
 
 /// Copy number n, whichever process it is.
 #[derive(Debug)]
@@ -41,6 +54,9 @@ pub(super) struct Seat {
     saw_end: bool,
     /// When it is killed, and as what, unless it ends or answers before.
     pub(super) doom: Option<(Time, Cause)>,
+    /// When it is asked to end, or killed where it was asked, unless it ends
+    /// before: it saw the end of its input and has answered everything.
+    pub(super) goodbye: Option<(Time, Goodbye)>,
     /// When the next process may be started.
     pub(super) start_at: Option<Time>,
     started: u64,
@@ -56,6 +72,7 @@ impl Seat {
             retired: false,
             saw_end: false,
             doom: None,
+            goodbye: None,
             start_at: Some(now),
             started: 0,
         }
@@ -122,13 +139,44 @@ impl Engine {
                 }
             }
             if process.stdin().is_some() {
-                if self.machine.may_close(nth) {
+                if self.machine.may_close(nth, now) {
                     process.close_stdin();
                     seat.saw_end = true;
                     self.retire(nth, now);
                 }
             } else if !seat.saw_end {
                 self.deaf(nth, now);
+            } else if self.machine.pending(nth) == 0 && self.machine.needs_copies() {
+                // Lines wait for its successor.
+                self.see_off(nth, now);
+            }
+        }
+    }
+
+    /// From now on the copy has nothing left to do but to end.
+    pub(super) fn see_off(&mut self, nth: usize, now: Time) {
+        self.seats[nth].goodbye.get_or_insert((now + GOODBYE, Goodbye::Ask));
+    }
+
+    /// Asks copies that have nothing left to do to end, and kills those that
+    /// were asked.
+    pub(super) fn say_goodbye(&mut self, now: Time) {
+        for nth in 0..self.seats.len() {
+            let seat = &mut self.seats[nth];
+            let Some(process) = seat.process.as_ref() else { continue };
+            let Some((_, goodbye)) = seat.goodbye.filter(|(at, _)| *at <= now) else { continue };
+            if goodbye == Goodbye::Kill {
+                self.bury(nth, None, now);
+                continue;
+            }
+            process.ask_to_end();
+            seat.goodbye = Some((now + GOODBYE, Goodbye::Kill));
+            if !std::mem::replace(&mut self.told_goodbye, true) {
+                self.voice.note(format_args!(
+                    "worker {} is still there 5 s after the end of its input and its last answer: \
+                     it is sent SIGTERM, and SIGKILL after another 5 s; so are others like it",
+                    nth + 1
+                ));
             }
         }
     }
@@ -269,6 +317,7 @@ impl Engine {
         let seat = &mut self.seats[nth];
         let half = seat.answers.is_inside_a_line();
         seat.doom = None;
+        seat.goodbye = None;
         let pending = self.machine.pending(nth);
         if pending == 0 && seat.saw_end {
             if cause == Some(Cause::OutOfTurn) {

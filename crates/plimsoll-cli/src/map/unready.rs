@@ -15,6 +15,8 @@ pub(crate) enum Unready {
     Command(String, io::Error),
     /// The system has not what a run needs.
     System(io::Error),
+    /// stdout was closed: answers would be lost.
+    NoOutput,
 }
 
 impl Unready {
@@ -24,6 +26,7 @@ impl Unready {
             Self::Command(_, error) if error.kind() == ErrorKind::NotFound => status::NOT_FOUND,
             Self::Command(..) => status::NOT_EXECUTABLE,
             Self::System(_) => status::FAILED,
+            Self::NoOutput => status::UNWRITABLE,
         })
     }
 }
@@ -37,6 +40,10 @@ impl fmt::Display for Unready {
             }
             Self::Command(name, error) => write!(f, "COMMAND '{name}' cannot be run: {error}"),
             Self::System(error) => write!(f, "the run cannot begin: {error}"),
+            Self::NoOutput => f.write_str(
+                "stdout is closed, and the answers would be lost: write '> /dev/null' where nobody \
+                 wants them",
+            ),
         }
     }
 }

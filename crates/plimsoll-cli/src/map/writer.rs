@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fstat, stat};
 use rustix::io::Errno;
 
 use super::wake::Waker;
@@ -44,6 +45,18 @@ impl Writer {
             waker.wake();
         })?;
         Ok(Self { to_write, written, ahead: 0, spare: Vec::new() })
+    }
+
+    /// Whether stdout was closed when the program began: Rust's runtime opens
+    /// /dev/null in its place, for reading too, which no shell does.
+    pub(crate) fn is_closed() -> bool {
+        let stdout = rustix::stdio::stdout();
+        let is_null = || {
+            let (here, null) = (fstat(stdout).ok()?, stat("/dev/null").ok()?);
+            Some((here.st_dev, here.st_ino) == (null.st_dev, null.st_ino))
+        };
+        fcntl_getfl(stdout).map_or(true, |flags| flags.contains(OFlags::RDWR))
+            && is_null().unwrap_or(true)
     }
 
     /// Looks at what was written.

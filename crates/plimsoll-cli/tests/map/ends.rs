@@ -77,6 +77,19 @@ fn a_failed_file_on_a_full_disk_is_3() {
 }
 
 #[test]
+fn a_closed_stdout_is_3() {
+    let program = env!("CARGO_BIN_EXE_plimsoll");
+    for (to, code, told) in [(">&-", 3, "stdout is closed"), ("> /dev/null", 0, "")] {
+        let pipe = format!("seq 1000 | '{program}' map -w 2 -- cat {to}");
+        let output = std::process::Command::new("sh").args(["-c", &pipe]).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{to}: {stderr}");
+        assert!(stderr.contains(told), "{to}: {stderr}");
+        assert_eq!(stderr.lines().count(), usize::from(code == 3), "{to}: {stderr}");
+    }
+}
+
+#[test]
 fn a_reader_that_leaves_ends_the_run_with_0() {
     let program = env!("CARGO_BIN_EXE_plimsoll");
     let pipe = format!("yes | '{program}' map -w 2 --capacity 10 -- cat; echo $? >&2");
@@ -144,4 +157,29 @@ fn a_copy_that_does_not_end_is_killed() {
     let script = "#!/bin/sh\nwhile read -r n; do echo $n; done\nsleep 1000\n";
     let done = map(["-w", "2", "--", "./stay.sh"]).script("stay.sh", script).on("a\nb\n").expect(0);
     assert_eq!(done.text(), "a\nb\n");
+    assert_eq!(done.stderr.matches("is sent SIGTERM").count(), 1, "{}", done.stderr);
+}
+
+/// It saves what it has learned, or whatever it does after its input.
+#[test]
+fn a_copy_that_works_on_is_asked_to_end_before_it_is_killed() {
+    let script = "#!/bin/sh\ntrap 'echo saved > saved; exit 0' TERM\n\
+        while read -r n; do echo $n; done\nwhile :; do sleep 0.05; done\n";
+    let done = map(["-w", "1", "--", "./save.sh"]).script("save.sh", script).on("a\n").expect(0);
+    assert_eq!(done.text(), "a\n");
+    assert_eq!(done.file("saved"), b"saved\n");
+}
+
+/// What it keeps back behind lines that wait would never come otherwise.
+#[test]
+fn a_signal_ends_a_run_whose_filter_drops_lines() {
+    let mut running = map(["-w", "2", "--capacity", "8", "--", "grep", "5"]).start();
+    running.write(numbers(100).as_bytes());
+    // The first answer: from here on nothing more will come.
+    running.stdout.wait_for(|so_far| so_far.starts_with(b"5\n"));
+    running.signal(Signal::INT);
+    running.stderr.wait_for_text("stopping");
+    let stdin = running.stdin.take();
+    running.finish().expect(130);
+    drop(stdin);
 }

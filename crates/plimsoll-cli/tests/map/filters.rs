@@ -73,6 +73,23 @@ fn a_filter_that_answers_at_the_end_of_its_input_is_shown_that_end() {
     assert_eq!(done.text(), expected);
 }
 
+/// The first copy dies over its lines; then one line runs alone, and the others
+/// wait behind a copy that answers only at the end of its input.
+#[test]
+fn lines_that_wait_behind_a_filter_that_answers_at_the_end_are_answered() {
+    let script = "import os, sys\n\
+        lines = sys.stdin.readlines()\n\
+        try: os.mkdir('once')\n\
+        except FileExistsError: sys.stdout.writelines(lines)\n";
+    for workers in ["1", "2"] {
+        let done = map(["-w", workers, "--capacity", "6", "--", "python3", "./buf.py"])
+            .script("buf.py", script)
+            .on(numbers(6))
+            .expect(0);
+        assert_eq!(done.text(), numbers(6));
+    }
+}
+
 /// perl keeps its answers back in a pipe: after 5 s there is one message, and
 /// at the end of the input the answers come.
 #[test]

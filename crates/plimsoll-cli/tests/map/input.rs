@@ -1,7 +1,11 @@
 //! Lines are bytes, of any number and any length, in constant memory.
 
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+
+use rustix::process::Signal;
 
 use crate::running::{map, numbers};
 
@@ -92,6 +96,43 @@ fn a_line_of_64_mib_is_never_held() {
     let peak = running.peak_kib();
     assert!(peak < 16 * 1024, "{peak} KiB");
     running.finish().expect(1);
+}
+
+/// They need no copy and no room: nothing but the buffer bounds them, in the
+/// window where the first line has no answer yet, and nowhere where there is
+/// none before them. The run still hears signals.
+#[test]
+fn lines_that_are_too_long_take_no_memory_and_no_ear() {
+    let script = "#!/bin/sh\nread -r line\nwhile [ ! -e go ]; do sleep 0.01; done\necho go\n";
+    for (first, buffer) in [("", "32MiB"), ("a\n", "1MiB")] {
+        let map = map(["-w", "1", "--max-line", "2", "--buffer", buffer, "--", "./keep.sh"])
+            .script("keep.sh", script);
+        let folder = map.path();
+        let mut running = map.start();
+        let mut stdin = running.stdin.take().unwrap();
+        let lines = "aaaaaaaa\n".repeat(100_000);
+        stdin.write_all(first.as_bytes()).unwrap();
+        let written = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&written);
+        let feeder = thread::spawn(move || {
+            while stdin.write_all(lines.as_bytes()).is_ok() {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        running.stderr.wait_for_text("--failed FILE keeps them all");
+        if first.is_empty() {
+            while written.load(Ordering::SeqCst) < 50 {
+                thread::yield_now();
+            }
+        }
+        running.signal(Signal::INT);
+        running.stderr.wait_for_text("stopping");
+        let peak = running.peak_kib();
+        assert!(peak < 24 * 1024, "{peak} KiB");
+        std::fs::write(folder.join("go"), "").unwrap();
+        running.finish().expect(130);
+        feeder.join().unwrap();
+    }
 }
 
 /// One copy keeps the first line; the other answers until the buffer is full.

@@ -12,6 +12,22 @@ use crate::{Load, Request};
 /// [`Config::audit_every`](crate::Config::audit_every).
 ///
 /// Under least-loaded everything but `audits` is 0.
+///
+/// ```
+/// use plimsoll_core::{Config, Policy, Pool, Request, Time, WorkerSpec};
+/// use core::num::{NonZeroU16, NonZeroU32};
+///
+/// let config = Config { policy: Policy::RoundRobin, audit_every: 1, ..Config::default() };
+/// let mut pool: Pool<()> = Pool::new(config);
+/// let small = WorkerSpec::new(NonZeroU32::new(9).unwrap());
+/// let large = WorkerSpec { weight: NonZeroU16::new(9).unwrap(), ..small };
+/// pool.add(small, Time::ZERO);
+/// pool.add(large, Time::ZERO);
+/// let _leases = [(); 2].map(|()| pool.try_dispatch(&Request::default(), Time::ZERO).unwrap());
+/// let audit = pool.audit(); // one of the two went to the small worker
+/// assert_eq!((audit.audits, audit.regretted, audit.idle_while_waiting), (2, 1, 0));
+/// assert_eq!(audit.mean_regret(), audit.regret / 2.0);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Audit {
     /// Dispatches looked at.
@@ -34,6 +50,14 @@ impl Audit {
 }
 
 /// An invariant that does not hold: a bug in this crate.
+///
+/// ```
+/// use plimsoll_core::{Config, Pool, Violation};
+///
+/// let pool: Pool<()> = Pool::new(Config::default());
+/// let checked: Result<(), Violation> = pool.check_invariants();
+/// assert_eq!(checked, Ok(()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation(String);
 
@@ -48,6 +72,17 @@ impl core::error::Error for Violation {}
 impl<T> Pool<T> {
     /// How many waiting requests stand before the point where the line stops
     /// although a worker is eligible for them; 0 at any time.
+    ///
+    /// ```
+    /// use plimsoll_core::{Config, Dispatch, Health, Pool, Request, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool = Pool::new(Config::default());
+    /// let spec = WorkerSpec::new(NonZeroU32::MIN);
+    /// pool.add(WorkerSpec { health: Health::Starting, ..spec }, Time::ZERO);
+    /// assert!(matches!(pool.dispatch(&Request::default(), (), Time::ZERO), Dispatch::InLine(_)));
+    /// assert_eq!((pool.waiting(), pool.idle_while_waiting()), (1, 0));
+    /// ```
     pub fn idle_while_waiting(&self) -> u64 {
         let mut idle = 0;
         for (_, waiting) in self.line.iter() {
@@ -65,6 +100,16 @@ impl<T> Pool<T> {
     ///
     /// It takes time in proportion to workers and line: for tests, and for a
     /// shell that wants to know.
+    ///
+    /// ```
+    /// use plimsoll_core::{Config, Pool, Request, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+    /// let _lease = pool.try_dispatch(&Request::default(), Time::ZERO).unwrap();
+    /// assert_eq!(pool.check_invariants(), Ok(()));
+    /// ```
     ///
     /// # Errors
     ///

@@ -12,6 +12,15 @@ use crate::{Health, Outcome, Policy, Refusal, Request, Time, UnknownWorker, Work
 impl<T> Pool<T> {
     /// Adds a worker; waiting requests may get it at once.
     ///
+    /// ```
+    /// use plimsoll_core::{Config, Pool, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+    /// assert_eq!(pool.worker(id).unwrap().pending, 0);
+    /// ```
+    ///
     /// # Panics
     ///
     /// At 2^32 - 1 workers.
@@ -37,6 +46,19 @@ impl<T> Pool<T> {
     /// Takes a worker out: it gets nothing new, and when its last lease is
     /// back [`Outcome::Removed`] follows. Adding it again makes a new id.
     ///
+    /// ```
+    /// use plimsoll_core::{Completion, Config, Outcome, Pool, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+    /// let lease = pool.dispatch_to(id, NonZeroU32::MIN).unwrap();
+    /// pool.remove(id, Time::ZERO).unwrap();
+    /// assert_eq!(pool.poll_outcome(), None);
+    /// pool.completed(lease, Completion::Succeeded, Time::ZERO).unwrap();
+    /// assert_eq!(pool.poll_outcome(), Some(Outcome::Removed(id)));
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`UnknownWorker`] when there is none of this id, or it was removed
@@ -49,6 +71,17 @@ impl<T> Pool<T> {
     }
 
     /// Says whether a worker takes requests.
+    ///
+    /// ```
+    /// use plimsoll_core::{Blocked, Config, Health, Pool, Refusal, Request, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+    /// pool.set_health(id, Health::Down, Time::ZERO).unwrap();
+    /// let refused = pool.try_dispatch(&Request::default(), Time::ZERO);
+    /// assert_eq!(refused, Err(Blocked::Refused(Refusal::NoWorker)));
+    /// ```
     ///
     /// # Errors
     ///
@@ -64,6 +97,20 @@ impl<T> Pool<T> {
 
     /// Drains a worker, which gets nothing new until `draining` is false again.
     ///
+    /// ```
+    /// use plimsoll_core::{Config, Pool, Request, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// let spec = WorkerSpec::new(NonZeroU32::new(8).unwrap());
+    /// let [old, new] = [(); 2].map(|()| pool.add(spec, Time::ZERO));
+    /// pool.set_draining(old, true, Time::ZERO).unwrap();
+    /// for _ in 0..4 {
+    ///     let lease = pool.try_dispatch(&Request::default(), Time::ZERO).unwrap();
+    ///     assert_eq!(lease.worker(), new);
+    /// }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`UnknownWorker`] when there is none of this id.
@@ -77,6 +124,16 @@ impl<T> Pool<T> {
     }
 
     /// Changes a worker's weight.
+    ///
+    /// ```
+    /// use plimsoll_core::{Config, Pool, Time, WorkerSpec};
+    /// use core::num::{NonZeroU16, NonZeroU32};
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+    /// pool.set_weight(id, NonZeroU16::new(4).unwrap(), Time::ZERO).unwrap();
+    /// assert_eq!(pool.worker(id).unwrap().load.as_f64(), 0.25);
+    /// ```
     ///
     /// # Errors
     ///
@@ -95,6 +152,18 @@ impl<T> Pool<T> {
 
     /// Changes a worker's capacity. Below its pending it gets nothing until
     /// it has sunk.
+    ///
+    /// ```
+    /// use plimsoll_core::{Config, Pool, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// let two = NonZeroU32::new(2).unwrap();
+    /// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+    /// assert!(pool.dispatch_to(id, two).is_err());
+    /// pool.set_capacity(id, two, Time::ZERO).unwrap();
+    /// assert!(pool.dispatch_to(id, two).is_ok());
+    /// ```
     ///
     /// # Errors
     ///
@@ -115,6 +184,20 @@ impl<T> Pool<T> {
     /// the whole in equal steps over this time, capacity never below 1. A
     /// ramp that runs starts anew.
     ///
+    /// ```
+    /// use plimsoll_core::{Config, Pool, Time, WorkerSpec};
+    /// use core::{num::NonZeroU32, time::Duration};
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// let id = pool.add(WorkerSpec::new(NonZeroU32::new(32).unwrap()), Time::ZERO);
+    /// pool.start_ramp(id, Duration::from_secs(16), Time::ZERO).unwrap();
+    /// assert_eq!(pool.worker(id).unwrap().capacity_in_force, 2);
+    /// while let Some(due) = pool.poll_timeout() {
+    ///     pool.handle_timeout(due);
+    /// }
+    /// assert_eq!(pool.worker(id).unwrap().capacity_in_force, 32);
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`UnknownWorker`] when there is none of this id.
@@ -133,6 +216,14 @@ impl<T> Pool<T> {
     }
 
     /// Changes how `dispatch` chooses from now on.
+    ///
+    /// ```
+    /// use plimsoll_core::{Config, Policy, Pool};
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// pool.set_policy(Policy::RoundRobin);
+    /// assert_eq!(pool.policy(), Policy::RoundRobin);
+    /// ```
     pub fn set_policy(&mut self, policy: Policy) {
         self.config.policy = policy;
         self.order = Order::new(policy);
@@ -145,6 +236,18 @@ impl<T> Pool<T> {
 
     /// Changes the most requests in line. Requests beyond a smaller bound
     /// stay, and nothing joins until they have left.
+    ///
+    /// ```
+    /// use plimsoll_core::{Config, Dispatch, Health, Pool, Refusal, Request, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool = Pool::new(Config::default());
+    /// let spec = WorkerSpec::new(NonZeroU32::MIN);
+    /// pool.add(WorkerSpec { health: Health::Starting, ..spec }, Time::ZERO);
+    /// pool.set_line(0);
+    /// let refused = pool.dispatch(&Request::default(), "tag", Time::ZERO);
+    /// assert_eq!(refused, Dispatch::Refused(Refusal::LineFull, "tag"));
+    /// ```
     pub fn set_line(&mut self, line: usize) {
         self.config.line = line;
     }

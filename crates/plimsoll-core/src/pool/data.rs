@@ -40,6 +40,18 @@ impl<T> Pool<T> {
 
     /// Like [`dispatch`](Self::dispatch) for a request that does not wait.
     ///
+    /// ```
+    /// use plimsoll_core::{Blocked, Config, Pool, Request, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+    /// let lease = pool.try_dispatch(&Request::default(), Time::ZERO).unwrap();
+    /// assert_eq!(lease.worker(), id);
+    /// let second = pool.try_dispatch(&Request::default(), Time::ZERO);
+    /// assert_eq!(second, Err(Blocked::WouldWait));
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Blocked`]: it would have to wait, or would be refused.
@@ -64,6 +76,18 @@ impl<T> Pool<T> {
     /// Charges the named worker, past policy and line: for requests that
     /// belong to one worker.
     ///
+    /// ```
+    /// use plimsoll_core::{Config, DispatchToError, Pool, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// let one = NonZeroU32::MIN;
+    /// let [_, own] = [(); 2].map(|()| pool.add(WorkerSpec::new(one), Time::ZERO));
+    /// let lease = pool.dispatch_to(own, one).unwrap();
+    /// assert_eq!(lease.worker(), own);
+    /// assert_eq!(pool.dispatch_to(own, one), Err(DispatchToError::NoRoom));
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`DispatchToError`] when there is no such worker, or it takes no
@@ -86,6 +110,18 @@ impl<T> Pool<T> {
     }
 
     /// Gives a charge back and serves the head of the line.
+    ///
+    /// ```
+    /// use plimsoll_core::{Completion, Config, Pool, Request, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+    /// let lease = pool.try_dispatch(&Request::default(), Time::ZERO).unwrap();
+    /// assert_eq!(pool.pending(), 1);
+    /// pool.completed(lease, Completion::Succeeded, Time::ZERO).unwrap();
+    /// assert_eq!(pool.pending(), 0);
+    /// ```
     ///
     /// # Errors
     ///
@@ -116,6 +152,20 @@ impl<T> Pool<T> {
     /// old place in line, before all that came after it and over the bound if
     /// need be. Its worker is not blamed.
     ///
+    /// ```
+    /// use plimsoll_core::{Config, Dispatch, Health, Pool, Request, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let (now, request) = (Time::ZERO, Request::default());
+    /// let mut pool = Pool::new(Config::default());
+    /// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), now);
+    /// let Dispatch::Assigned(lease, tag) = pool.dispatch(&request, "tag", now) else { panic!() };
+    /// pool.set_health(id, Health::Starting, now).unwrap(); // it has to be built anew
+    /// let ticket = pool.take_back(lease, &request, tag, now).unwrap();
+    /// assert_eq!((pool.pending(), pool.waiting()), (0, 1));
+    /// assert_eq!(pool.cancel(ticket, now), Some("tag"));
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`StaleLease`] with the tag when this pool did not make the lease;
@@ -145,6 +195,19 @@ impl<T> Pool<T> {
     /// Moves a request that its worker did not begin to another one, charge
     /// and all: for a shell that finds the other one ready first.
     ///
+    /// ```
+    /// use plimsoll_core::{Config, Pool, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// let one = NonZeroU32::MIN;
+    /// let [asleep, ready] = [(); 2].map(|()| pool.add(WorkerSpec::new(one), Time::ZERO));
+    /// let lease = pool.dispatch_to(asleep, one).unwrap();
+    /// let lease = pool.reassign(lease, ready, Time::ZERO).unwrap();
+    /// assert_eq!(lease.worker(), ready);
+    /// assert_eq!(pool.worker(asleep).unwrap().pending, 0);
+    /// ```
+    ///
     /// # Errors
     ///
     /// The lease back when its pool is another one, or `to` is unknown, not up
@@ -170,6 +233,20 @@ impl<T> Pool<T> {
 
     /// A waiting request goes away; its tag comes back. `None` when it no
     /// longer waits.
+    ///
+    /// ```
+    /// use plimsoll_core::{Config, Dispatch, Health, Pool, Request, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool = Pool::new(Config::default());
+    /// let spec = WorkerSpec::new(NonZeroU32::MIN);
+    /// pool.add(WorkerSpec { health: Health::Starting, ..spec }, Time::ZERO);
+    /// let Dispatch::InLine(ticket) = pool.dispatch(&Request::default(), "tag", Time::ZERO) else {
+    ///     panic!("no worker is up yet")
+    /// };
+    /// assert_eq!(pool.cancel(ticket, Time::ZERO), Some("tag"));
+    /// assert_eq!(pool.cancel(ticket, Time::ZERO), None);
+    /// ```
     pub fn cancel(&mut self, ticket: Ticket, now: Time) -> Option<T> {
         let waiting = self.leave_line(ticket.0)?;
         // It may have been what the line stopped at.
@@ -179,6 +256,20 @@ impl<T> Pool<T> {
 
     /// Takes every waiting request out of the line, in order: for a shell that
     /// shuts down and drops what has not begun.
+    ///
+    /// ```
+    /// use plimsoll_core::{Config, Dispatch, Health, Pool, Request, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool = Pool::new(Config::default());
+    /// let spec = WorkerSpec::new(NonZeroU32::MIN);
+    /// pool.add(WorkerSpec { health: Health::Starting, ..spec }, Time::ZERO);
+    /// for tag in ["first", "second"] {
+    ///     let dispatch = pool.dispatch(&Request::default(), tag, Time::ZERO);
+    ///     assert!(matches!(dispatch, Dispatch::InLine(_)));
+    /// }
+    /// assert_eq!(pool.clear_line(), ["first", "second"]);
+    /// ```
     pub fn clear_line(&mut self) -> Vec<T> {
         let mut tags = Vec::with_capacity(self.line.len());
         while let Some((sequence, _)) = self.line.at_or_after(0) {

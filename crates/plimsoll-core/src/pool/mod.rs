@@ -76,6 +76,21 @@ impl Default for Config {
 ///
 /// Each failure adds [`step`](Self::step); every
 /// [`half_life`](Self::half_life) half of it is gone.
+///
+/// ```
+/// use plimsoll_core::{Completion, Config, Penalty, Pool, Request, Time, WorkerSpec};
+/// use core::{num::NonZeroU32, time::Duration};
+///
+/// let second = Duration::from_secs(1);
+/// let penalty = Penalty { step: 8, most: 100, half_life: second };
+/// let mut pool: Pool<()> = Pool::new(Config { penalty, ..Config::default() });
+/// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+/// let lease = pool.try_dispatch(&Request::default(), Time::ZERO).unwrap();
+/// pool.completed(lease, Completion::Failed, Time::ZERO).unwrap();
+/// assert_eq!(pool.worker(id).unwrap().penalty, 8);
+/// pool.handle_timeout(Time::ZERO + second);
+/// assert_eq!(pool.worker(id).unwrap().penalty, 4);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Penalty {
     /// Requests per unit of weight that one failure counts as; 0 turns
@@ -132,6 +147,22 @@ struct Ramp {
 /// While the line is not stopped, every call looks at the requests that are
 /// passed over. Control calls that may leave waiting requests without any
 /// worker look at the whole line.
+///
+/// ```
+/// use plimsoll_core::{Completion, Config, Dispatch, Outcome, Pool, Request, Time, WorkerSpec};
+/// use core::num::NonZeroU32;
+///
+/// let mut pool = Pool::new(Config::default());
+/// pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+/// let request = Request::default();
+/// let Dispatch::Assigned(lease, "first") = pool.dispatch(&request, "first", Time::ZERO) else {
+///     panic!("the worker has room")
+/// };
+/// assert!(matches!(pool.dispatch(&request, "second", Time::ZERO), Dispatch::InLine(_)));
+/// pool.completed(lease, Completion::Succeeded, Time::ZERO).unwrap();
+/// let outcome = pool.poll_outcome();
+/// assert!(matches!(outcome, Some(Outcome::Assigned { tag: "second", .. })));
+/// ```
 #[derive(Debug)]
 pub struct Pool<T> {
     /// Tells its own leases from those of other pools; nothing else depends on it.
@@ -162,6 +193,13 @@ pub struct Pool<T> {
 
 impl<T> Pool<T> {
     /// A pool without workers.
+    ///
+    /// ```
+    /// use plimsoll_core::{Config, Pool};
+    ///
+    /// let pool: Pool<&str> = Pool::new(Config::default());
+    /// assert_eq!(pool.workers().count(), 0);
+    /// ```
     pub fn new(config: Config) -> Self {
         static POOLS: AtomicU32 = AtomicU32::new(0);
         Self {

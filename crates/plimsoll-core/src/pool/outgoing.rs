@@ -18,18 +18,54 @@ pub(super) enum Due {
 impl<T> Pool<T> {
     /// What became of the next waiting request or removed worker; `None` when
     /// the shell knows all.
+    ///
+    /// ```
+    /// use plimsoll_core::{Config, Outcome, Pool, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+    /// pool.remove(id, Time::ZERO).unwrap();
+    /// assert_eq!(pool.poll_outcome(), Some(Outcome::Removed(id)));
+    /// assert_eq!(pool.poll_outcome(), None);
+    /// ```
     pub fn poll_outcome(&mut self) -> Option<Outcome<T>> {
         self.outcomes.pop_front()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due, if ever. Look
     /// again after every call that changes the pool.
+    ///
+    /// ```
+    /// use plimsoll_core::{Config, Pool, Time, WorkerSpec};
+    /// use core::{num::NonZeroU32, time::Duration};
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+    /// assert_eq!(pool.poll_timeout(), None);
+    /// pool.start_ramp(id, Duration::from_secs(16), Time::ZERO).unwrap();
+    /// assert_eq!(pool.poll_timeout(), Some(Time::ZERO + Duration::from_secs(1)));
+    /// ```
     pub fn poll_timeout(&self) -> Option<Time> {
         self.due.first().map(|&(at, _)| at)
     }
 
     /// Does what is due at `now`: refuses waiting requests past their
     /// deadline, takes ramps a step on, halves penalties.
+    ///
+    /// ```
+    /// use plimsoll_core::{Config, Dispatch, Health, Outcome, Pool, Request, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool = Pool::new(Config::default());
+    /// let spec = WorkerSpec::new(NonZeroU32::MIN);
+    /// pool.add(WorkerSpec { health: Health::Starting, ..spec }, Time::ZERO);
+    /// let request = Request { deadline: Some(Time::from_nanos(9)), ..Request::default() };
+    /// assert!(matches!(pool.dispatch(&request, "tag", Time::ZERO), Dispatch::InLine(_)));
+    /// let due = pool.poll_timeout().unwrap();
+    /// pool.handle_timeout(due);
+    /// assert!(matches!(pool.poll_outcome(), Some(Outcome::Refused { tag: "tag", .. })));
+    /// ```
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some(&(at, due)) = self.due.first() {
             if at > now {

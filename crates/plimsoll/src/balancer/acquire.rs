@@ -52,24 +52,70 @@ impl<'a, W: Send + Sync + 'static> AcquireRequest<'a, W> {
     }
 
     /// How much it adds to its worker's pending; 1 by default.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// balancer.add((), WorkerSpec::new(NonZeroU32::new(4).unwrap()));
+    /// let _lease = balancer.request().cost(NonZeroU32::new(3).unwrap()).try_acquire()?;
+    /// assert_eq!(balancer.snapshot().pending(), 3);
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// ```
     pub fn cost(mut self, cost: NonZeroU32) -> Self {
         self.terms.cost = cost;
         self
     }
 
     /// A worker that must not be chosen; may be called for several.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// for name in ["a", "b"] {
+    ///     balancer.add(name, WorkerSpec::new(NonZeroU32::MIN));
+    /// }
+    /// let tried = balancer.try_acquire()?.id();
+    /// let retry = balancer.request().exclude(tried).try_acquire()?;
+    /// assert_ne!(retry.id(), tried);
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// ```
     pub fn exclude(mut self, worker: WorkerId) -> Self {
         self.terms.excluded.push(worker);
         self
     }
 
     /// From this moment on it is refused.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, Reason, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    /// use std::time::Instant;
+    ///
+    /// let balancer = Balancer::new();
+    /// balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// let late = balancer.request().deadline(Instant::now()).try_acquire();
+    /// assert!(matches!(late, Err(Reason::DeadlinePassed)));
+    /// ```
     pub fn deadline(mut self, deadline: Instant) -> Self {
         self.terms.deadline = Some(deadline);
         self
     }
 
     /// As [`Balancer::try_acquire`].
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, Reason, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// let id = balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// let nowhere = balancer.request().exclude(id).try_acquire();
+    /// assert!(matches!(nowhere, Err(Reason::EveryWorkerExcluded)));
+    /// ```
     ///
     /// # Errors
     ///
@@ -85,12 +131,41 @@ impl<'a, W: Send + Sync + 'static> AcquireRequest<'a, W> {
     }
 
     /// As [`Balancer::acquire`].
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// let two = NonZeroU32::new(2).unwrap();
+    /// balancer.add((), WorkerSpec::new(two));
+    /// let lease = balancer.request().cost(two).acquire().await?;
+    /// assert_eq!(lease.cost(), two);
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn acquire(self) -> Acquire<W> {
         let shared = Arc::clone(&self.balancer.shared);
         Acquire { shared, since: None, stage: Stage::New(self.terms) }
     }
 
     /// As [`Balancer::acquire_blocking`].
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, Reason, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    /// use std::time::Duration;
+    ///
+    /// let balancer = Balancer::new();
+    /// let two = NonZeroU32::new(2).unwrap();
+    /// balancer.add((), WorkerSpec::new(two));
+    /// let _lease = balancer.request().cost(two).acquire_blocking(Duration::from_secs(60))?;
+    /// let second = balancer.acquire_blocking(Duration::ZERO);
+    /// assert!(matches!(second, Err(Reason::DeadlinePassed)));
+    /// # Ok::<(), Reason>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -172,6 +247,21 @@ impl<W: Send + Sync + 'static> Shared<W> {
 }
 
 /// A lease to come; made by [`Balancer::acquire`].
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// use plimsoll::{Balancer, WorkerSpec};
+/// use std::num::NonZeroU32;
+///
+/// let balancer = Balancer::new();
+/// balancer.add("the only one", WorkerSpec::new(NonZeroU32::MIN));
+/// let lease = balancer.try_acquire()?;
+/// let (next, ()) = tokio::join!(balancer.acquire(), async { drop(lease) });
+/// assert_eq!(*next?.worker(), "the only one");
+/// # Ok::<(), plimsoll::Reason>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a future does nothing until it is polled"]
 pub struct Acquire<W: Send + Sync + 'static> {
     shared: Arc<Shared<W>>,

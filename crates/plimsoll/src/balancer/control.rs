@@ -17,8 +17,9 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     /// use std::num::NonZeroU32;
     ///
     /// let balancer = Balancer::new();
-    /// let id = balancer.add("a worker", WorkerSpec::new(NonZeroU32::new(8).unwrap()));
-    /// assert_eq!(balancer.try_acquire()?.id(), id);
+    /// let id = balancer.add("10.0.0.1:80", WorkerSpec::new(NonZeroU32::MIN));
+    /// let lease = balancer.try_acquire()?;
+    /// assert_eq!((lease.id(), *lease.worker()), (id, "10.0.0.1:80"));
     /// # Ok::<(), plimsoll::Reason>(())
     /// ```
     pub fn add(&self, worker: W, spec: WorkerSpec) -> WorkerId {
@@ -76,6 +77,8 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     /// let id = balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
     /// balancer.set_health(id, Health::Down)?;
     /// assert!(matches!(balancer.try_acquire(), Err(Reason::NoWorker)));
+    /// balancer.set_health(id, Health::Up)?;
+    /// assert!(balancer.try_acquire().is_ok());
     /// # Ok::<(), plimsoll::UnknownWorker>(())
     /// ```
     ///
@@ -93,12 +96,13 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     /// use std::num::NonZeroU32;
     ///
     /// let balancer = Balancer::new();
-    /// let id = balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
-    /// balancer.set_draining(id, true)?;
-    /// assert!(balancer.try_acquire().is_err());
-    /// balancer.set_draining(id, false)?;
-    /// assert!(balancer.try_acquire().is_ok());
-    /// # Ok::<(), plimsoll::UnknownWorker>(())
+    /// let spec = WorkerSpec::new(NonZeroU32::new(8).unwrap());
+    /// let [old, _new] = ["old", "new"].map(|name| balancer.add(name, spec));
+    /// balancer.set_draining(old, true)?;
+    /// for _ in 0..4 {
+    ///     assert_eq!(*balancer.try_acquire()?.worker(), "new");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -112,16 +116,15 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     ///
     /// ```
     /// use plimsoll::{Balancer, WorkerSpec};
-    /// use std::num::NonZeroU32;
+    /// use std::num::{NonZeroU16, NonZeroU32};
     ///
     /// let balancer = Balancer::new();
-    /// let spec = WorkerSpec::new(NonZeroU32::new(9).unwrap());
-    /// let strong = balancer.add("strong", spec);
-    /// balancer.add("weak", spec);
-    /// balancer.set_weight(strong, 2.try_into().unwrap())?;
-    /// let leases: Vec<_> = (0..9).map(|_| balancer.try_acquire().unwrap()).collect();
-    /// assert_eq!(leases.iter().filter(|lease| *lease.worker() == "strong").count(), 6);
-    /// # Ok::<(), plimsoll::UnknownWorker>(())
+    /// let spec = WorkerSpec::new(NonZeroU32::new(8).unwrap());
+    /// let [large, _small] = ["large", "small"].map(|name| balancer.add(name, spec));
+    /// balancer.set_weight(large, NonZeroU16::new(3).unwrap())?;
+    /// let (first, second) = (balancer.try_acquire()?, balancer.try_acquire()?);
+    /// assert_eq!((*first.worker(), *second.worker()), ("large", "large"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -140,11 +143,11 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     ///
     /// let balancer = Balancer::new();
     /// let id = balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
-    /// let first = balancer.try_acquire().unwrap();
-    /// assert!(balancer.try_acquire().is_err());
+    /// let _first = balancer.try_acquire()?;
     /// balancer.set_capacity(id, NonZeroU32::new(2).unwrap())?;
-    /// assert!(balancer.try_acquire().is_ok());
-    /// # Ok::<(), plimsoll::UnknownWorker>(())
+    /// let _second = balancer.try_acquire()?;
+    /// assert_eq!(balancer.snapshot().pending(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -160,10 +163,11 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     /// ```
     /// use plimsoll::{Balancer, WorkerSpec};
     /// use std::num::NonZeroU32;
+    /// use std::time::Duration;
     ///
     /// let balancer = Balancer::new();
     /// let id = balancer.add((), WorkerSpec::new(NonZeroU32::new(32).unwrap()));
-    /// balancer.start_ramp(id, std::time::Duration::from_secs(60))?;
+    /// balancer.start_ramp(id, Duration::from_secs(3600))?;
     /// assert_eq!(balancer.snapshot().workers[0].capacity_in_force, 2);
     /// # Ok::<(), plimsoll::UnknownWorker>(())
     /// ```
@@ -178,10 +182,16 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     /// Changes how workers are chosen.
     ///
     /// ```
-    /// use plimsoll::{Balancer, Policy};
+    /// use plimsoll::{Balancer, Policy, WorkerSpec};
+    /// use std::num::NonZeroU32;
     ///
-    /// let balancer = Balancer::<()>::new();
-    /// balancer.set_policy(Policy::PowerOfTwo); // to compare with
+    /// let balancer = Balancer::new();
+    /// for name in ["a", "b"] {
+    ///     balancer.add(name, WorkerSpec::new(NonZeroU32::MIN));
+    /// }
+    /// balancer.set_policy(Policy::RoundRobin);
+    /// let turns = [(); 2].map(|()| *balancer.try_acquire().unwrap().worker());
+    /// assert_ne!(turns[0], turns[1]);
     /// ```
     pub fn set_policy(&self, policy: Policy) {
         self.shared.with(Instant::now(), |state, _| state.pool.set_policy(policy));

@@ -20,10 +20,10 @@ use super::{Grant, Shared};
 /// use std::num::NonZeroU32;
 ///
 /// let balancer = Balancer::new();
-/// balancer.add("10.0.0.1:80", WorkerSpec::new(NonZeroU32::MIN));
+/// let id = balancer.add("10.0.0.1:80", WorkerSpec::new(NonZeroU32::MIN));
 /// let lease = balancer.try_acquire()?;
-/// println!("connecting to {}", lease.worker());
-/// drop(lease); // completed
+/// assert_eq!((*lease.worker(), lease.id(), lease.cost().get()), ("10.0.0.1:80", id, 1));
+/// drop(lease);
 /// assert_eq!(balancer.snapshot().pending(), 0);
 /// # Ok::<(), plimsoll::Reason>(())
 /// ```

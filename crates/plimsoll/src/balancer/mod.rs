@@ -183,6 +183,18 @@ impl<W: Send + Sync + 'static> Timed for Shared<W> {
 impl BalancerBuilder {
     /// The most acquires that wait while every worker is at capacity (1,024 by
     /// default).
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, Reason, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    /// use std::time::Duration;
+    ///
+    /// let balancer = Balancer::builder().line(0).build();
+    /// balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// let _lease = balancer.try_acquire()?;
+    /// assert!(matches!(balancer.acquire_blocking(Duration::MAX), Err(Reason::Full)));
+    /// # Ok::<(), Reason>(())
+    /// ```
     #[must_use]
     pub fn line(mut self, requests: usize) -> Self {
         self.config.line = requests;
@@ -190,6 +202,18 @@ impl BalancerBuilder {
     }
 
     /// How workers are chosen (least-loaded by default).
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, Policy, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::builder().policy(Policy::RoundRobin).build();
+    /// for name in ["a", "b"] {
+    ///     balancer.add(name, WorkerSpec::new(NonZeroU32::MIN));
+    /// }
+    /// let turns = [(); 2].map(|()| *balancer.try_acquire().unwrap().worker());
+    /// assert_ne!(turns[0], turns[1]);
+    /// ```
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.config.policy = policy;
@@ -198,6 +222,21 @@ impl BalancerBuilder {
 
     /// Shuffles the first order of the workers: give each of many balancers
     /// over the same workers a seed of its own.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let first = |seed| {
+    ///     let balancer = Balancer::builder().seed(seed).build();
+    ///     for number in 0..100 {
+    ///         balancer.add(number, WorkerSpec::new(NonZeroU32::MIN));
+    ///     }
+    ///     balancer.try_acquire().map(|lease| *lease.worker())
+    /// };
+    /// assert_eq!(first(7)?, first(7)?);
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// ```
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.config.seed = seed;
@@ -206,6 +245,17 @@ impl BalancerBuilder {
 
     /// Checks every so many dispatches by a plain scan of all workers;
     /// [`Snapshot::audit`] shows what it found. 0, the default, is never.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::builder().audit_every(1).build();
+    /// balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// let _lease = balancer.try_acquire()?;
+    /// assert_eq!(balancer.snapshot().audit.audits, 1);
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// ```
     #[must_use]
     pub fn audit_every(mut self, dispatches: u64) -> Self {
         self.config.audit_every = dispatches;
@@ -213,6 +263,19 @@ impl BalancerBuilder {
     }
 
     /// What a failed lease costs its worker.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, Penalty, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    /// use std::time::Duration;
+    ///
+    /// let penalty = Penalty { step: 8, half_life: Duration::from_secs(60), ..Penalty::default() };
+    /// let balancer = Balancer::builder().penalty(penalty).build();
+    /// balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// balancer.try_acquire()?.fail();
+    /// assert_eq!(balancer.snapshot().workers[0].penalty, 8);
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// ```
     #[must_use]
     pub fn penalty(mut self, penalty: plimsoll_core::Penalty) -> Self {
         self.config.penalty = penalty;
@@ -220,6 +283,13 @@ impl BalancerBuilder {
     }
 
     /// The balancer, without workers.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, Reason};
+    ///
+    /// let balancer: Balancer<String> = Balancer::builder().build();
+    /// assert!(matches!(balancer.try_acquire(), Err(Reason::NoWorker)));
+    /// ```
     pub fn build<W: Send + Sync + 'static>(self) -> Balancer<W> {
         let state = State { pool: Pool::new(self.config), posts: Vec::new(), timer: None };
         let shared = Arc::new_cyclic(|me| Shared {
@@ -234,6 +304,13 @@ impl BalancerBuilder {
 
 impl Balancer<()> {
     /// A builder: least-loaded, a line of 1,024.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, Policy};
+    ///
+    /// let balancer: Balancer<String> = Balancer::builder().policy(Policy::Random).build();
+    /// assert!(balancer.snapshot().workers.is_empty());
+    /// ```
     pub fn builder() -> BalancerBuilder {
         BalancerBuilder::default()
     }
@@ -241,11 +318,34 @@ impl Balancer<()> {
 
 impl<W: Send + Sync + 'static> Balancer<W> {
     /// A balancer without workers: least-loaded, a line of 1,024.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// balancer.add("10.0.0.1:80", WorkerSpec::new(NonZeroU32::MIN));
+    /// assert_eq!(*balancer.try_acquire()?.worker(), "10.0.0.1:80");
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// ```
     pub fn new() -> Self {
         BalancerBuilder::default().build()
     }
 
     /// A lease on the least-loaded worker, if one has room now.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, Reason, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// let lease = balancer.try_acquire()?;
+    /// assert!(matches!(balancer.try_acquire(), Err(Reason::Full)));
+    /// drop(lease);
+    /// assert!(balancer.try_acquire().is_ok());
+    /// # Ok::<(), Reason>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -285,15 +385,17 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     /// this long.
     ///
     /// ```
-    /// use plimsoll::{Balancer, Reason, WorkerSpec};
+    /// use plimsoll::{Balancer, WorkerSpec};
     /// use std::num::NonZeroU32;
+    /// use std::{thread, time::Duration};
     ///
     /// let balancer = Balancer::new();
-    /// balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
-    /// let lease = balancer.acquire_blocking(std::time::Duration::from_secs(1))?;
-    /// let late = balancer.acquire_blocking(std::time::Duration::from_millis(1));
-    /// assert!(matches!(late, Err(Reason::DeadlinePassed)));
-    /// # Ok::<(), Reason>(())
+    /// balancer.add("the only one", WorkerSpec::new(NonZeroU32::MIN));
+    /// let lease = balancer.try_acquire()?;
+    /// thread::spawn(move || drop(lease));
+    /// let next = balancer.acquire_blocking(Duration::from_secs(60))?;
+    /// assert_eq!(*next.worker(), "the only one");
+    /// # Ok::<(), plimsoll::Reason>(())
     /// ```
     ///
     /// # Errors
@@ -305,11 +407,36 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     }
 
     /// A request for a lease with a cost, a deadline or excluded workers.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// let four = NonZeroU32::new(4).unwrap();
+    /// balancer.add((), WorkerSpec::new(four));
+    /// let lease = balancer.request().cost(four).try_acquire()?;
+    /// assert_eq!(lease.cost(), four);
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// ```
     pub fn request(&self) -> AcquireRequest<'_, W> {
         AcquireRequest::new(self)
     }
 
     /// Workers, line and times at this moment; one consistent reading.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// let lease = balancer.try_acquire()?;
+    /// assert_eq!(balancer.snapshot().pending(), 1);
+    /// drop(lease);
+    /// assert_eq!(balancer.snapshot().workers[0].completed, 1);
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// ```
     pub fn snapshot(&self) -> Snapshot {
         let now = self.shared.clock.time(Instant::now());
         let state = lock(&self.shared.state);
@@ -319,6 +446,17 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     }
 
     /// Checks what must always hold, by plain scans: for tests.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// let _lease = balancer.try_acquire()?;
+    /// assert_eq!(balancer.check_invariants(), Ok(()));
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -13,14 +13,18 @@ use crate::slot::Slot;
 /// the worker is dropped when its last lease is back.
 ///
 /// ```
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// use plimsoll::{Balancer, WorkerSpec};
 /// use std::num::NonZeroU32;
 ///
 /// let balancer = Balancer::new();
-/// let id = balancer.add(String::from("a worker"), WorkerSpec::new(NonZeroU32::MIN));
-/// let removal = balancer.remove(id)?;
-/// assert_eq!(removal.wait(std::time::Duration::ZERO).unwrap(), "a worker");
-/// # Ok::<(), plimsoll::UnknownWorker>(())
+/// let id = balancer.add(String::from("connection"), WorkerSpec::new(NonZeroU32::MIN));
+/// let lease = balancer.try_acquire()?;
+/// let (worker, ()) = tokio::join!(balancer.remove(id)?, async { drop(lease) });
+/// assert_eq!(worker, "connection");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "it yields the worker; drop it to let the worker go"]
 pub struct Removal<W> {
@@ -33,6 +37,18 @@ impl<W> Removal<W> {
     }
 
     /// Blocks until the last lease is back, at most this long.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    /// use std::time::Duration;
+    ///
+    /// let balancer = Balancer::new();
+    /// let id = balancer.add(String::from("connection"), WorkerSpec::new(NonZeroU32::MIN));
+    /// let removal = balancer.remove(id)?;
+    /// assert_eq!(removal.wait(Duration::from_secs(60)).unwrap(), "connection");
+    /// # Ok::<(), plimsoll::UnknownWorker>(())
+    /// ```
     ///
     /// # Errors
     ///

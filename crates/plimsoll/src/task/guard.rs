@@ -19,12 +19,12 @@ pub(super) struct Home<S>(Arc<Mutex<Option<S>>>);
 ///
 /// let spawn = |worker| drop(tokio::spawn(worker));
 /// let pool = TaskPool::builder().workers(1).build(spawn, |_| async { Ok(Vec::new()) })?;
-/// let push = |mut state: StateGuard<Vec<u8>>| async move {
-///     state.push(1);
-///     state.len()
+/// let push = |mut list: StateGuard<Vec<u32>>| async move {
+///     list.push(7);
+///     list.len()
 /// };
-/// assert_eq!(pool.submit_async(push).await?.await?, 1);
-/// assert_eq!(pool.submit_async(push).await?.await?, 2);
+/// assert_eq!(pool.submit(push)?.await?, 1);
+/// assert_eq!(pool.submit(push)?.await?, 2); // the state is back
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -2,10 +2,12 @@
 //! of its own.
 
 mod guard;
+mod map;
 mod pool;
 mod request;
 pub(crate) mod worker;
 
 pub use self::guard::StateGuard;
+pub use self::map::TaskMap;
 pub use self::pool::{TaskPool, TaskPoolBuilder};
 pub use self::request::TaskRequest;

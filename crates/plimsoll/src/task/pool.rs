@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::guard::StateGuard;
+use super::map::TaskMap;
 use super::request::TaskRequest;
 use super::worker::{Factory, Spawn, TaskJob, Worker};
 use crate::crew::{Crew, Packet, Parker, Terms};
-use crate::error::{BuildError, FactoryError, Refused, ReplyError};
+use crate::error::{BuildError, FactoryError, Reason, Refused, ReplyError};
 use crate::options::{Options, builder_methods};
 use crate::reply::Reply;
 use crate::shutdown::{Shutdown, ShutdownReport};
@@ -57,6 +58,18 @@ struct Handle<S: Send + 'static> {
 
 impl TaskPool<()> {
     /// A builder: one worker per core, capacity 1, a line of 1,024.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::TaskPool;
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().workers(2).capacity(8).build(spawn, |_| async { Ok(()) })?;
+    /// assert_eq!(pool.workers(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn builder() -> TaskPoolBuilder {
         TaskPoolBuilder { options: Options::new() }
     }
@@ -66,12 +79,18 @@ impl TaskPool<()> {
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
-/// use plimsoll::TaskPool;
+/// use plimsoll::{Policy, TaskPool};
 ///
-/// let spawn = |worker| drop(tokio::spawn(worker));
-/// let builder = TaskPool::builder().workers(8).capacity(2).line(100);
-/// let pool = builder.build(spawn, |number| async move { Ok(number) })?;
-/// assert_eq!(pool.workers(), 8);
+/// let pool = TaskPool::builder()
+///     .workers(4)
+///     .capacity(2)
+///     .line(100)
+///     .policy(Policy::PowerOfTwo)
+///     .seed(7)
+///     .audit_every(1)
+///     .build(|worker| drop(tokio::spawn(worker)), |_| async { Ok("a worker's own state") })?;
+/// let reply = pool.submit_async(|state| async move { state.len() }).await?;
+/// assert_eq!(reply.await?, 20);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -83,6 +102,18 @@ pub struct TaskPoolBuilder {
 
 impl TaskPoolBuilder {
     /// How many worker futures (one per core by default).
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::TaskPool;
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().workers(3).build(spawn, |_| async { Ok(()) })?;
+    /// assert_eq!(pool.workers(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.options.workers = workers;
@@ -94,6 +125,20 @@ impl TaskPoolBuilder {
     /// Spawns the workers. Each calls `factory` with its number for its state,
     /// and joins the pool when that is ready; a factory that fails is called
     /// again after a growing rest.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::TaskPool;
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let connect = |number: usize| async move { Ok(format!("connection {number}")) };
+    /// let pool = TaskPool::builder().workers(1).build(spawn, connect)?;
+    /// let reply = pool.submit_async(|connection| async move { format!("over {}", *connection) });
+    /// assert_eq!(reply.await?.await?, "over connection 0");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -122,6 +167,19 @@ impl TaskPoolBuilder {
 impl<S: Send + 'static> TaskPool<S> {
     /// Submits a request, blocking the thread while the line is full.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::TaskPool;
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().workers(2).build(spawn, |_| async { Ok(vec![1, 2, 3]) })?;
+    /// let reply = pool.submit(|numbers| async move { numbers.iter().sum::<i32>() })?;
+    /// assert_eq!(reply.await?, 6);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Refused`], with the request: the pool is closed, no worker could ever
@@ -136,6 +194,21 @@ impl<S: Send + 'static> TaskPool<S> {
 
     /// Submits a request without ever waiting.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::{Reason, TaskPool};
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().workers(1).line(1).build(spawn, |_| async { Ok(()) })?;
+    /// let waits = pool.try_submit(|_| async {})?; // the worker is not up yet
+    /// let refused = pool.try_submit(|_| async {}).unwrap_err();
+    /// assert!(matches!(refused.reason, Reason::Full));
+    /// waits.await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`submit`](Self::submit), and [`Reason::Full`](crate::Reason::Full).
@@ -148,6 +221,24 @@ impl<S: Send + 'static> TaskPool<S> {
     }
 
     /// Submits a request, waiting while the line is full.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::TaskPool;
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().workers(1).build(spawn, |_| async { Ok(40) })?;
+    /// let reply = pool
+    ///     .submit_async(|mut sum| async move {
+    ///         *sum += 2;
+    ///         *sum
+    ///     })
+    ///     .await?;
+    /// assert_eq!(reply.await?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -164,6 +255,20 @@ impl<S: Send + 'static> TaskPool<S> {
     }
 
     /// A request with a cost or a deadline.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::{Reason, TaskPool};
+    /// use std::time::Instant;
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().build(spawn, |_| async { Ok(()) })?;
+    /// let late = pool.request().deadline(Instant::now()).submit_async(|_| async {}).await;
+    /// assert!(matches!(late.unwrap_err().reason, Reason::DeadlinePassed));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn request(&self) -> TaskRequest<'_, S> {
         TaskRequest::new(self)
     }
@@ -215,13 +320,97 @@ impl<S: Send + 'static> TaskPool<S> {
         answers
     }
 
+    /// Maps an async function over `items`, answers in the order of the items.
+    ///
+    /// It keeps twice as many requests going as the pool has room for, so
+    /// memory is bounded whatever `items` yields; nothing runs before the first
+    /// answer is asked for.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::TaskPool;
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().workers(2).build(spawn, |_| async { Ok(()) })?;
+    /// let mut squares = pool.map(1..=4, |_, n: u64| async move { n * n })?;
+    /// let mut sum = 0;
+    /// while let Some(square) = squares.next().await {
+    ///     sum += square?;
+    /// }
+    /// assert_eq!(sum, 1 + 4 + 9 + 16);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::WouldDeadlock`] in a request of this pool.
+    pub fn map<I, R, F, Fut>(
+        &self,
+        items: I,
+        function: F,
+    ) -> Result<TaskMap<S, I::IntoIter, R, F>, Reason>
+    where
+        I: IntoIterator<Item: Send + 'static>,
+        R: Send + 'static,
+        F: Fn(StateGuard<S>, I::Item) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+    {
+        TaskMap::new(self.clone(), items.into_iter(), function, true)
+    }
+
+    /// Like [`map`](Self::map), answers as they come.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::WouldDeadlock`] in a request of this pool.
+    pub fn map_unordered<I, R, F, Fut>(
+        &self,
+        items: I,
+        function: F,
+    ) -> Result<TaskMap<S, I::IntoIter, R, F>, Reason>
+    where
+        I: IntoIterator<Item: Send + 'static>,
+        R: Send + 'static,
+        F: Fn(StateGuard<S>, I::Item) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+    {
+        TaskMap::new(self.clone(), items.into_iter(), function, false)
+    }
+
     /// How many workers there are, those that are being built included.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::TaskPool;
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().workers(3).build(spawn, |_| async { Ok(()) })?;
+    /// assert_eq!(pool.workers(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn workers(&self) -> usize {
         self.crew().len()
     }
 
     /// Spawns or ends workers until there are this many. Those that end finish
     /// what they were given.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::TaskPool;
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().workers(1).build(spawn, |_| async { Ok(()) })?;
+    /// pool.resize(3)?;
+    /// assert_eq!(pool.workers(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -246,16 +435,56 @@ impl<S: Send + 'static> TaskPool<S> {
     }
 
     /// Changes how workers are chosen.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::{Policy, TaskPool};
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().workers(2).build(spawn, |_| async { Ok(()) })?;
+    /// pool.set_policy(Policy::RoundRobin);
+    /// assert_eq!(pool.submit(|_| async { "in turn" })?.await?, "in turn");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_policy(&self, policy: plimsoll_core::Policy) {
         self.crew().set_policy(policy);
     }
 
     /// Workers, line and times at this moment.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::TaskPool;
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().workers(2).build(spawn, |_| async { Ok(()) })?;
+    /// pool.submit(|_| async {})?.await?;
+    /// let snapshot = pool.snapshot();
+    /// assert_eq!((snapshot.workers.len(), snapshot.pending(), snapshot.waiting), (2, 0, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn snapshot(&self) -> Snapshot {
         self.crew().snapshot()
     }
 
     /// Checks what must always hold, by plain scans: for tests.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::TaskPool;
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().workers(2).build(spawn, |_| async { Ok(()) })?;
+    /// pool.submit(|_| async {})?.await?;
+    /// assert_eq!(pool.check_invariants(), Ok(()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -267,6 +496,21 @@ impl<S: Send + 'static> TaskPool<S> {
     /// Closes intake for all handles, and waits until the workers have ended.
     ///
     /// Awaited by a request of this pool it closes intake and is ready at once.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::{ReplyError, Shutdown, TaskPool};
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().workers(1).build(spawn, |_| async { Ok(()) })?;
+    /// let waits = pool.submit(|_| async {})?; // the worker is not up yet
+    /// let report = pool.shutdown(Shutdown::DropQueue).await;
+    /// assert_eq!((report.not_run, report.still_running), (1, 0));
+    /// assert!(matches!(waits.await, Err(ReplyError::Shutdown)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn shutdown(&self, how: Shutdown) -> ShutdownReport {
         let crew = self.crew();
         let mut not_run = crew.close(matches!(how, Shutdown::DropQueue));

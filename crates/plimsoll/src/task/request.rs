@@ -41,18 +41,61 @@ impl<'a, S: Send + 'static> TaskRequest<'a, S> {
     }
 
     /// How much it adds to its worker's pending; 1 by default.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::{Reason, TaskPool};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().capacity(4).build(spawn, |_| async { Ok(()) })?;
+    /// let cost = NonZeroU32::new(5).unwrap();
+    /// let refused = pool.request().cost(cost).submit(|_| async {}).unwrap_err();
+    /// assert!(matches!(refused.reason, Reason::CostTooLarge));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn cost(mut self, cost: NonZeroU32) -> Self {
         self.terms.cost = cost;
         self
     }
 
     /// From this moment on it does not begin any more.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::{Reason, TaskPool};
+    /// use std::time::Instant;
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().build(spawn, |_| async { Ok(()) })?;
+    /// let late = pool.request().deadline(Instant::now()).submit(|_| async {});
+    /// assert!(matches!(late.unwrap_err().reason, Reason::DeadlinePassed));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn deadline(mut self, deadline: Instant) -> Self {
         self.terms.deadline = Some(deadline);
         self
     }
 
     /// Submits it, blocking the thread while the line is full.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::TaskPool;
+    /// use std::num::NonZeroU32;
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().capacity(4).build(spawn, |_| async { Ok(()) })?;
+    /// let heavy = pool.request().cost(NonZeroU32::new(4).unwrap());
+    /// assert_eq!(heavy.submit(|_| async { "alone" })?.await?, "alone");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -68,6 +111,21 @@ impl<'a, S: Send + 'static> TaskRequest<'a, S> {
 
     /// Submits it without ever waiting.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::TaskPool;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().build(spawn, |_| async { Ok(()) })?;
+    /// let soon = Instant::now() + Duration::from_secs(60);
+    /// let reply = pool.request().deadline(soon).try_submit(|_| async { "in time" })?;
+    /// assert_eq!(reply.await?, "in time");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`submit`](Self::submit), and [`Reason::Full`](crate::Reason::Full).
@@ -81,6 +139,21 @@ impl<'a, S: Send + 'static> TaskRequest<'a, S> {
 
     /// Submits it, waiting while the line is full. It takes its place at the
     /// first poll; dropped while it waits, the request is gone.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::TaskPool;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().build(spawn, |_| async { Ok(()) })?;
+    /// let soon = Instant::now() + Duration::from_secs(60);
+    /// let reply = pool.request().deadline(soon).submit_async(|_| async { "in time" }).await?;
+    /// assert_eq!(reply.await?, "in time");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -12,6 +12,17 @@ use crate::error::{Reason, Refused, ReplyError};
 use crate::reply::Reply;
 
 /// Answers in the order of the items; made by [`ThreadPool::map`].
+///
+/// ```
+/// use plimsoll::ThreadPool;
+///
+/// let pool = ThreadPool::new(2)?;
+/// let mut lengths = pool.map(["a", "bcd"], |(), word: &str| word.len())?;
+/// assert_eq!(lengths.next().unwrap()?, 1);
+/// assert_eq!(lengths.next().unwrap()?, 3);
+/// assert!(lengths.next().is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Map<S: 'static, I: Iterator, R, F> {
     source: Source<S, I, F>,
     /// In the order of the items; refused ones keep their place.
@@ -19,6 +30,18 @@ pub struct Map<S: 'static, I: Iterator, R, F> {
 }
 
 /// Answers as they come; made by [`ThreadPool::map_unordered`].
+///
+/// ```
+/// use plimsoll::ThreadPool;
+///
+/// let pool = ThreadPool::new(2)?;
+/// let mut longest = 0;
+/// for length in pool.map_unordered(["a", "bcd"], |(), word: &str| word.len())? {
+///     longest = longest.max(length?);
+/// }
+/// assert_eq!(longest, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct MapUnordered<S: 'static, I: Iterator, R, F> {
     source: Source<S, I, F>,
     sender: Sender<Result<R, ReplyError>>,

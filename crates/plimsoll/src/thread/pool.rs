@@ -65,6 +65,14 @@ struct Handle<S: 'static> {
 impl ThreadPool<()> {
     /// Workers without a state.
     ///
+    /// ```
+    /// use plimsoll::{BuildError, ThreadPool};
+    ///
+    /// assert_eq!(ThreadPool::new(2)?.workers(), 2);
+    /// assert!(matches!(ThreadPool::new(0), Err(BuildError::NoWorkers)));
+    /// # Ok::<(), BuildError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`BuildError`] for 0 workers, or when a thread could not be started.
@@ -73,6 +81,14 @@ impl ThreadPool<()> {
     }
 
     /// A builder: one worker per core, capacity 1, a line of 1,024.
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let pool = ThreadPool::builder().workers(2).capacity(8).build(|_| Ok(()))?;
+    /// assert_eq!(pool.workers(), 2);
+    /// # Ok::<(), plimsoll::BuildError>(())
+    /// ```
     pub fn builder() -> ThreadPoolBuilder {
         ThreadPoolBuilder { options: Options::new(), name: "plimsoll".into() }
     }
@@ -81,15 +97,18 @@ impl ThreadPool<()> {
 /// What a [`ThreadPool`] is built with.
 ///
 /// ```
-/// use plimsoll::ThreadPool;
+/// use plimsoll::{Policy, ThreadPool};
 ///
 /// let pool = ThreadPool::builder()
-///     .workers(3)
-///     .capacity(8) // the most that waits at one worker
-///     .line(100) // the most that waits for any
+///     .workers(4)
 ///     .name("resizer")
-///     .build(|number| Ok(format!("state of worker {number}")))?;
-/// assert_eq!(pool.workers(), 3);
+///     .capacity(2)
+///     .line(100)
+///     .policy(Policy::PowerOfTwo)
+///     .seed(7)
+///     .audit_every(1)
+///     .build(|_| Ok(String::from("a worker's own state")))?;
+/// assert_eq!(pool.submit(|state| state.len())?.wait()?, 20);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -100,6 +119,14 @@ pub struct ThreadPoolBuilder {
 
 impl ThreadPoolBuilder {
     /// How many worker threads (one per core by default).
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let pool = ThreadPool::builder().workers(3).build(|_| Ok(()))?;
+    /// assert_eq!(pool.workers(), 3);
+    /// # Ok::<(), plimsoll::BuildError>(())
+    /// ```
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.options.workers = workers;
@@ -107,6 +134,15 @@ impl ThreadPoolBuilder {
     }
 
     /// The threads' names are this and the worker's number.
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let pool = ThreadPool::builder().workers(1).name("resizer").build(|_| Ok(()))?;
+    /// let name = pool.submit(|()| std::thread::current().name().map(String::from))?;
+    /// assert_eq!(name.wait()?.as_deref(), Some("resizer-0"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -118,6 +154,16 @@ impl ThreadPoolBuilder {
     /// Starts the threads. Each calls `factory` with its number for its state,
     /// and joins the pool when that has returned; a factory that fails is
     /// called again after a growing rest.
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let connect = |number: usize| Ok(format!("connection {number}"));
+    /// let pool = ThreadPool::builder().workers(1).build(connect)?;
+    /// let answer = pool.submit(|connection| format!("over {connection}"))?.wait()?;
+    /// assert_eq!(answer, "over connection 0");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -144,6 +190,15 @@ impl ThreadPoolBuilder {
 impl<S: 'static> ThreadPool<S> {
     /// Submits a request, blocking while the line is full.
     ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let pool = ThreadPool::builder().workers(2).build(|_| Ok(vec![1, 2, 3]))?;
+    /// let reply = pool.submit(|numbers| numbers.iter().sum::<i32>())?;
+    /// assert_eq!(reply.wait()?, 6);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Refused`], with the request: the pool is closed, no worker could ever
@@ -160,14 +215,15 @@ impl<S: 'static> ThreadPool<S> {
     ///
     /// ```
     /// use plimsoll::{Reason, ThreadPool};
+    /// use std::sync::mpsc;
     ///
     /// let pool = ThreadPool::builder().workers(1).line(0).build(|_| Ok(()))?;
-    /// let (go, gone) = std::sync::mpsc::channel::<()>();
-    /// let running = pool.submit(move |()| gone.recv().is_err())?;
-    /// let refused = pool.try_submit(|()| "now or never").unwrap_err();
+    /// let (go, wait) = mpsc::channel();
+    /// let busy = pool.submit(move |()| wait.recv())?;
+    /// let refused = pool.try_submit(|()| ()).unwrap_err();
     /// assert!(matches!(refused.reason, Reason::Full));
-    /// drop(go);
-    /// assert!(running.wait()?);
+    /// go.send("the worker has room again")?;
+    /// busy.wait()??;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -211,6 +267,16 @@ impl<S: 'static> ThreadPool<S> {
     }
 
     /// A request with a cost or a deadline.
+    ///
+    /// ```
+    /// use plimsoll::{Reason, ThreadPool};
+    /// use std::time::Instant;
+    ///
+    /// let pool = ThreadPool::new(2)?;
+    /// let late = pool.request().deadline(Instant::now()).submit(|()| ());
+    /// assert!(matches!(late.unwrap_err().reason, Reason::DeadlinePassed));
+    /// # Ok::<(), plimsoll::BuildError>(())
+    /// ```
     pub fn request(&self) -> ThreadRequest<'_, S> {
         ThreadRequest::new(self)
     }
@@ -315,7 +381,8 @@ impl<S: 'static> ThreadPool<S> {
     /// use plimsoll::ThreadPool;
     ///
     /// let pool = ThreadPool::new(2)?;
-    /// let sum: u64 = pool.map_unordered(1..=4, |(), n: u64| n * n)?.map(Result::unwrap).sum();
+    /// let squares = pool.map_unordered(1..=4, |(), n: u64| n * n)?;
+    /// let sum: u64 = squares.map(Result::unwrap).sum();
     /// assert_eq!(sum, 30);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -337,6 +404,13 @@ impl<S: 'static> ThreadPool<S> {
     }
 
     /// How many workers there are, those that are being built included.
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// assert_eq!(ThreadPool::new(3)?.workers(), 3);
+    /// # Ok::<(), plimsoll::BuildError>(())
+    /// ```
     pub fn workers(&self) -> usize {
         self.crew().len()
     }
@@ -348,9 +422,9 @@ impl<S: 'static> ThreadPool<S> {
     /// use plimsoll::ThreadPool;
     ///
     /// let pool = ThreadPool::new(1)?;
-    /// pool.resize(4)?;
-    /// assert_eq!(pool.workers(), 4);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// pool.resize(3)?;
+    /// assert_eq!(pool.workers(), 3);
+    /// # Ok::<(), plimsoll::BuildError>(())
     /// ```
     ///
     /// # Errors
@@ -380,16 +454,44 @@ impl<S: 'static> ThreadPool<S> {
     }
 
     /// Changes how workers are chosen.
+    ///
+    /// ```
+    /// use plimsoll::{Policy, ThreadPool};
+    ///
+    /// let pool = ThreadPool::new(2)?;
+    /// pool.set_policy(Policy::RoundRobin);
+    /// assert_eq!(pool.submit(|()| "in turn")?.wait()?, "in turn");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_policy(&self, policy: plimsoll_core::Policy) {
         self.crew().set_policy(policy);
     }
 
     /// Workers, line and times at this moment.
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let pool = ThreadPool::new(2)?;
+    /// pool.submit(|()| ())?.wait()?;
+    /// let snapshot = pool.snapshot();
+    /// assert_eq!((snapshot.workers.len(), snapshot.pending(), snapshot.waiting), (2, 0, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn snapshot(&self) -> Snapshot {
         self.crew().snapshot()
     }
 
     /// Checks what must always hold, by plain scans: for tests.
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let pool = ThreadPool::new(2)?;
+    /// pool.submit(|()| ())?.wait()?;
+    /// assert_eq!(pool.check_invariants(), Ok(()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -40,18 +40,49 @@ impl<'a, S: 'static> ThreadRequest<'a, S> {
     }
 
     /// How much it adds to its worker's pending; 1 by default.
+    ///
+    /// ```
+    /// use plimsoll::{Reason, ThreadPool};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let pool = ThreadPool::builder().capacity(4).build(|_| Ok(()))?;
+    /// let cost = NonZeroU32::new(5).unwrap();
+    /// let refused = pool.request().cost(cost).submit(|()| ()).unwrap_err();
+    /// assert!(matches!(refused.reason, Reason::CostTooLarge));
+    /// # Ok::<(), plimsoll::BuildError>(())
+    /// ```
     pub fn cost(mut self, cost: NonZeroU32) -> Self {
         self.terms.cost = cost;
         self
     }
 
     /// From this moment on it does not begin any more.
+    ///
+    /// ```
+    /// use plimsoll::{Reason, ThreadPool};
+    /// use std::time::Instant;
+    ///
+    /// let pool = ThreadPool::new(2)?;
+    /// let late = pool.request().deadline(Instant::now()).submit(|()| ());
+    /// assert!(matches!(late.unwrap_err().reason, Reason::DeadlinePassed));
+    /// # Ok::<(), plimsoll::BuildError>(())
+    /// ```
     pub fn deadline(mut self, deadline: Instant) -> Self {
         self.terms.deadline = Some(deadline);
         self
     }
 
     /// Submits it, blocking while the line is full.
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    /// use std::num::NonZeroU32;
+    ///
+    /// let pool = ThreadPool::builder().capacity(4).build(|_| Ok(()))?;
+    /// let heavy = pool.request().cost(NonZeroU32::new(4).unwrap());
+    /// assert_eq!(heavy.submit(|()| "alone")?.wait()?, "alone");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -67,6 +98,17 @@ impl<'a, S: 'static> ThreadRequest<'a, S> {
 
     /// Submits it without ever waiting.
     ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let pool = ThreadPool::new(2)?;
+    /// let soon = Instant::now() + Duration::from_secs(60);
+    /// let reply = pool.request().deadline(soon).try_submit(|()| "in time")?;
+    /// assert_eq!(reply.wait()?, "in time");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`submit`](Self::submit), and [`Reason::Full`](crate::Reason::Full).
@@ -80,6 +122,20 @@ impl<'a, S: 'static> ThreadRequest<'a, S> {
 
     /// Submits it, waiting while the line is full. It takes its place at the
     /// first poll; dropped while it waits, the request is gone.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use plimsoll::ThreadPool;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let pool = ThreadPool::new(2)?;
+    /// let soon = Instant::now() + Duration::from_secs(60);
+    /// let reply = pool.request().deadline(soon).submit_async(|()| "in time").await?;
+    /// assert_eq!(reply.await?, "in time");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -226,3 +226,49 @@ fn a_storm_of_panics_loses_no_request() {
         settled(&pool);
     });
 }
+
+#[test]
+fn a_scope_and_both_maps_tell_the_factory_s_error() {
+    bounded(|| {
+        let pool = ThreadPool::builder().workers(2).build(|_| Err::<(), _>("no database".into()));
+        let pool = pool.unwrap();
+        let told = |error: &ReplyError| error.to_string().contains("no database");
+        let scope = pool.scope(|scope| drop(scope.submit(|()| ()))).unwrap_err();
+        assert!(told(&scope), "{scope}");
+        let ordered: Vec<_> = pool.map(0..3, |(), n: u32| n).unwrap().collect();
+        let unordered: Vec<_> = pool.map_unordered(0..3, |(), n: u32| n).unwrap().collect();
+        assert!(ordered.iter().all(|answer| answer.as_ref().is_err_and(told)), "{ordered:?}");
+        assert!(unordered.iter().all(|answer| answer.as_ref().is_err_and(told)), "{unordered:?}");
+    });
+}
+
+#[test]
+fn a_worker_that_drops_an_unwanted_answer_counts_as_busy() {
+    struct Slow(std::sync::mpsc::Receiver<()>);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            // Until the test lets go of the other end.
+            let _ = self.0.recv();
+        }
+    }
+    bounded(|| {
+        let pool = ThreadPool::new(2).unwrap();
+        crate::common::up(&pool);
+        let (go, gone) = std::sync::mpsc::channel();
+        let (detached, wait) = std::sync::mpsc::channel::<()>();
+        let reply = pool.submit(move |()| {
+            let _ = wait.recv();
+            Slow(gone)
+        });
+        reply.unwrap().detach();
+        drop(detached);
+        // The other worker takes all of them, whatever the first one is at.
+        for n in 0..100 {
+            assert_eq!(pool.submit(move |()| n).unwrap().wait().unwrap(), n);
+            assert_eq!(pool.snapshot().pending(), 1);
+        }
+        drop(go);
+        pool.shutdown(plimsoll::Shutdown::Drain);
+        settled(&pool);
+    });
+}

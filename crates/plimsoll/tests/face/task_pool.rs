@@ -245,3 +245,47 @@ fn it_is_resized_under_load() {
         assert_eq!(pool.workers(), 0);
     });
 }
+
+#[test]
+fn a_map_keeps_its_order_and_pulls_no_more_than_its_window() {
+    bounded_async(2, async {
+        let pool = on_tokio(2, 2, 3, |_| ());
+        let pulled = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&pulled);
+        let items = (0..200_usize).inspect(move |_| _ = count.fetch_add(1, Ordering::SeqCst));
+        let mut map = pool.map(items, |_, n: usize| async move { n }).unwrap();
+        for n in 0..200 {
+            assert_eq!(map.next().await.unwrap().unwrap(), n);
+            // A window, and the item in hand.
+            assert!(pulled.load(Ordering::SeqCst) <= n + 2 + 8, "after {n}");
+        }
+        assert!(map.next().await.is_none());
+        drop(map);
+        settled(&pool);
+    });
+}
+
+#[test]
+fn an_unordered_map_answers_every_item_once_and_survives_its_next_being_dropped() {
+    bounded_async(2, async {
+        let pool = on_tokio(2, 2, 0, |_| ());
+        let mut map = pool.map_unordered(0..200_u32, |_, n| async move { n }).unwrap();
+        let mut answers = Vec::new();
+        loop {
+            // Polled once and dropped, as in a select.
+            let mut next = Box::pin(map.next());
+            let once = std::future::poll_fn(|cx| std::task::Poll::Ready(next.as_mut().poll(cx)));
+            let polled = once.await;
+            drop(next);
+            match polled {
+                std::task::Poll::Ready(Some(answer)) => answers.push(answer.unwrap()),
+                std::task::Poll::Ready(None) => break,
+                std::task::Poll::Pending => tokio::task::yield_now().await,
+            }
+        }
+        answers.sort_unstable();
+        assert_eq!(answers, (0..200).collect::<Vec<_>>());
+        drop(map);
+        settled(&pool);
+    });
+}

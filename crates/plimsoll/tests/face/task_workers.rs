@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 
-use plimsoll::{FactoryError, Reason, ReplyError, Shutdown, StateGuard, TaskPool};
+use plimsoll::{FactoryError, Reason, Reply, ReplyError, Shutdown, StateGuard, TaskPool};
 use tokio::sync::oneshot;
 
 use crate::common::{Executor, block_on, bounded, bounded_async, settled, until};
@@ -269,4 +270,28 @@ fn the_last_handle_dropped_by_a_request_ends_the_workers() {
             ended.recv().unwrap();
         }
     });
+}
+
+#[test]
+fn a_worker_dropped_after_any_number_of_polls_loses_nothing() {
+    // More requests than a worker runs before it gives its executor a turn.
+    for polls in 0..6 {
+        let workers = Arc::new(Mutex::new(Vec::new()));
+        let spawned = Arc::clone(&workers);
+        let spawn = move |worker| spawned.lock().unwrap().push(worker);
+        let builder = TaskPool::builder().workers(1).capacity(64);
+        let pool = builder.build(spawn, |_| async { Ok(()) }).unwrap();
+        let replies: Vec<_> =
+            (0..80).map(|n| pool.try_submit(move |_| async move { n }).unwrap()).collect();
+        let mut worker = workers.lock().unwrap().pop().unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..polls {
+            assert!(worker.as_mut().poll(&mut cx).is_pending());
+        }
+        drop(worker);
+        let answered = replies.into_iter().flat_map(Reply::wait).count();
+        assert_eq!(answered, (polls * 32).min(80), "after {polls} polls");
+        settled(&pool);
+        assert_eq!(block_on(pool.shutdown(Shutdown::Drain)).not_run, 0);
+    }
 }

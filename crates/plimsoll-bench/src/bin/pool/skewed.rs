@@ -13,7 +13,7 @@ const WORKERS: usize = 8;
 const SHORT: Duration = Duration::from_millis(2);
 const LONG: Duration = Duration::from_millis(400);
 const LONG_SHARE: f64 = 0.01;
-const RUN: Duration = Duration::from_secs(5);
+const RUN: Duration = Duration::from_secs(4);
 const ROUNDS: u64 = 5;
 
 /// One request: when it was to arrive, began and ended, in seconds of the run.

@@ -37,6 +37,7 @@ impl Machine {
         let known = self.pool.remove(self.slots[nth].id, now);
         debug_assert!(known.is_ok(), "a slot's id is in the pool");
         self.slots[nth].id = next;
+        self.slots[nth].retired = true;
         self.name_slot(next.index(), nth);
         self.settle(now);
     }

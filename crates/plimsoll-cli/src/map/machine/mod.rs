@@ -45,6 +45,10 @@ const RECORD: usize = 128;
 /// Printed bytes that may wait for the writer before answers wait instead.
 const OUTPUT: usize = 256 * 1024;
 
+/// How long a copy may keep its answers back after the end of the input before
+/// it is shown that end, when lines wait that no copy has room for.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// What of the options concerns the machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -171,6 +175,11 @@ impl Machine {
     /// Offers the next line of the input; false when it has to wait.
     pub(crate) fn offer(&mut self, line: &[u8], now: Time) -> bool {
         let charge = line.len() + RECORD;
+        if self.buffered() + charge > self.settings.buffer {
+            // Failed lines leave the window without a word that would bring
+            // the next offer.
+            self.print();
+        }
         let buffered = self.buffered();
         if self.stopped || (buffered > 0 && buffered + charge > self.settings.buffer) {
             return false;
@@ -188,6 +197,12 @@ impl Machine {
         self.fail(self.counts.lines, Reason::LineTooLong, None);
     }
 
+    /// Whether the input has to wait, whatever its next line is.
+    pub(crate) fn is_full(&mut self) -> bool {
+        self.print();
+        self.buffered() >= self.settings.buffer || self.output.len() >= OUTPUT
+    }
+
     /// There is no more input, or no more is wanted.
     pub(crate) fn end_input(&mut self) {
         self.input_ended = true;
@@ -199,6 +214,7 @@ impl Machine {
     pub(crate) fn started(&mut self, slot: usize, again: bool, now: Time) {
         let slot = &mut self.slots[slot];
         slot.answered_by_copy = 0;
+        slot.retired = false;
         if again {
             slot.stats.restarts += 1;
         }
@@ -250,10 +266,28 @@ impl Machine {
 
     // What to do.
 
-    /// Whether the copy is owed nothing more and should see the end of its
-    /// input: a filter may answer only then.
-    pub(crate) fn may_close(&self, slot: usize) -> bool {
-        self.input_ended && self.pool.waiting() == 0 && !self.slots[slot].has_unwritten()
+    /// Whether the copy should see the end of its input, since a filter may
+    /// answer only then: it is owed nothing more, or it answers nothing while
+    /// lines wait that no copy has room for. These wait for its successor.
+    pub(crate) fn may_close(&self, slot: usize, now: Time) -> bool {
+        let slot = &self.slots[slot];
+        if self.pool.waiting() > 0 {
+            return self.lingers_until(slot).is_some_and(|until| until <= now);
+        }
+        self.input_ended && !slot.has_unwritten()
+    }
+
+    /// When the next copy is to see the end of its input though lines wait.
+    pub(crate) fn next_close(&self) -> Option<Time> {
+        if self.pool.waiting() == 0 {
+            return None;
+        }
+        self.slots.iter().filter_map(|slot| self.lingers_until(slot)).min()
+    }
+
+    fn lingers_until(&self, slot: &Slot) -> Option<Time> {
+        let holds = !slot.retired && !slot.paused && slot.pending() > 0 && !slot.has_unwritten();
+        (self.input_ended && holds).then(|| slot.head_since + LINGER)
     }
 
     /// Whether a copy is needed where there is none.

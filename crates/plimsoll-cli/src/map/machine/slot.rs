@@ -50,6 +50,8 @@ pub(crate) struct Slot {
     unwritten: usize,
     /// Since when the oldest line is at the head, for `--timeout`.
     pub(super) head_since: Time,
+    /// The copy gets no more lines.
+    pub(super) retired: bool,
     /// Its answers are not read now, and its head's time stands still.
     pub(super) paused: bool,
     /// What the present copy has answered.
@@ -75,6 +77,7 @@ impl Slot {
             bytes: VecDeque::new(),
             unwritten: 0,
             head_since: now,
+            retired: false,
             paused: false,
             answered_by_copy: 0,
             barren: 0,

@@ -166,9 +166,13 @@ impl World {
                 self.machine.started(nth, true, self.now);
             }
             let copy = &mut self.copies[nth];
-            if copy.alive && !copy.retired && self.machine.may_close(nth) {
+            if copy.alive && !copy.retired && self.machine.may_close(nth, self.now) {
                 copy.retired = true;
                 self.machine.retire(nth, self.now);
+            }
+            // It saw the end of its input, and ends when it has answered.
+            if copy.alive && copy.retired && self.machine.pending(nth) == 0 {
+                *copy = Copy { restart_at: Some(self.now), ..Copy::default() };
             }
         }
         if let Some(nth) = self.machine.overdue(self.now) {
@@ -224,7 +228,7 @@ proptest! {
         let counts = world.machine.counts();
         prop_assert_eq!(counts.answered + counts.failed, counts.lines);
         prop_assert_eq!(world.machine.pool.pending(), 0);
-        prop_assert_eq!(world.machine.charged, 0);
+        prop_assert!(world.stopped || world.machine.buffered() == 0);
         let mut answers = world.answers();
         prop_assert!(!ordered || answers.is_sorted());
         prop_assert_eq!(answers.len() as u64, counts.answered);
@@ -295,6 +299,33 @@ fn a_line_that_lost_a_try_runs_alone_and_first() {
 }
 
 #[test]
+fn a_full_copy_that_lingers_sees_the_end_though_lines_wait() {
+    let mut machine = Machine::new(settings(1, 2, true), Time::ZERO);
+    start_all(&mut machine);
+    for line in [b"1", b"2"] {
+        assert!(machine.offer(line, Time::ZERO));
+    }
+    machine.retire(0, Time::ZERO);
+    let cause = Cause::Died("died".into());
+    let Aftermath::Restart(at) = machine.died(0, &cause, Time::ZERO) else { panic!() };
+    machine.started(0, true, at);
+    write_all(&mut machine, 0);
+    let later = at + LINGER;
+    assert!(!machine.may_close(0, later), "the input goes on");
+    machine.end_input();
+    assert!(!machine.may_close(0, at), "it may answer yet");
+    assert_eq!(machine.next_close(), Some(later));
+    assert!(machine.may_close(0, later));
+    machine.retire(0, later);
+    assert_eq!(machine.next_close(), None);
+    machine.answer(0, b"1", later).unwrap();
+    assert!(machine.needs_copies());
+    machine.started(0, true, later);
+    write_all(&mut machine, 0);
+    assert!(machine.may_close(0, later), "nothing waits any more");
+}
+
+#[test]
 fn an_answer_to_a_line_not_yet_written_is_out_of_turn() {
     let mut machine = Machine::new(settings(1, 3, true), Time::ZERO);
     start_all(&mut machine);
@@ -330,6 +361,24 @@ fn early_answers_and_unanswered_lines_share_the_buffer() {
     machine.answer(first, b"1", Time::ZERO).unwrap();
     assert_eq!(machine.output().len(), 2 + 8 * 501);
     assert!(machine.offer(b"again", Time::ZERO));
+}
+
+#[test]
+fn lines_that_are_too_long_fill_the_buffer_behind_one_that_is_not() {
+    let mut machine = Machine::new(settings(1, 1, true), Time::ZERO);
+    start_all(&mut machine);
+    assert!(machine.offer(b"1", Time::ZERO));
+    let mut taken = 0;
+    while !machine.is_full() {
+        machine.too_long();
+        taken += 1;
+        assert!(taken < 1000, "the buffer has no end");
+    }
+    assert_eq!(taken, 124, "of 4096 - 129 bytes, 32 each");
+    write_all(&mut machine, 0);
+    machine.answer(0, b"one", Time::ZERO).unwrap();
+    assert!(!machine.is_full());
+    assert_eq!(machine.buffered(), 0);
 }
 
 #[test]

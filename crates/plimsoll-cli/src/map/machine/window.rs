@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 
 use super::queue;
 
-/// What early answers are charged beside their bytes: their place.
+/// What a line's place is charged once it is answered, beside the answer's
+/// bytes, or has failed.
 const PLACE: usize = 32;
 
 /// Where a line is on its way to being printed.
@@ -68,7 +69,7 @@ impl Window {
         Self { first: 1, places: VecDeque::new(), early, charged: 0, end, keep_place }
     }
 
-    /// Bytes held by early answers.
+    /// Bytes held by early answers and by failed lines.
     pub(crate) fn charged(&self) -> usize {
         self.charged
     }
@@ -97,6 +98,7 @@ impl Window {
 
     /// The line will have no answer.
     pub(crate) fn failed(&mut self, number: u64) {
+        self.charged += PLACE;
         self.set(number, Place::Failed);
     }
 
@@ -145,8 +147,12 @@ impl Window {
                     self.charged -= answer.len() + PLACE;
                     output.push(self.end);
                 }
-                Some(Place::Failed) if self.keep_place => output.push(self.end),
-                Some(Place::Failed) => {}
+                Some(Place::Failed) => {
+                    self.charged -= PLACE;
+                    if self.keep_place {
+                        output.push(self.end);
+                    }
+                }
                 Some(Place::InLine | Place::With(_)) | None => return,
             }
             self.places.pop_front();
