@@ -23,11 +23,24 @@ impl Time {
     pub const ZERO: Self = Self(0);
 
     /// The moment `nanos` nanoseconds after the origin.
+    ///
+    /// ```
+    /// use plimsoll_core::Time;
+    ///
+    /// assert!(Time::ZERO < Time::from_nanos(1));
+    /// ```
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
     /// Nanoseconds since the origin.
+    ///
+    /// ```
+    /// use plimsoll_core::Time;
+    /// use core::time::Duration;
+    ///
+    /// assert_eq!((Time::ZERO + Duration::from_micros(3)).as_nanos(), 3_000);
+    /// ```
     pub const fn as_nanos(self) -> u64 {
         self.0
     }

@@ -40,6 +40,17 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The pending cost of all workers together.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// let _lease = balancer.try_acquire()?;
+    /// assert_eq!(balancer.snapshot().pending(), 1);
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// ```
     pub fn pending(&self) -> u64 {
         self.workers.iter().map(|worker| u64::from(worker.pending)).sum()
     }
@@ -90,6 +101,16 @@ impl Times {
     }
 
     /// The time that this part of them (0 to 1) do not exceed.
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let pool = ThreadPool::new(2)?;
+    /// pool.map(0..100, |(), n: u32| n)?.for_each(drop);
+    /// let wait = pool.snapshot().wait;
+    /// assert!(wait.quantile(0.5) <= wait.quantile(0.99));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn quantile(&self, part: f64) -> Duration {
         Duration::from_nanos(self.0.value_at_quantile(part))
     }

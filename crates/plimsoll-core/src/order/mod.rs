@@ -39,10 +39,22 @@ pub enum Policy {
 
 impl Policy {
     /// Every policy, the product's own first.
+    ///
+    /// ```
+    /// use plimsoll_core::Policy;
+    ///
+    /// assert!(Policy::ALL.iter().all(|policy| policy.name().parse() == Ok(*policy)));
+    /// ```
     pub const ALL: [Self; 4] =
         [Self::LeastLoaded, Self::PowerOfTwo, Self::RoundRobin, Self::Random];
 
     /// The name used in flags, metrics and tables.
+    ///
+    /// ```
+    /// use plimsoll_core::Policy;
+    ///
+    /// assert_eq!(Policy::LeastLoaded.name(), "least-loaded");
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             Self::LeastLoaded => "least-loaded",
