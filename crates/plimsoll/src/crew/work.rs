@@ -20,6 +20,9 @@ const MOST_DOUBLINGS: u32 = 7;
 /// Failures in a row after which no request waits for a worker any more.
 pub(crate) const FAILURES_UNTIL_DOWN: u32 = 3;
 
+/// The room that a map fills at the most, however large the capacities are.
+const MOST_ROOM: usize = 4096;
+
 /// What a worker does next.
 pub(crate) enum Next<J: ?Sized> {
     /// Runs this, and hands the lease to the following `next`.
@@ -167,6 +170,16 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
         self.with(Instant::now(), |state, now, _| {
             state.give_back(lease, Completion::Failed, now);
         });
+    }
+
+    /// How many requests a map keeps going: twice what the workers have room
+    /// for. On a worker of this crew, which would wait for itself, an error.
+    pub(crate) fn map_window(&self) -> Result<usize, Reason> {
+        if self.serves_here() {
+            return Err(Reason::WouldDeadlock);
+        }
+        let room = self.len() * self.capacity.get() as usize;
+        Ok(2 * room.clamp(1, MOST_ROOM))
     }
 
     /// Workers that have not been told to leave.

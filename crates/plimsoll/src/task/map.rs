@@ -12,9 +12,6 @@ use super::pool::TaskPool;
 use crate::error::{Reason, ReplyError};
 use crate::reply::Reply;
 
-/// The room that a map fills at the most, however large the capacities are.
-const MOST_ROOM: usize = 4096;
-
 type Submitting<R> = Pin<Box<dyn Future<Output = Result<Reply<R>, Reason>> + Send>>;
 
 /// The answers of a map, one by one; made by [`TaskPool::map`] and
@@ -47,15 +44,12 @@ where
         function: F,
         ordered: bool,
     ) -> Result<Self, Reason> {
-        if pool.crew().serves_here() {
-            return Err(Reason::WouldDeadlock);
-        }
-        let room = pool.workers() * pool.crew().capacity.get() as usize;
+        let window = pool.crew().map_window()?;
         Ok(Self {
             pool,
             items: items.fuse(),
             function: Arc::new(function),
-            window: 2 * room.clamp(1, MOST_ROOM),
+            window,
             ordered,
             submitting: None,
             replies: VecDeque::new(),

@@ -51,9 +51,6 @@ pub struct MapUnordered<S: 'static, I: Iterator, R, F> {
     refused: Option<Reason>,
 }
 
-/// The room that a map fills at the most, however large the capacities are.
-const MOST_ROOM: usize = 4096;
-
 /// The items to come.
 struct Source<S: 'static, I: Iterator, F> {
     pool: ThreadPool<S>,
@@ -64,12 +61,9 @@ struct Source<S: 'static, I: Iterator, F> {
 
 impl<S: 'static, I: Iterator, F> Source<S, I, F> {
     fn new(pool: ThreadPool<S>, items: I, function: F) -> Result<Self, Reason> {
-        if pool.crew().serves_here() {
-            return Err(Reason::WouldDeadlock);
-        }
-        let room = pool.workers() * pool.crew().capacity.get() as usize;
+        let window = pool.crew().map_window()?;
         let (items, function) = (items.fuse(), Arc::new(function));
-        Ok(Self { pool, items, function, window: 2 * room.clamp(1, MOST_ROOM) })
+        Ok(Self { pool, items, function, window })
     }
 
     /// The next item while fewer than a window of them are going.
