@@ -15,6 +15,10 @@ impl Clock {
         Self { origin: Instant::now() }
     }
 
+    pub(crate) fn now(&self) -> Time {
+        self.time(Instant::now())
+    }
+
     /// Instants before the start are the start.
     pub(crate) fn time(&self, at: Instant) -> Time {
         Time::ZERO + at.saturating_duration_since(self.origin)

@@ -1,6 +1,7 @@
 //! Seeing: snapshots, and histograms of fixed size kept outside the lock.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -144,8 +145,15 @@ impl fmt::Debug for Times {
     }
 }
 
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// The shard that this thread records in: a thread's own stays in its
+    /// core's cache, a worker's would follow the worker from core to core.
+    static SHARD: usize = THREADS.fetch_add(1, Ordering::Relaxed) % Recorder::SHARDS;
+}
+
 /// Where the times are recorded: a fixed number of shards, each with a lock of
-/// its own, so that workers rarely meet.
+/// its own, so that threads rarely meet.
 pub(crate) struct Recorder {
     shards: [Mutex<(Times, Times)>; Self::SHARDS],
 }
@@ -157,9 +165,9 @@ impl Recorder {
         Self { shards: std::array::from_fn(|_| Mutex::new((Times::new(), Times::new()))) }
     }
 
-    /// Records one request of the worker in this slot.
-    pub(crate) fn record(&self, worker: usize, wait: Duration, run: Duration) {
-        let shard = &self.shards[worker % Self::SHARDS];
+    /// Records one request.
+    pub(crate) fn record(&self, wait: Duration, run: Duration) {
+        let shard = &self.shards[SHARD.with(|shard| *shard)];
         let mut times = shard.lock().unwrap_or_else(PoisonError::into_inner);
         times.0.record(wait);
         times.1.record(run);

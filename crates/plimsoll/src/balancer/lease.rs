@@ -83,11 +83,10 @@ impl<W: Send + Sync + 'static> Drop for Lease<W> {
     fn drop(&mut self) {
         let Some(grant) = self.grant.take() else { return };
         let now = Instant::now();
-        let slot = grant.charge.worker().index();
         let failed = self.failed || std::thread::panicking();
         let how = if failed { Completion::Failed } else { Completion::Succeeded };
         self.shared.give_back(grant, how, now);
-        self.shared.recorder.record(slot, self.wait, now.saturating_duration_since(self.began));
+        self.shared.recorder.record(self.wait, now.saturating_duration_since(self.began));
     }
 }
 

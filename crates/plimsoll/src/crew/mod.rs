@@ -67,6 +67,8 @@ struct Post<J: ?Sized> {
     drowsy: bool,
 }
 
+/// On cache lines of its own: those who wait for the lock read its word.
+#[repr(align(128))]
 struct State<J: ?Sized> {
     pool: Pool<Arc<J>>,
     /// By the core's worker slots.
@@ -138,10 +140,9 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     /// the lock.
     fn with<R>(
         &self,
-        at: Instant,
+        now: Time,
         change: impl FnOnce(&mut State<J>, Time, &mut After<J>) -> R,
     ) -> R {
-        let now = self.clock.time(at);
         let mut after = After::new();
         let mut state = lock(&self.state);
         let result = change(&mut state, now, &mut after);
@@ -153,8 +154,13 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
         result
     }
 
+    /// The moment, as the core is told of it.
+    pub(crate) fn now(&self) -> Time {
+        self.clock.now()
+    }
+
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let now = self.clock.time(Instant::now());
+        let now = self.now();
         let state = lock(&self.state);
         let snapshot = Snapshot::of(&state.pool, now);
         drop(state);
@@ -202,7 +208,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
 
 impl<J: Job + ?Sized + 'static> Timed for Crew<J> {
     fn handle_timeout(&self) {
-        self.with(Instant::now(), |state, now, after| {
+        self.with(self.now(), |state, now, after| {
             state.timer = state.timer.filter(|&at| at > now);
             state.pool.handle_timeout(now);
             state.close_gate_to_late(now, after);

@@ -4,9 +4,8 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
 
-use plimsoll_core::Ticket;
+use plimsoll_core::{Request, Ticket, Time};
 
 use super::{Crew, Terms};
 use crate::error::ReplyError;
@@ -17,10 +16,10 @@ use crate::sync::{Mutex, lock};
 /// What a crew needs of a job, whatever runs it.
 pub(crate) trait Job: Send + Sync {
     /// What it asks of the core.
-    fn request(&self) -> plimsoll_core::Request<'static>;
+    fn terms(&self) -> Request<'static>;
 
     /// When it was submitted.
-    fn since(&self) -> Instant;
+    fn since(&self) -> Time;
 
     /// Answers with an error instead of running; drops the request.
     fn fail(&self, error: ReplyError);
@@ -44,19 +43,20 @@ pub(crate) trait ReplyCell<R>: Send + Sync {
 pub(crate) struct Packet<F, R, J: ?Sized> {
     request: Mutex<Option<F>>,
     pub(crate) slot: Slot<Result<R, ReplyError>>,
-    terms: Terms,
-    since: Instant,
+    terms: Request<'static>,
+    since: Time,
     worker: AtomicUsize,
     pub(super) crew: Arc<Crew<J>>,
 }
 
 impl<F, R, J: ?Sized> Packet<F, R, J> {
     pub(crate) fn new(request: F, terms: Terms, crew: Arc<Crew<J>>) -> Self {
+        let deadline = terms.deadline.map(|at| crew.clock.time(at));
         Self {
             request: Mutex::new(Some(request)),
             slot: Slot::new(),
-            terms,
-            since: Instant::now(),
+            terms: Request { cost: terms.cost, excluded: &[], deadline },
+            since: crew.clock.now(),
             worker: AtomicUsize::new(usize::MAX),
             crew,
         }
@@ -70,12 +70,11 @@ impl<F, R, J: ?Sized> Packet<F, R, J> {
 }
 
 impl<F: Send, R: Send, J: Job + ?Sized + 'static> Job for Packet<F, R, J> {
-    fn request(&self) -> plimsoll_core::Request<'static> {
-        let deadline = self.terms.deadline.map(|at| self.crew.clock.time(at));
-        plimsoll_core::Request { cost: self.terms.cost, excluded: &[], deadline }
+    fn terms(&self) -> Request<'static> {
+        self.terms
     }
 
-    fn since(&self) -> Instant {
+    fn since(&self) -> Time {
         self.since
     }
 

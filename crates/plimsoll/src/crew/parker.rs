@@ -7,7 +7,7 @@
 
 use std::task::{Context, Poll, Waker};
 
-use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Mutex, lock};
 use crate::timer::Timed;
@@ -24,8 +24,8 @@ pub(crate) enum Parker {
         /// Set by the thread itself when it starts.
         thread: Mutex<Option<Thread>>,
     },
-    /// A task that is woken; the flag is a notify that found no waker.
-    Task { sleeper: Mutex<(bool, Option<Waker>)> },
+    /// A task that is woken.
+    Task { notified: AtomicBool, waker: Mutex<Option<Waker>> },
 }
 
 impl Parker {
@@ -34,7 +34,7 @@ impl Parker {
     }
 
     pub(crate) fn task() -> Self {
-        Self::Task { sleeper: Mutex::new((false, None)) }
+        Self::Task { notified: AtomicBool::new(false), waker: Mutex::new(None) }
     }
 
     /// Whether waking is a matter for the system, and dear.
@@ -60,11 +60,9 @@ impl Parker {
                     }
                 }
             }
-            Self::Task { sleeper } => {
-                let mut guard = lock(sleeper);
-                guard.0 = true;
-                let waker = guard.1.take();
-                drop(guard);
+            Self::Task { notified, waker } => {
+                notified.store(true, Ordering::Release);
+                let waker = lock(waker).take();
                 if let Some(waker) = waker {
                     waker.wake();
                 }
@@ -89,20 +87,15 @@ impl Parker {
 
     /// Ready when notified, which it forgets; for a task's own parker.
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
-        let Self::Task { sleeper } = self else { return Poll::Ready(()) };
-        if std::mem::take(&mut lock(sleeper).0) {
+        let Self::Task { notified, waker } = self else { return Poll::Ready(()) };
+        if notified.swap(false, Ordering::Acquire) {
             return Poll::Ready(());
         }
-        let waker = cx.waker().clone();
-        let mut guard = lock(sleeper);
-        if std::mem::take(&mut guard.0) {
-            drop(guard);
-            return Poll::Ready(());
-        }
-        let old = guard.1.replace(waker);
-        drop(guard);
+        let own = cx.waker().clone();
+        let old = lock(waker).replace(own);
         drop(old);
-        Poll::Pending
+        // A notify before the waker was here has left only its mark.
+        if notified.swap(false, Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

@@ -4,7 +4,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use plimsoll_core::{Completion, Lease, Outcome, Ticket, Time, WorkerId};
-use smallvec::SmallVec;
 
 use super::submit::{Admission, Gated};
 use super::{Job, Parker, Post, State};
@@ -38,19 +37,26 @@ impl<J: Job + ?Sized> Deed<J> {
 
 /// What is to be done after the lock is released.
 pub(super) struct After<J: ?Sized> {
-    deeds: SmallVec<[Deed<J>; 2]>,
+    /// The first wake; there is seldom more to do.
+    wake: Option<Arc<Parker>>,
+    deeds: Vec<Deed<J>>,
     due: Option<Time>,
 }
 
 impl<J: Job + ?Sized> After<J> {
     pub(super) fn new() -> Self {
-        Self { deeds: SmallVec::new(), due: None }
+        Self { wake: None, deeds: Vec::new(), due: None }
     }
 
     /// Wakes a worker that sleeps; one that does not looks by itself.
     pub(super) fn wake(&mut self, post: &mut Post<J>) {
         if std::mem::take(&mut post.asleep) {
-            self.deeds.push(Deed::Wake(Arc::clone(&post.parker)));
+            let parker = Arc::clone(&post.parker);
+            if self.wake.is_none() {
+                self.wake = Some(parker);
+            } else {
+                self.deeds.push(Deed::Wake(parker));
+            }
         }
     }
 
@@ -67,22 +73,34 @@ impl<J: Job + ?Sized> After<J> {
     }
 
     /// Does it all, and returns the moment that the timer must be told.
-    pub(super) fn carry_out(&mut self) -> Option<Time> {
-        for deed in self.deeds.drain(..) {
-            // A panic of somebody's waker, or of a request that is dropped, is
-            // its own affair, and must not keep the others from theirs.
-            let _ = catch_unwind(AssertUnwindSafe(|| deed.carry_out()));
+    #[inline]
+    pub(super) fn carry_out(self) -> Option<Time> {
+        // A panic of somebody's waker, or of a request that is dropped, is its
+        // own affair, and must not keep the others from theirs.
+        if let Some(parker) = self.wake {
+            let _ = catch_unwind(AssertUnwindSafe(|| parker.notify()));
+        }
+        if !self.deeds.is_empty() {
+            carry_out_all(self.deeds);
         }
         self.due
+    }
+}
+
+#[cold]
+fn carry_out_all<J: Job + ?Sized>(deeds: Vec<Deed<J>>) {
+    for deed in deeds {
+        let _ = catch_unwind(AssertUnwindSafe(|| deed.carry_out()));
     }
 }
 
 impl<J: Job + ?Sized + 'static> State<J> {
     /// Carries out what the core says has become of waiting requests, lets in
     /// who waits at the gate, and ends the crew when nothing is left to do.
+    #[inline]
     pub(super) fn settle(&mut self, now: Time, after: &mut After<J>) {
         self.drain_outcomes(after);
-        while self.let_in(now, after) {
+        while !self.gate.is_empty() && self.let_in(now, after) {
             self.drain_outcomes(after);
         }
         if self.closed {
@@ -197,26 +215,31 @@ impl<J: Job + ?Sized + 'static> State<J> {
 
     /// Refuses what waits at the gate past its deadline, and sees to the next.
     pub(super) fn close_gate_to_late(&mut self, now: Time, after: &mut After<J>) {
-        let late = |gated: &Gated<J>| gated.job.request().deadline.is_some_and(|at| at <= now);
+        let late = |gated: &Gated<J>| gated.job.terms().deadline.is_some_and(|at| at <= now);
         while let Some(place) = self.gate.iter().position(late) {
             if let Some(gated) = self.gate.remove(place) {
                 after.answer_gate(gated, Err(Reason::DeadlinePassed));
             }
         }
-        let next = self.gate.iter().filter_map(|gated| gated.job.request().deadline).min();
+        let next = self.gate.iter().filter_map(|gated| gated.job.terms().deadline).min();
         self.tell_timer(next, after);
     }
 
+    #[inline]
     pub(super) fn drain_outcomes(&mut self, after: &mut After<J>) {
         while let Some(outcome) = self.pool.poll_outcome() {
-            match outcome {
-                Outcome::Assigned { lease, tag, .. } => self.assign(lease, tag, after),
-                Outcome::Refused { reason, tag, .. } => {
-                    let reason = self.reason(reason);
-                    after.fail(tag, ReplyError::Refused(reason));
-                }
-                Outcome::Removed(id) => self.dismiss(id, after),
+            self.follow(outcome, after);
+        }
+    }
+
+    fn follow(&mut self, outcome: Outcome<Arc<J>>, after: &mut After<J>) {
+        match outcome {
+            Outcome::Assigned { lease, tag, .. } => self.assign(lease, tag, after),
+            Outcome::Refused { reason, tag, .. } => {
+                let reason = self.reason(reason);
+                after.fail(tag, ReplyError::Refused(reason));
             }
+            Outcome::Removed(id) => self.dismiss(id, after),
         }
     }
 
@@ -237,7 +260,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
             return false;
         }
         let Some(Gated { job, admission }) = self.gate.pop_front() else { return false };
-        match self.pool.dispatch(&job.request(), job, now) {
+        match self.pool.dispatch(&job.terms(), job, now) {
             Dispatch::Assigned(lease, job) => {
                 after.deeds.push(Deed::Admitted(admission, lease.ticket()));
                 self.assign(lease, job, after);

@@ -1,7 +1,6 @@
 //! Requests come in: dispatched, in line, at the gate, refused; or go away.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use plimsoll_core::{Completion, Dispatch, Health, Refusal, Ticket};
 
@@ -39,7 +38,7 @@ pub(crate) enum Submitted {
 
 impl<J: Job + ?Sized + 'static> Crew<J> {
     pub(crate) fn submit(&self, job: Arc<J>, if_full: IfFull) -> Submitted {
-        let request = job.request();
+        let request = job.terms();
         self.with(job.since(), |state, now, after| {
             if state.closed {
                 after.drop_later(job);
@@ -82,7 +81,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
         ticket: Option<Ticket>,
         worker: impl FnOnce() -> usize,
     ) {
-        self.with(Instant::now(), |state, now, after| {
+        self.with(self.now(), |state, now, after| {
             if let Some(job) = ticket.and_then(|ticket| state.pool.cancel(ticket, now)) {
                 after.drop_later(job);
                 return;
@@ -101,7 +100,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
 
     /// Takes a request back from the gate; false when it has left it.
     pub(crate) fn leave_gate(&self, admission: &Arc<Slot<Admission>>) -> bool {
-        self.with(Instant::now(), |state, _, after| {
+        self.with(self.now(), |state, _, after| {
             let waits = |gated: &Gated<J>| Arc::ptr_eq(&gated.admission, admission);
             let Some(place) = state.gate.iter().position(waits) else { return false };
             if let Some(gated) = state.gate.remove(place) {
@@ -114,7 +113,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     /// Closes intake. With `drop_queue`, what has not begun is failed and
     /// counted; else it is finished.
     pub(crate) fn close(&self, drop_queue: bool) -> usize {
-        self.with(Instant::now(), |state, now, after| {
+        self.with(self.now(), |state, now, after| {
             state.closed = true;
             for gated in state.gate.drain(..) {
                 after.answer_gate(gated, Err(Reason::Closed));
@@ -134,7 +133,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     /// A slot that is filled when the crew is closed and all workers have left.
     pub(crate) fn farewell(&self) -> Arc<Slot<()>> {
         let slot = Arc::new(Slot::new());
-        self.with(Instant::now(), |state, _, _| state.farewells.push(Arc::clone(&slot)));
+        self.with(self.now(), |state, _, _| state.farewells.push(Arc::clone(&slot)));
         slot
     }
 
@@ -147,7 +146,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
         };
         let jobs: Vec<_> = ids.into_iter().map(|id| (id, make())).collect();
         let count = jobs.len();
-        self.with(Instant::now(), |state, _, after| {
+        self.with(self.now(), |state, _, after| {
             for (id, job) in jobs {
                 let closed = state.finished;
                 let down = state.pool.worker(id).is_some_and(|w| w.health == Health::Down);

@@ -45,7 +45,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
         workers: usize,
         parker: fn() -> Parker,
     ) -> Vec<(WorkerId, Arc<Parker>)> {
-        self.with(Instant::now(), |state, now, _| {
+        self.with(self.now(), |state, now, _| {
             let stays = |id: &WorkerId| state.pool.worker(*id).is_some_and(|w| !w.draining);
             let mut stay: Vec<_> = state.posts.iter().flatten().map(|post| post.id).collect();
             stay.retain(stays);
@@ -60,7 +60,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
 
     /// The worker's state is built: it takes requests.
     pub(crate) fn up(&self, id: WorkerId) {
-        self.with(Instant::now(), |state, now, _| {
+        self.with(self.now(), |state, now, _| {
             state.factory_error = None;
             // A worker may have been removed meanwhile; it learns so from `next`.
             let _ = state.pool.set_health(id, Health::Up, now);
@@ -70,7 +70,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     /// The worker's state could not be built, time and again: nothing waits
     /// for it until it is up after all.
     pub(crate) fn down(&self, id: WorkerId, error: Arc<dyn Error + Send + Sync>) {
-        self.with(Instant::now(), |state, now, after| {
+        self.with(self.now(), |state, now, after| {
             let reason = Reason::Factory(Arc::clone(&error));
             state.factory_error = Some(error);
             let _ = state.pool.set_health(id, Health::Down, now);
@@ -94,7 +94,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     }
 
     fn rebuild(&self, id: WorkerId, lease: Option<Lease>, how: Completion) {
-        self.with(Instant::now(), |state, now, _| {
+        self.with(self.now(), |state, now, _| {
             let _ = state.pool.set_health(id, Health::Starting, now);
             state.move_on(id, now);
             if let Some(lease) = lease {
@@ -104,7 +104,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     }
 
     /// Gives the last lease back and takes what is next, in one step.
-    pub(crate) fn next(&self, id: WorkerId, done: Option<Lease>, at: Instant) -> Next<J> {
+    pub(crate) fn next(&self, id: WorkerId, done: Option<Lease>, at: Time) -> Next<J> {
         self.with(at, |state, now, after| {
             if state.waking == Some(id) {
                 state.waking = None;
@@ -124,7 +124,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     /// again: its parker is notified then, or when it should leave. False when
     /// it should leave now, as it must ask again after the rest.
     pub(crate) fn back_off(&self, id: WorkerId, parker: &Arc<Parker>, failures: u32) -> bool {
-        let rests = self.with(Instant::now(), |state, _, _| {
+        let rests = self.with(self.now(), |state, _, _| {
             let finished = state.finished;
             let post = state.post(id).filter(|_| !finished);
             post.map(|post| post.asleep = true).is_some()
@@ -147,7 +147,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     /// The worker's loop has ended, however it ended: what it still held moves
     /// on, and its place is free.
     pub(crate) fn leave(&self, id: WorkerId) {
-        self.with(Instant::now(), |state, now, after| {
+        self.with(self.now(), |state, now, after| {
             // Unknown when it was removed and had nothing left.
             let _ = state.pool.set_health(id, Health::Down, now);
             state.move_on(id, now);
@@ -161,13 +161,13 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     }
 
     /// Gives the last lease back; the next request is taken later.
-    pub(crate) fn complete(&self, lease: Lease, at: Instant) {
+    pub(crate) fn complete(&self, lease: Lease, at: Time) {
         self.with(at, |state, now, _| state.give_back(lease, Completion::Succeeded, now));
     }
 
     /// Gives back the lease of a request that was dropped while it ran.
     pub(crate) fn abandon(&self, lease: Lease) {
-        self.with(Instant::now(), |state, now, _| {
+        self.with(self.now(), |state, now, _| {
             state.give_back(lease, Completion::Failed, now);
         });
     }
@@ -197,12 +197,14 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
 
     /// Changes how workers are chosen.
     pub(crate) fn set_policy(&self, policy: plimsoll_core::Policy) {
-        self.with(Instant::now(), |state, _, _| state.pool.set_policy(policy));
+        self.with(self.now(), |state, _, _| state.pool.set_policy(policy));
     }
 
-    /// Records a request's times, outside the lock.
-    pub(crate) fn record(&self, id: WorkerId, wait: Duration, run: Duration) {
-        self.recorder.record(id.index(), wait, run);
+    /// Records a request's times, outside the lock: when it was submitted, when
+    /// a worker began it, and when it was over.
+    pub(crate) fn record(&self, since: Time, began: Time, over: Time) {
+        let from = |earlier: Time, later: Time| later.since(earlier).unwrap_or(Duration::ZERO);
+        self.recorder.record(from(since, began), from(began, over));
     }
 }
 
@@ -244,7 +246,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
                 }
                 return Next::Sleep;
             };
-            if job.request().deadline.is_none_or(|deadline| deadline > now) {
+            if job.terms().deadline.is_none_or(|deadline| deadline > now) {
                 return Next::Run(lease, job);
             }
             self.give_back(lease, Completion::Succeeded, now);
@@ -257,7 +259,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
     fn move_on(&mut self, id: WorkerId, now: Time) {
         let queue = self.post(id).map(|post| std::mem::take(&mut post.queue));
         for (lease, job) in queue.into_iter().flatten() {
-            let taken = self.pool.take_back(lease, &job.request(), job, now);
+            let taken = self.pool.take_back(lease, &job.terms(), job, now);
             debug_assert!(taken.is_ok(), "a crew takes back only its own leases");
         }
     }

@@ -429,7 +429,7 @@ impl<S: Send + 'static> TaskPool<S> {
         for worker in added {
             // A worker that `spawn` drops, or that is not reached because
             // `spawn` panics, leaves the crew by its own drop.
-            (self.handle.spawn)(Box::pin(worker.live()));
+            (self.handle.spawn)(Box::pin(worker.life()));
         }
         Ok(())
     }

@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use pin_project_lite::pin_project;
 use plimsoll_core::{Completion, Lease, WorkerId};
@@ -128,8 +127,31 @@ pub(crate) struct Worker<S: Send + 'static> {
     pub(crate) factory: Arc<Factory<S>>,
 }
 
+pin_project! {
+    /// Marks the thread that polls a worker, while it does, as that worker's.
+    struct Serving<J: ?Sized, Life> {
+        crew: Arc<Crew<J>>,
+        #[pin]
+        life: Life,
+    }
+}
+
+impl<J: Job + ?Sized + 'static, Life: Future> Future for Serving<J, Life> {
+    type Output = Life::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Life::Output> {
+        let this = self.project();
+        this.crew.serve(|| this.life.poll(cx))
+    }
+}
+
 impl<S: Send + 'static> Worker<S> {
-    pub(crate) async fn live(self) {
+    /// The future to spawn.
+    pub(crate) fn life(self) -> impl Future<Output = ()> + Send {
+        Serving { crew: Arc::clone(&self.crew), life: self.live() }
+    }
+
+    async fn live(self) {
         while let Some(state) = self.build().await {
             self.crew.up(self.id);
             if matches!(self.run_requests(state).await, End::Left) {
@@ -176,7 +198,7 @@ impl<S: Send + 'static> Worker<S> {
         let home = Home::new();
         let mut state = Some(state);
         let mut turn = 0;
-        let mut at = Instant::now();
+        let mut at = self.crew.now();
         let mut next = self.crew.next(self.id, None, at);
         loop {
             let (lease, job, since) = match next {
@@ -184,7 +206,7 @@ impl<S: Send + 'static> Worker<S> {
                 Next::Sleep => {
                     poll_fn(|cx| self.parker.poll(cx)).await;
                     turn = 0;
-                    at = Instant::now();
+                    at = self.crew.now();
                     next = self.crew.next(self.id, None, at);
                     continue;
                 }
@@ -198,14 +220,14 @@ impl<S: Send + 'static> Worker<S> {
             let mut held = Held { crew: &*self.crew, lease };
             let Some(lent) = state.take() else { return End::Broken };
             // The request's function runs here already, before its future does.
-            let mut running = self.crew.serve(|| job.start(home.lend(lent)));
+            let mut running = job.start(home.lend(lent));
             let how = match &mut running {
                 None => Completion::Succeeded,
-                Some(running) => poll_fn(|cx| self.crew.serve(|| running.as_mut().poll(cx))).await,
+                Some(running) => poll_fn(|cx| running.as_mut().poll(cx)).await,
             };
-            at = Instant::now();
+            at = self.crew.now();
             if let Some(since) = since {
-                self.crew.record(self.id, began.saturating_duration_since(since), at - began);
+                self.crew.record(since, began, at);
             }
             state = home.take_back();
             if how == Completion::Failed {
@@ -233,7 +255,7 @@ impl<S: Send + 'static> Worker<S> {
                 }
                 answer(running);
                 yield_once().await;
-                at = Instant::now();
+                at = self.crew.now();
                 next = self.crew.next(self.id, None, at);
             }
         }

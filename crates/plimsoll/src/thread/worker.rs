@@ -2,7 +2,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
 
 use plimsoll_core::{Completion, WorkerId};
 
@@ -101,7 +100,7 @@ impl<S: 'static> Worker<S> {
     }
 
     fn run_requests(&self, mut state: S) -> End {
-        let mut at = Instant::now();
+        let mut at = self.crew.now();
         let mut next = self.crew.next(self.id, None, at);
         loop {
             next = match next {
@@ -111,7 +110,7 @@ impl<S: 'static> Worker<S> {
                 }
                 Next::Sleep => {
                     self.parker.park();
-                    at = Instant::now();
+                    at = self.crew.now();
                     self.crew.next(self.id, None, at)
                 }
                 Next::Broadcast(job) => {
@@ -122,7 +121,7 @@ impl<S: 'static> Worker<S> {
                         drop_quietly(state);
                         return End::Broken;
                     }
-                    at = Instant::now();
+                    at = self.crew.now();
                     self.crew.next(self.id, None, at)
                 }
                 Next::Run(lease, job) => {
@@ -131,15 +130,14 @@ impl<S: 'static> Worker<S> {
                     let mut following = None;
                     let since = job.since();
                     run_quietly(job, &mut state, |how| {
-                        at = Instant::now();
+                        at = self.crew.now();
                         match how {
                             Completion::Succeeded => {
                                 following = Some(self.crew.next(self.id, lease.take(), at));
                             }
                             Completion::Failed => self.crew.broken(self.id, lease.take()),
                         }
-                        let wait = began.saturating_duration_since(since);
-                        self.crew.record(self.id, wait, at - began);
+                        self.crew.record(since, began, at);
                     });
                     let Some(following) = following else {
                         drop_quietly(state);
