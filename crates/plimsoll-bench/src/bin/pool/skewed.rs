@@ -1,8 +1,9 @@
 //! Skewed work, open loop: 99 % of the requests are short, 1 % take 200 times
 //! as long. Waiting counts from the arrival that was intended, so a late
 //! submitter hides nothing; against the replay it counts, on both sides, from
-//! the arrival that was recorded, so that a late submitter adds nothing either. The work is slept: what is measured is who waits
-//! behind whom, not the machine's cores.
+//! the arrival that was recorded, so that a late submitter adds nothing either.
+//! The work is slept: what is measured is who waits behind whom, not the
+//! machine's cores.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
