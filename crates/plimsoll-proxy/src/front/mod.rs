@@ -1,0 +1,3 @@
+//! The side that clients see.
+
+mod screen;

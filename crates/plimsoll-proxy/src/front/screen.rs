@@ -1,0 +1,1 @@
+//! A strict look at HTTP/1 bytes before they are parsed.
