@@ -1,4 +1,76 @@
 //! An exact least-loaded HTTP balancer, as a library.
+//!
+//! [`run`] serves until it is told to stop. Its workers are HTTP servers; one
+//! [`Balancer`](plimsoll::Balancer) for all threads knows how many requests
+//! each has, never gives one more than its capacity, and keeps what has to
+//! wait in one fair line.
+//!
+//! | where | what |
+//! |---|---|
+//! | `front` | clients: the strict look at their bytes, time limits, who has left |
+//! | `exchange` | one request: its head, its place in line, its tries, its answer |
+//! | `upstream` | backends: connections, bodies, what a response holds |
+//! | `threads` | a runtime per core, and how connections come to them |
 #![forbid(unsafe_code)]
 
+mod admin;
+mod config;
+mod exchange;
 mod front;
+mod pace;
+mod proxy;
+mod refusal;
+mod retry;
+mod shutdown;
+mod stats;
+mod stream;
+mod threads;
+mod upstream;
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use proxy::Proxy;
+
+pub use config::{BackendConfig, Config, Limits, LineConfig, Times};
+pub use shutdown::Shutdown;
+
+/// The sockets that a proxy serves.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For clients.
+    pub clients: Vec<TcpListener>,
+    /// For operators: `/metrics` and `/workers`.
+    pub admin: Option<TcpListener>,
+}
+
+/// Serves what comes to the listeners until `shutdown` says otherwise.
+///
+/// Told to drain, it accepts no more, finishes what runs, and returns when
+/// that is done, or cuts it off when the drain's time is over.
+///
+/// ```
+/// use plimsoll_proxy::{BackendConfig, Config, Listeners, Shutdown, run};
+/// use std::net::TcpListener;
+///
+/// let backend = BackendConfig::new("127.0.0.1:9", vec!["127.0.0.1:9".parse()?]);
+/// let clients = vec![TcpListener::bind("127.0.0.1:0")?];
+/// let shutdown = Shutdown::new();
+/// shutdown.drain();
+/// run(Config::new(vec![backend]), Listeners { clients, admin: None }, shutdown)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// When the system gives no thread, or nothing to wait for sockets with.
+pub fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> io::Result<()> {
+    let proxy = Arc::new(Proxy::new(config, shutdown.clone()));
+    if let Some(admin) = listeners.admin {
+        admin::start(Arc::clone(&proxy), admin)?;
+    }
+    let served = threads::run(&proxy, &listeners.clients);
+    shutdown.stop();
+    served
+}

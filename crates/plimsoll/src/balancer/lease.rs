@@ -71,6 +71,26 @@ impl<W: Send + Sync + 'static> Lease<W> {
     /// # Ok::<(), plimsoll::Reason>(())
     /// ```
     pub fn fail(mut self) {
+        self.mark_failed();
+    }
+
+    /// Says that the worker failed; the charge is still given back when the
+    /// lease is dropped.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// let mut lease = balancer.try_acquire()?;
+    /// lease.mark_failed();
+    /// assert_eq!(balancer.snapshot().pending(), 1);
+    /// drop(lease);
+    /// assert_eq!(balancer.snapshot().workers[0].failed, 1);
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// ```
+    pub fn mark_failed(&mut self) {
         self.failed = true;
     }
 

@@ -445,6 +445,18 @@ impl<W: Send + Sync + 'static> Balancer<W> {
         snapshot.with_times(&self.shared.recorder)
     }
 
+    /// How many requests are in line.
+    ///
+    /// ```
+    /// use plimsoll::Balancer;
+    ///
+    /// let balancer: Balancer<()> = Balancer::new();
+    /// assert_eq!(balancer.waiting(), 0);
+    /// ```
+    pub fn waiting(&self) -> usize {
+        lock(&self.shared.state).pool.waiting()
+    }
+
     /// Checks what must always hold, by plain scans: for tests.
     ///
     /// ```

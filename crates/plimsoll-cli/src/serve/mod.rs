@@ -1,0 +1,58 @@
+//! `plimsoll serve`: HTTP servers as workers.
+
+mod args;
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+
+use plimsoll_proxy::{Listeners, Shutdown};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+pub(crate) use self::args::Args;
+use crate::usage;
+
+/// Serves until a signal says otherwise.
+pub(crate) fn run(args: Args) -> ExitCode {
+    match serve(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("plimsoll: {sentence}");
+            ExitCode::from(usage::STATUS)
+        }
+    }
+}
+
+fn serve(args: &Args) -> Result<(), String> {
+    let addresses = args.listen()?;
+    let config = args.config()?;
+    let clients: Vec<_> =
+        addresses.iter().map(|&at| listen("--listen", at)).collect::<Result<_, _>>()?;
+    let admin = args.admin()?.map(|at| listen("--admin", at)).transpose()?;
+    let shutdown = Shutdown::new();
+    let mut signals = Signals::new([SIGINT, SIGTERM])
+        .map_err(|error| format!("signals cannot be caught: {error}"))?;
+    let told = shutdown.clone();
+    let watcher = std::thread::spawn(move || {
+        let mut times = signals.forever();
+        if times.next().is_some() {
+            told.drain();
+        }
+        if times.next().is_some() {
+            told.stop();
+        }
+    });
+    for (what, listener) in
+        clients.iter().map(|l| ("listening", l)).chain(admin.iter().map(|l| ("admin", l)))
+    {
+        let at = listener.local_addr().map_err(|error| error.to_string())?;
+        eprintln!("plimsoll: {what} on {at}");
+    }
+    let served = plimsoll_proxy::run(config, Listeners { clients, admin }, shutdown);
+    drop(watcher);
+    served.map_err(|error| error.to_string())
+}
+
+fn listen(option: &str, at: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(at).map_err(|error| format!("{option} {at}: {error}"))
+}

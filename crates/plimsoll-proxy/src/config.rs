@@ -1,0 +1,167 @@
+//! What the proxy is told: backends, limits, times.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// All that [`run`](crate::run) must know.
+///
+/// ```
+/// use plimsoll_proxy::{BackendConfig, Config};
+///
+/// let backend = BackendConfig::new("127.0.0.1:9001", vec!["127.0.0.1:9001".parse()?]);
+/// let config = Config::new(vec![backend]);
+/// assert_eq!(config.line.length, 1024);
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The workers.
+    pub backends: Vec<BackendConfig>,
+    /// Threads, each with a runtime of its own; the cores by default.
+    pub threads: NonZeroUsize,
+    /// The line of requests that wait for a backend.
+    pub line: LineConfig,
+    /// Bounds on what a client may send.
+    pub limits: Limits,
+    /// How long each part of an exchange may take.
+    pub times: Times,
+    /// The most backends that one request is tried at.
+    pub tries: NonZeroU32,
+    /// Peers whose `X-Forwarded-*` fields are believed.
+    pub trust: Vec<IpNet>,
+    /// Every so many dispatches one is audited by a plain scan; 0 is never, and
+    /// 100 the default.
+    pub audit_every: u64,
+}
+
+impl Config {
+    /// The defaults, with these backends.
+    pub fn new(backends: Vec<BackendConfig>) -> Self {
+        Self {
+            backends,
+            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            line: LineConfig::default(),
+            limits: Limits::default(),
+            times: Times::default(),
+            tries: NonZeroU32::MIN.saturating_add(2),
+            trust: Vec::new(),
+            audit_every: 100,
+        }
+    }
+}
+
+/// One backend.
+#[derive(Clone, Debug)]
+pub struct BackendConfig {
+    /// `host:port`, as it is shown.
+    pub name: String,
+    /// Where it listens; tried in order.
+    pub addresses: Vec<SocketAddr>,
+    /// The most requests, and open connections, that it has at a time.
+    pub capacity: NonZeroU32,
+    /// Its share of the work, against the others'.
+    pub weight: NonZeroU16,
+}
+
+impl BackendConfig {
+    /// A backend of weight 1 that takes [`CAPACITY`](Self::CAPACITY) requests.
+    pub fn new(name: impl Into<String>, addresses: Vec<SocketAddr>) -> Self {
+        let capacity = Self::CAPACITY;
+        Self { name: name.into(), addresses, capacity, weight: NonZeroU16::MIN }
+    }
+
+    /// The capacity of a backend that is not told otherwise.
+    pub const CAPACITY: NonZeroU32 = NonZeroU32::new(32).unwrap();
+}
+
+/// The line's bounds.
+#[derive(Clone, Copy, Debug)]
+pub struct LineConfig {
+    /// The most requests in line; 0 refuses what would have to wait.
+    pub length: usize,
+    /// The longest that one waits.
+    pub time: Duration,
+}
+
+impl Default for LineConfig {
+    /// 1,024 requests, 10 s.
+    fn default() -> Self {
+        Self { length: 1024, time: Duration::from_secs(10) }
+    }
+}
+
+/// Bounds on what a client may send or hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// A request's head, in bytes.
+    pub head_bytes: usize,
+    /// Its header fields.
+    pub headers: usize,
+    /// Its target, in bytes.
+    pub target_bytes: usize,
+    /// Its body, in bytes; unlimited by default.
+    pub body_bytes: Option<u64>,
+    /// Connections from clients at a time.
+    pub connections: NonZeroU32,
+    /// Concurrent requests on one HTTP/2 connection.
+    pub streams: u32,
+    /// Requests on one connection; unlimited by default.
+    pub requests_per_connection: Option<u64>,
+}
+
+impl Default for Limits {
+    /// 16 KiB, 100 fields, 8 KiB, 10,000 connections, 128 streams.
+    fn default() -> Self {
+        Self {
+            head_bytes: 16 << 10,
+            headers: 100,
+            target_bytes: 8 << 10,
+            body_bytes: None,
+            connections: NonZeroU32::new(10_000).expect("it is not 0"),
+            streams: 128,
+            requests_per_connection: None,
+        }
+    }
+}
+
+/// How long each part of an exchange may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// Connecting to a backend.
+    pub connect: Duration,
+    /// From the request sent to the response's head.
+    pub response_header: Duration,
+    /// Without a byte of a body, either way.
+    pub body_idle: Duration,
+    /// The whole request, from its head to the end of its response; off by
+    /// default.
+    pub request: Option<Duration>,
+    /// From a head's first byte to its last.
+    pub client_header: Duration,
+    /// A client's connection without a request.
+    pub client_idle: Duration,
+    /// A connection to a backend without a request.
+    pub backend_idle: Duration,
+    /// From the call to stop until what still runs is cut off.
+    pub drain: Duration,
+}
+
+impl Default for Times {
+    /// 1 s, 60 s, 60 s, off, 10 s, 75 s, 30 s, 30 s.
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            connect: seconds(1),
+            response_header: seconds(60),
+            body_idle: seconds(60),
+            request: None,
+            client_header: seconds(10),
+            client_idle: seconds(75),
+            backend_idle: seconds(30),
+            drain: seconds(30),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The body of what a client is answered.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use super::record::Record;
+use crate::upstream::{Held, Upload};
+
+/// A body of the proxy's own, or a backend's on its way through.
+pub(crate) struct Answer {
+    body: Kind,
+    record: Record,
+}
+
+enum Kind {
+    Own(Option<Bytes>),
+    Forwarded(Forwarded),
+}
+
+struct Forwarded {
+    incoming: Incoming,
+    /// Given back as soon as the response has been read, not when the client
+    /// has it.
+    held: Option<Held>,
+    upload: Option<Upload>,
+    /// Since when the backend has been silent.
+    silent_since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Answer {
+    pub(super) fn own(text: Bytes, record: Record) -> Self {
+        Self { body: Kind::Own(Some(text).filter(|text| !text.is_empty())), record }
+    }
+
+    pub(super) fn forwarded(
+        incoming: Incoming,
+        held: Held,
+        upload: Option<Upload>,
+        record: Record,
+    ) -> Self {
+        let (silent_since, timer) = (None, None);
+        let held = Some(held);
+        let mut forwarded = Forwarded { incoming, held, upload, silent_since, timer };
+        if forwarded.incoming.is_end_stream() {
+            forwarded.over();
+        }
+        Self { body: Kind::Forwarded(forwarded), record }
+    }
+}
+
+impl Forwarded {
+    /// The response has been read to its end.
+    fn over(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        // A connection whose request is not read to its end serves no other.
+        if self.upload.as_ref().is_none_or(Upload::has_ended) {
+            held.over();
+        }
+    }
+
+    /// The backend was silent for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>, limit: std::time::Duration) -> Poll<()> {
+        let due = *self.silent_since.get_or_insert_with(Instant::now) + limit;
+        let timer =
+            self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= due {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(due.into());
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BrokeOff;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        let this = self.get_mut();
+        let forwarded = match &mut this.body {
+            Kind::Own(text) => {
+                let frame = text.take();
+                this.record.bytes += frame.as_ref().map_or(0, |text| text.len() as u64);
+                return Poll::Ready(frame.map(|text| Ok(Frame::data(text))));
+            }
+            Kind::Forwarded(forwarded) => forwarded,
+        };
+        let what = match Pin::new(&mut forwarded.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                forwarded.silent_since = None;
+                this.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if forwarded.incoming.is_end_stream() {
+                    forwarded.over();
+                }
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            Poll::Ready(None) => {
+                forwarded.over();
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Err(_))) => "the backend broke off its body",
+            Poll::Pending => {
+                let limit = this.record.seat().proxy.config.times.body_idle;
+                ready!(forwarded.poll_silence(cx, limit));
+                "the backend's body stopped for too long"
+            }
+        };
+        this.record.broke_off(what);
+        if let Some(held) = forwarded.held.take() {
+            held.failed();
+        }
+        Poll::Ready(Some(Err(BrokeOff(what))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Kind::Own(text) => text.is_none(),
+            Kind::Forwarded(forwarded) => forwarded.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Kind::Own(text) => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
+            Kind::Forwarded(forwarded) => forwarded.incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Kind::Forwarded(Forwarded { held: Some(_), .. }) = &self.body
+            && self.record.reason.is_none()
+        {
+            self.record.broke_off("the client left");
+        }
+    }
+}
+
+/// A response that does not come to its end: what is sent of it is cut off, so
+/// that nobody takes it for whole.
+#[derive(Debug)]
+pub(crate) struct BrokeOff(&'static str);
+
+impl std::fmt::Display for BrokeOff {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for BrokeOff {}

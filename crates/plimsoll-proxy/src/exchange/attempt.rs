@@ -1,0 +1,193 @@
+//! A request's tries: a lease, a connection, a response's head.
+
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::{Response, StatusCode};
+use plimsoll::{Lease, Reason, WorkerId};
+use std::sync::Arc;
+
+use super::head::Outgoing;
+use super::record::Record;
+use crate::refusal::Refusal;
+use crate::upstream::{Backend, ConnectError, Held, ToBackend, Upload, UploadFault};
+
+/// A response whose head is here.
+pub(super) struct Served {
+    pub(super) response: Response<Incoming>,
+    pub(super) held: Held,
+    pub(super) upload: Option<Upload>,
+}
+
+/// Why a try came to nothing.
+struct Failed {
+    refusal: Refusal,
+    /// Nothing of the request has reached the backend.
+    unsent: bool,
+    /// A connection that the backend had given up while it was idle: no fault
+    /// of the backend's.
+    stale: bool,
+}
+
+/// Tries backends, each at most once, until one answers.
+pub(super) async fn serve(
+    record: &mut Record,
+    outgoing: Outgoing,
+    upload: Option<Upload>,
+) -> Result<Served, Refusal> {
+    let seat = Arc::clone(record.seat());
+    let proxy = &seat.proxy;
+    let mut excluded = Vec::new();
+    let mut last = Refusal::NoBackend;
+    let mut stale = false;
+    let line_ends = Instant::now() + proxy.config.line.time;
+    loop {
+        let lease = match lease(record, &excluded, line_ends).await {
+            Ok(lease) => lease,
+            // The failure that is behind it says more.
+            Err(Refusal::NoBackend) if !excluded.is_empty() => return Err(last),
+            Err(refusal) => return Err(refusal),
+        };
+        record.tries += 1;
+        record.backend = Some(Arc::clone(lease.worker()));
+        let id = lease.id();
+        let failed = match attempt(record, lease, &outgoing, upload.as_ref()).await {
+            Ok((response, held)) => return Ok(Served { response, held, upload }),
+            Err(failed) => failed,
+        };
+        last = failed.refusal;
+        let harmless = failed.unsent || outgoing.is_idempotent();
+        let whole = upload.as_ref().is_none_or(|upload| upload.from_start().is_some());
+        if !harmless || !whole || matches!(last, Refusal::BodyTooLarge | Refusal::BodyBroken) {
+            return Err(last);
+        }
+        if failed.stale && !stale {
+            // Once, in silence, and to the same backend if it is the least
+            // loaded still.
+            stale = true;
+            continue;
+        }
+        if record.tries >= proxy.config.tries.get() || !proxy.retries.spend() {
+            return Err(last);
+        }
+        proxy.stats.retried();
+        excluded.push(id);
+    }
+}
+
+/// A lease, at once or after a wait in line.
+async fn lease(
+    record: &mut Record,
+    excluded: &[WorkerId],
+    line_ends: Instant,
+) -> Result<Lease<Arc<Backend>>, Refusal> {
+    let seat = Arc::clone(record.seat());
+    let proxy = &seat.proxy;
+    let request = proxy.balancer.request().deadline(line_ends);
+    let request = excluded.iter().fold(request, |request, &id| request.exclude(id));
+    let mut acquire = pin!(request.acquire());
+    let at_once = std::future::poll_fn(|cx| Poll::Ready(acquire.as_mut().poll(cx))).await;
+    if let Poll::Ready(lease) = at_once {
+        return lease.map_err(refusal);
+    }
+    // In line. Half of the forecast: it errs, and a refusal can't be taken back.
+    let forecast = proxy.pace.forecast(proxy.balancer.waiting());
+    if forecast.is_some_and(|forecast| forecast / 2 > proxy.config.line.time) {
+        return Err(Refusal::LineTooSlow);
+    }
+    let since = Instant::now();
+    let client = Arc::clone(record.asking().client());
+    let waited = tokio::select! {
+        lease = acquire => lease.map_err(refusal),
+        () = client.departed() => Err(Refusal::ClientGone),
+    };
+    record.line += since.elapsed();
+    waited
+}
+
+fn refusal(reason: Reason) -> Refusal {
+    reason.into()
+}
+
+/// One try at the backend of this lease.
+async fn attempt(
+    record: &mut Record,
+    lease: Lease<Arc<Backend>>,
+    outgoing: &Outgoing,
+    upload: Option<&Upload>,
+) -> Result<(Response<Incoming>, Held), Failed> {
+    let seat = Arc::clone(record.seat());
+    let times = seat.proxy.config.times;
+    let backend = Arc::clone(lease.worker());
+    let body = match upload {
+        None => ToBackend::Empty,
+        // Asked before it was tried again.
+        Some(upload) => upload.from_start().unwrap_or(ToBackend::Empty),
+    };
+    let connecting = Instant::now();
+    let (connection, reused) = match backend.connection(seat.index, times.connect).await {
+        Ok(connected) => connected,
+        Err(error) => {
+            lease.fail();
+            let refusal = match error {
+                ConnectError::Refused => Refusal::Connect,
+                ConnectError::TimedOut => Refusal::ConnectTimeout,
+            };
+            return Err(Failed { refusal, unsent: true, stale: false });
+        }
+    };
+    record.connect = connecting.elapsed();
+    let mut held = Held::new(connection, lease);
+    let request = outgoing.request(&backend.host, body);
+    let sent = held.send(request);
+    let Some(answered) = in_time(sent, times.response_header, upload).await else {
+        held.failed();
+        return Err(Failed { refusal: Refusal::ResponseTimeout, unsent: false, stale: false });
+    };
+    let error = match answered {
+        Ok(response) => {
+            record.first_byte = Some(record.elapsed());
+            let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            if !switched || outgoing.asks_upgrade() {
+                return Ok((response, held));
+            }
+            drop(response);
+            held.failed();
+            return Err(Failed { refusal: Refusal::Switched, unsent: false, stale: false });
+        }
+        Err(error) => error,
+    };
+    if let Some(fault) = upload.and_then(Upload::fault) {
+        let refusal = match fault {
+            UploadFault::TooLarge => Refusal::BodyTooLarge,
+            UploadFault::Broken => Refusal::BodyBroken,
+        };
+        return Err(Failed { refusal, unsent: false, stale: false });
+    }
+    let unsent = error.message().is_some();
+    // It broke before it said anything: it had been closed already.
+    let stale = reused && (unsent || error.error().is_closed() || error.error().is_incomplete_message());
+    if !stale {
+        held.failed();
+    }
+    Err(Failed { refusal: Refusal::Broken, unsent, stale })
+}
+
+/// The answer, unless `limit` has passed since the request, or what there is
+/// of its body, was last seen to go.
+async fn in_time<F: Future>(
+    answer: F,
+    limit: Duration,
+    upload: Option<&Upload>,
+) -> Option<F::Output> {
+    let mut answer = pin!(answer);
+    let mut since = Instant::now();
+    loop {
+        if let Ok(answer) = tokio::time::timeout_at((since + limit).into(), answer.as_mut()).await {
+            return Some(answer);
+        }
+        since = upload.and_then(Upload::last_seen).filter(|&at| at > since)?;
+    }
+}

@@ -1,0 +1,229 @@
+//! What is taken from a head, and what is put into it, on its way through.
+
+use std::net::IpAddr;
+
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Uri, Version};
+use ipnet::IpNet;
+
+use crate::front::{Client, Fault};
+use crate::upstream::ToBackend;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Fields that concern one connection alone, whoever names them (RFC 9110,
+/// section 7.6.1).
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
+];
+
+/// Fields that `Connection` must not name: without them the message is another.
+const END_TO_END: [HeaderName; 5] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::AUTHORIZATION,
+    header::COOKIE,
+];
+
+/// A request's head as backends get it.
+pub(super) struct Outgoing {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    /// The protocol that it asks to switch to.
+    upgrade: Option<HeaderValue>,
+}
+
+impl Outgoing {
+    /// Makes a client's head a backend's.
+    pub(super) fn new(
+        mut head: Parts,
+        client: &Client,
+        trust: &[IpNet],
+        limits: crate::config::Limits,
+    ) -> Result<Self, Fault> {
+        check(&head, limits)?;
+        let host = host(&head)?;
+        let upgrade = (!client.http2).then(|| wanted_upgrade(&head)).flatten();
+        strip(&mut head.headers);
+        let headers = &mut head.headers;
+        // Answered by the proxy itself, when the backend begins to read.
+        headers.remove(header::EXPECT);
+        let peer = client.peer.ip().to_canonical();
+        forward(headers, peer, is_trusted(peer, trust), host.as_ref());
+        add_via(headers, head.version);
+        if let Some(token) = &upgrade {
+            headers.insert(header::UPGRADE, token.clone());
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        if let Some(host) = host {
+            headers.insert(header::HOST, host);
+        }
+        Ok(Self { method: head.method, uri: origin_form(&head.uri), headers: head.headers, upgrade })
+    }
+
+    /// The request for one try; `fallback` names the host where the client did
+    /// not, as HTTP/1.0 allows.
+    pub(super) fn request(&self, fallback: &HeaderValue, body: ToBackend) -> Request<ToBackend> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().entry(header::HOST).or_insert_with(|| fallback.clone());
+        request
+    }
+
+    pub(super) fn asks_upgrade(&self) -> bool {
+        self.upgrade.is_some()
+    }
+
+    /// Whether it may run twice without harm (RFC 9110, section 9.2.2).
+    pub(super) fn is_idempotent(&self) -> bool {
+        self.method.is_idempotent() && self.upgrade.is_none()
+    }
+
+    pub(super) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+}
+
+/// Makes a backend's response head a client's; `switched` for a 101.
+pub(super) fn incoming(headers: &mut HeaderMap, version: Version, switched: bool) {
+    let token = switched.then(|| headers.remove(header::UPGRADE)).flatten();
+    strip(headers);
+    if let Some(token) = token {
+        headers.insert(header::UPGRADE, token);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    add_via(headers, version);
+}
+
+/// What can be said of any version; HTTP/1's own is the screen's matter.
+fn check(head: &Parts, limits: crate::config::Limits) -> Result<(), Fault> {
+    if head.method == Method::CONNECT {
+        return Err(Fault::new(405, "CONNECT is not served"));
+    }
+    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    if target.len() > limits.target_bytes {
+        return Err(Fault::new(414, "the target is too long"));
+    }
+    if head.headers.len() > limits.headers {
+        return Err(Fault::new(431, "there are too many header fields"));
+    }
+    let asterisk = target == "*" && head.method == Method::OPTIONS;
+    if !asterisk && !target.starts_with('/') {
+        return Err(Fault::new(400, "the target is not a path"));
+    }
+    Ok(())
+}
+
+/// The host that the request is for: the target's authority, else `Host`; they
+/// must not differ.
+fn host(head: &Parts) -> Result<Option<HeaderValue>, Fault> {
+    let fault = |what| Fault::new(400, what);
+    let mut named = head.headers.get_all(header::HOST).iter();
+    let host = named.next();
+    if named.next().is_some() {
+        return Err(fault("there are two Host fields"));
+    }
+    let Some(authority) = head.uri.authority() else {
+        return match host {
+            None if head.version >= Version::HTTP_11 => Err(fault("there is no host")),
+            host => Ok(host.cloned()),
+        };
+    };
+    let authority = authority.as_str();
+    if authority.is_empty() || authority.contains('@') {
+        return Err(fault("the authority is malformed"));
+    }
+    if host.is_some_and(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())) {
+        return Err(fault("Host and the target's authority differ"));
+    }
+    HeaderValue::from_str(authority).map(Some).map_err(|_| fault("the authority is malformed"))
+}
+
+/// Backends get a path, not the client's absolute form.
+fn origin_form(uri: &Uri) -> Uri {
+    uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
+}
+
+/// The protocol that the head asks for, by the one rule that the screen has:
+/// an HTTP/1.1 request without a body whose only token is not `h2c`.
+fn wanted_upgrade(head: &Parts) -> Option<HeaderValue> {
+    let named = |value: &HeaderValue| {
+        let names = value.as_bytes().split(|&byte| byte == b',');
+        names.into_iter().any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    };
+    let asked = head.headers.get_all(header::CONNECTION).iter().any(named);
+    let length = head.headers.get(header::CONTENT_LENGTH);
+    let body = head.headers.contains_key(header::TRANSFER_ENCODING)
+        || length.is_some_and(|length| length.as_bytes() != b"0");
+    let mut tokens = head.headers.get_all(header::UPGRADE).iter();
+    let token = tokens.next().filter(|_| asked && !body && head.version == Version::HTTP_11)?;
+    let bytes = token.as_bytes();
+    let single = tokens.next().is_none() && !bytes.contains(&b',');
+    (single && !bytes.trim_ascii().eq_ignore_ascii_case(b"h2c")).then(|| token.clone())
+}
+
+/// Removes what concerns one connection alone, and what `Connection` names.
+fn strip(headers: &mut HeaderMap) {
+    // Most heads have none, or one that names nothing that is there.
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| !END_TO_END.contains(name) && headers.contains_key(name))
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+fn is_trusted(peer: IpAddr, trust: &[IpNet]) -> bool {
+    trust.iter().any(|net| net.contains(&peer))
+}
+
+/// Says for whom the request is sent. What an untrusted peer says of that is
+/// dropped.
+fn forward(headers: &mut HeaderMap, peer: IpAddr, trusted: bool, host: Option<&HeaderValue>) {
+    let mut chain = String::new();
+    if trusted {
+        for value in headers.get_all(FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok()) {
+            chain.push_str(value);
+            chain.push_str(", ");
+        }
+    }
+    chain.push_str(&peer.to_string());
+    if let Ok(chain) = HeaderValue::from_str(&chain) {
+        headers.insert(FORWARDED_FOR, chain);
+    }
+    if !trusted || !headers.contains_key(FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    match host {
+        _ if trusted && headers.contains_key(FORWARDED_HOST) => {}
+        Some(host) => _ = headers.insert(FORWARDED_HOST, host.clone()),
+        None => _ = headers.remove(FORWARDED_HOST),
+    }
+}
+
+/// RFC 9110, section 7.6.3.
+fn add_via(headers: &mut HeaderMap, received: Version) {
+    let via = match received {
+        Version::HTTP_2 => "2.0 plimsoll",
+        Version::HTTP_10 => "1.0 plimsoll",
+        _ => "1.1 plimsoll",
+    };
+    headers.append(header::VIA, HeaderValue::from_static(via));
+}

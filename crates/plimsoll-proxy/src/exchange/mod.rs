@@ -1,0 +1,115 @@
+//! One exchange: a client's request, its place in line, its tries at backends,
+//! its answer.
+
+mod answer;
+mod attempt;
+mod head;
+mod record;
+mod tunnel;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response, StatusCode, Version};
+
+pub(crate) use self::answer::Answer;
+use self::attempt::Served;
+use self::head::Outgoing;
+pub(crate) use self::record::Record;
+use crate::front::Asking;
+use crate::proxy::Seat;
+use crate::refusal::Refusal;
+use crate::upstream::Upload;
+
+/// Answers one request. Dropped before it is ready, which says that the client
+/// has left, it gives everything back.
+pub(crate) async fn answer(
+    seat: Arc<Seat>,
+    asking: Asking,
+    mut request: Request<Incoming>,
+) -> Response<Answer> {
+    let proxy = Arc::clone(&seat.proxy);
+    proxy.retries.earn();
+    let mut record = Record::new(seat, asking, request.method().clone(), request.uri().clone());
+    let upgrade = hyper::upgrade::on(&mut request);
+    let exchanged = match proxy.config.times.request {
+        None => exchange(&mut record, request).await,
+        Some(limit) => tokio::time::timeout(limit, exchange(&mut record, request))
+            .await
+            .unwrap_or(Err(Refusal::RequestTimeout)),
+    };
+    let mut response = match exchanged {
+        Ok(served) => forward(served, upgrade, record),
+        Err(refusal) => refuse(refusal, record),
+    };
+    let last = proxy.shutdown.is_draining();
+    if last && response.version() < Version::HTTP_2 && response.status().as_u16() >= 200 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn exchange(record: &mut Record, request: Request<Incoming>) -> Result<Served, Refusal> {
+    if let Some(fault) = record.asking().fault() {
+        return Err(Refusal::Fault(fault));
+    }
+    let seat = Arc::clone(record.seat());
+    let config = &seat.proxy.config;
+    let (head, incoming) = request.into_parts();
+    let client = record.asking().client();
+    let outgoing =
+        Outgoing::new(head, client, &config.trust, config.limits).map_err(Refusal::Fault)?;
+    let most = config.limits.body_bytes;
+    if most.is_some_and(|most| incoming.size_hint().lower() > most) {
+        return Err(Refusal::BodyTooLarge);
+    }
+    let body = !incoming.is_end_stream();
+    let upload = body.then(|| Upload::new(incoming, most, outgoing.is_idempotent()));
+    attempt::serve(record, outgoing, upload).await
+}
+
+/// A backend's response on its way to the client.
+fn forward(served: Served, upgrade: OnUpgrade, mut record: Record) -> Response<Answer> {
+    let Served { mut response, held, upload } = served;
+    record.status = response.status().as_u16();
+    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let version = response.version();
+    head::incoming(response.headers_mut(), version, switched);
+    *response.version_mut() = Version::HTTP_11;
+    if switched {
+        let theirs = hyper::upgrade::on(&mut response);
+        let (head, _) = response.into_parts();
+        record.asking().decide(true);
+        tunnel::open(upgrade, theirs, held, record.seat());
+        return Response::from_parts(head, Answer::own(Bytes::new(), record));
+    }
+    record.asking().decide(false);
+    response.map(|incoming| Answer::forwarded(incoming, held, upload, record))
+}
+
+/// An answer of the proxy's own.
+fn refuse(refusal: Refusal, mut record: Record) -> Response<Answer> {
+    let proxy = Arc::clone(&record.seat().proxy);
+    let status = refusal.status();
+    record.status = status.as_u16();
+    record.refusal = Some(refusal);
+    record.reason = Some(refusal.what());
+    record.asking().decide(false);
+    let text = Bytes::from(format!("{} {}\n", status.as_u16(), refusal.what()));
+    let mut response = Response::new(Answer::own(text, record));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    if refusal.invites_retry() {
+        let after = proxy.pace.retry_after(proxy.balancer.waiting());
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(after));
+    }
+    if refusal.closes() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}

@@ -1,0 +1,82 @@
+//! What is noted of one exchange, and told when it is over.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::{Method, Uri};
+
+use crate::front::Asking;
+use crate::proxy::Seat;
+use crate::refusal::Refusal;
+use crate::upstream::Backend;
+
+/// An exchange from its head to the end of its answer; told when it is
+/// dropped.
+pub(crate) struct Record {
+    seat: Arc<Seat>,
+    asking: Asking,
+    began: Instant,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) status: u16,
+    pub(crate) backend: Option<Arc<Backend>>,
+    pub(crate) tries: u32,
+    /// In line, over all tries.
+    pub(crate) line: Duration,
+    /// Connecting, in the last try.
+    pub(crate) connect: Duration,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) bytes: u64,
+    /// Why the answer is the proxy's own.
+    pub(crate) refusal: Option<Refusal>,
+    /// Why it did not go as it should.
+    pub(crate) reason: Option<&'static str>,
+}
+
+impl Record {
+    pub(super) fn new(seat: Arc<Seat>, asking: Asking, method: Method, uri: Uri) -> Self {
+        Self {
+            seat,
+            asking,
+            began: Instant::now(),
+            method,
+            uri,
+            status: 0,
+            backend: None,
+            tries: 0,
+            line: Duration::ZERO,
+            connect: Duration::ZERO,
+            first_byte: None,
+            bytes: 0,
+            refusal: None,
+            reason: None,
+        }
+    }
+
+    pub(crate) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
+    }
+
+    pub(crate) fn asking(&self) -> &Asking {
+        &self.asking
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Went wrong after its head was sent, so that no status tells it.
+    pub(super) fn broke_off(&mut self, reason: &'static str) {
+        self.reason = Some(reason);
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let proxy = &self.seat.proxy;
+        if self.backend.is_some() {
+            proxy.pace.completed();
+        }
+        proxy.stats.note(self);
+    }
+}

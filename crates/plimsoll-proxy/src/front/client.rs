@@ -1,0 +1,102 @@
+//! Who sent a request, as the exchange needs it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::screen::Fault;
+use super::socket::Gate;
+use crate::stream::SharedStream;
+
+/// One connection from a client.
+pub(crate) struct Client {
+    pub(crate) peer: SocketAddr,
+    pub(crate) http2: bool,
+    gate: Arc<Gate>,
+    stream: SharedStream,
+    requests: AtomicU64,
+}
+
+impl Client {
+    pub(super) fn new(
+        peer: SocketAddr,
+        http2: bool,
+        gate: Arc<Gate>,
+        stream: SharedStream,
+    ) -> Self {
+        Self { peer, http2, gate, stream, requests: AtomicU64::new(0) }
+    }
+
+    /// A request begins; it ends when the value is dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> Asking {
+        self.gate.begin();
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        Asking { client: Arc::clone(self), number }
+    }
+
+    /// Ready when the client has closed its side, whatever it sent before and
+    /// nobody has read: HTTP/1 sees that only when it reads. A half-closed
+    /// client counts as gone, as it does for hyper.
+    /// Whether a request is being answered.
+    pub(super) fn is_active(&self) -> bool {
+        self.gate.is_active()
+    }
+
+    pub(crate) async fn departed(&self) {
+        // HTTP/2 drops the request by itself.
+        if !self.http2 && self.hung_up().await.is_some() {
+            return;
+        }
+        std::future::pending().await
+    }
+
+    async fn hung_up(&self) -> Option<()> {
+        // A descriptor of its own has readiness of its own: looking at it takes
+        // nothing from who reads.
+        let twin = rustix::io::dup(&self.stream).ok()?;
+        let twin = TcpStream::from_std(twin.into()).ok()?;
+        loop {
+            if twin.ready(Interest::READABLE).await.ok()?.is_read_closed() {
+                return Some(());
+            }
+            // What is there to read is not for us: wait for what comes next.
+            let _ = twin.try_io(Interest::READABLE, || -> io::Result<()> {
+                Err(io::ErrorKind::WouldBlock.into())
+            });
+        }
+    }
+}
+
+/// A request that is not answered to its end.
+pub(crate) struct Asking {
+    client: Arc<Client>,
+    /// Which one on its connection, from 0.
+    pub(crate) number: u64,
+}
+
+impl Asking {
+    pub(crate) fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    /// What the screen has against its head.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        if self.client.http2 { None } else { self.client.gate.fault(self.number) }
+    }
+
+    /// What became of the upgrade that it asks for.
+    pub(crate) fn decide(&self, upgraded: bool) {
+        self.client.gate.decide(upgraded);
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.client.gate.decide(false);
+        self.client.gate.end();
+    }
+}

@@ -1,0 +1,117 @@
+//! One connection from a client, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+
+use super::client::Client;
+use super::screen;
+use super::socket::{Gate, Socket};
+use crate::config::Config;
+use crate::exchange;
+use crate::proxy::Seat;
+use crate::shutdown::Phase;
+use crate::stream::SharedStream;
+
+/// How often an HTTP/2 connection is asked whether it is idle.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr) {
+    // Without it small answers wait for the client's acknowledgement.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let config = &seat.proxy.config;
+    let stream = SharedStream::new(stream);
+    let gate = Arc::new(Gate::new(screen_limits(config)));
+    let mut socket = Socket::new(stream.clone(), Arc::clone(&gate), config.times);
+    let phase = seat.proxy.shutdown.watch();
+    let http2 = tokio::select! {
+        speaks = socket.speaks_http2() => speaks,
+        // It has asked nothing.
+        () = phase.reached(Phase::Stopped) => return,
+    };
+    // Gone before it said anything.
+    let Ok(http2) = http2 else { return };
+    let client = Arc::new(Client::new(peer, http2, gate, stream));
+    if http2 {
+        serve_http2(&seat, socket, client).await;
+    } else {
+        serve_http1(&seat, socket, client).await;
+    }
+}
+
+async fn serve_http1(seat: &Arc<Seat>, socket: Socket, client: Arc<Client>) {
+    let config = &seat.proxy.config;
+    let service = service_fn(|request| {
+        let (seat, asking) = (Arc::clone(seat), client.begin());
+        async move { Ok::<_, Infallible>(exchange::answer(seat, asking, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .max_headers(config.limits.headers)
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let phase = seat.proxy.shutdown.watch();
+    // Errors are the client's, or are told by the exchange.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = phase.reached(Phase::Stopped) => return,
+    }
+}
+
+async fn serve_http2(seat: &Arc<Seat>, socket: Socket, client: Arc<Client>) {
+    let config = &seat.proxy.config;
+    let (limits, times) = (config.limits, config.times);
+    let asked = Arc::clone(&client);
+    let served = Arc::clone(seat);
+    let service = service_fn(move |request| {
+        let (seat, asking) = (Arc::clone(&served), asked.begin());
+        async move { Ok::<_, Infallible>(exchange::answer(seat, asking, request).await) }
+    });
+    let header_list = u32::try_from(limits.head_bytes).unwrap_or(u32::MAX);
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(header_list)
+        .serve_connection(TokioIo::new(socket), service);
+    let mut connection = pin!(connection);
+    let phase = seat.proxy.shutdown.watch();
+    let mut idle_since = Instant::now();
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = phase.reached(Phase::Draining), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = phase.reached(Phase::Stopped), if draining => return,
+            () = tokio::time::sleep(LOOK) => {
+                if client.is_active() {
+                    idle_since = Instant::now();
+                } else if !draining && idle_since.elapsed() >= times.client_idle {
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+fn screen_limits(config: &Config) -> screen::Limits {
+    let limits = config.limits;
+    screen::Limits {
+        head_bytes: limits.head_bytes,
+        headers: limits.headers,
+        target_bytes: limits.target_bytes,
+    }
+}

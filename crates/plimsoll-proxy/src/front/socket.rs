@@ -1,0 +1,404 @@
+//! A client's socket as hyper sees it: screened, watched and timed.
+//!
+//! HTTP/1 bytes pass when the [`Screen`] has seen them. A head that it refuses
+//! does not reach hyper: [`PLACEHOLDER`] stands in for it, and the service
+//! answers that one with the fault. Silence ends a connection by the limit of
+//! the stage it is in.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use super::screen::{Fault, Limits, Look, Screen, Stage};
+use crate::config::Times;
+use crate::stream::SharedStream;
+
+/// What hyper is given for a head that is refused.
+const PLACEHOLDER: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
+
+/// A head that takes too long.
+const LATE: Fault = Fault::new(408, "the head did not come to its end in time");
+
+/// Bytes that are read at a time while something is held back.
+const STEP: usize = 4 << 10;
+
+/// The most that is thrown away, and the longest that it takes, before a
+/// socket with something unread is closed: closed at once, it would take the
+/// answer with it.
+const LINGER_BYTES: usize = 1 << 20;
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What the socket and the service know together of one connection.
+pub(crate) struct Gate(Mutex<State>);
+
+struct State {
+    screen: Screen,
+    /// Heads that hyper has been given.
+    heads: u64,
+    /// Which head is the placeholder, and for what.
+    refused: Option<(u64, Fault)>,
+    /// Requests that are not answered to their end.
+    active: usize,
+    /// Who waits for the end of an upgrade's exchange.
+    reader: Option<Waker>,
+}
+
+impl Gate {
+    pub(super) fn new(limits: Limits) -> Self {
+        let screen = Screen::new(limits);
+        Self(Mutex::new(State { screen, heads: 0, refused: None, active: 0, reader: None }))
+    }
+
+    /// A request begins.
+    pub(crate) fn begin(&self) {
+        self.lock().active += 1;
+    }
+
+    /// A request is answered to its end.
+    pub(crate) fn end(&self) {
+        self.lock().active -= 1;
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.lock().active > 0
+    }
+
+    /// What is wrong with this head, counted from 0.
+    pub(crate) fn fault(&self, head: u64) -> Option<Fault> {
+        self.lock().refused.filter(|(at, _)| *at == head).map(|(_, fault)| fault)
+    }
+
+    /// What became of an upgrade that was asked for: from here on bytes pass
+    /// unseen, or the next is a head's first.
+    pub(crate) fn decide(&self, upgraded: bool) {
+        let mut state = self.lock();
+        if state.screen.stage() != Stage::Upgrade {
+            return;
+        }
+        if upgraded {
+            state.screen.upgraded();
+        } else {
+            state.screen.not_upgraded();
+        }
+        let reader = state.reader.take();
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.lock().screen.stage()
+    }
+
+    /// Has the screen look at bytes, and notes what it says of heads.
+    fn look(&self, bytes: &[u8]) -> Look {
+        let mut state = self.lock();
+        let look = state.screen.look(bytes);
+        state.heads += look.heads as u64;
+        if let Some(fault) = look.fault {
+            state.refused = Some((state.heads, fault));
+        }
+        look
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) struct Socket {
+    stream: SharedStream,
+    gate: Arc<Gate>,
+    times: Times,
+    /// Read and not passed on: first what may pass, then what must be seen
+    /// again.
+    held: Vec<u8>,
+    may_pass: usize,
+    /// The last look at it passed or dropped something: what is left has not
+    /// been seen from where it begins now.
+    look_again: bool,
+    /// The placeholder has been given: nothing follows.
+    refused: bool,
+    ended: bool,
+    read_silence: Silence,
+    write_silence: Silence,
+}
+
+impl Socket {
+    pub(super) fn new(stream: SharedStream, gate: Arc<Gate>, times: Times) -> Self {
+        Self {
+            stream,
+            gate,
+            times,
+            held: Vec::new(),
+            may_pass: 0,
+            look_again: false,
+            refused: false,
+            ended: false,
+            read_silence: Silence::default(),
+            write_silence: Silence::default(),
+        }
+    }
+
+    /// Waits until it is known what the client speaks; true is HTTP/2.
+    pub(super) async fn speaks_http2(&mut self) -> io::Result<bool> {
+        std::future::poll_fn(|cx| {
+            loop {
+                if self.gate.stage() == Stage::Opaque {
+                    return Poll::Ready(Ok(true));
+                }
+                if self.may_pass > 0 || self.gate.lock().refused.is_some() {
+                    return Poll::Ready(Ok(false));
+                }
+                if ready!(self.poll_more(cx))? == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+            }
+        })
+        .await
+    }
+
+    /// Reads some more into what is held, and looks at it.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let before = self.held.len();
+        self.held.resize(before + STEP, 0);
+        let mut buf = ReadBuf::new(&mut self.held[before..]);
+        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut buf);
+        let read = buf.filled().len();
+        self.held.truncate(before + read);
+        match polled {
+            Poll::Pending => {
+                ready!(self.poll_silence(cx))?;
+                // A limit has passed: what follows from it is held.
+                Poll::Ready(Ok(1))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => {
+                self.read_silence.end();
+                self.ended = read == 0;
+                self.look();
+                Poll::Ready(Ok(read))
+            }
+        }
+    }
+
+    /// Has the screen look at what is held.
+    fn look(&mut self) {
+        let look = self.gate.look(&self.held[self.may_pass..]);
+        self.held.drain(self.may_pass..self.may_pass + look.skip);
+        self.may_pass += look.pass;
+        self.look_again = look.skip + look.pass > 0;
+    }
+
+    /// Ready with an error when the client has been silent for too long;
+    /// ready without one when that is answered with a refusal.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (limit, late) = match self.gate.stage() {
+            // It waits for us.
+            Stage::Idle if self.gate.is_active() => return Poll::Pending,
+            Stage::Idle => (self.times.client_idle, None),
+            Stage::Head => (self.times.client_header, Some(LATE)),
+            Stage::Body => (self.times.body_idle, None),
+            // The service sees to these.
+            Stage::Upgrade | Stage::Opaque => return Poll::Pending,
+        };
+        ready!(self.read_silence.poll(cx, limit));
+        match late {
+            None => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Some(fault) => {
+                let mut state = self.gate.lock();
+                state.refused = Some((state.heads, fault));
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// Moves what may pass to hyper.
+    fn pass_on(&mut self, buf: &mut ReadBuf<'_>) {
+        let count = self.may_pass.min(buf.remaining());
+        buf.put_slice(&self.held[..count]);
+        self.held.drain(..count);
+        self.may_pass -= count;
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.may_pass > 0 {
+                this.pass_on(buf);
+                return Poll::Ready(Ok(()));
+            }
+            if this.refused {
+                // An end would look as if the client had left.
+                return Poll::Pending;
+            }
+            let state = this.gate.lock();
+            let refused = state.refused;
+            let stage = state.screen.stage();
+            drop(state);
+            if let Some((_, fault)) = refused {
+                if stage == Stage::Body {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, fault.what())));
+                }
+                this.refused = true;
+                buf.put_slice(PLACEHOLDER);
+                return Poll::Ready(Ok(()));
+            }
+            if this.ended {
+                return Poll::Ready(Ok(()));
+            }
+            if stage == Stage::Upgrade {
+                // Held back until it is decided what they are. The lock again:
+                // it may have been decided meanwhile.
+                let mut state = this.gate.lock();
+                if state.screen.stage() == Stage::Upgrade {
+                    state.reader = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+                drop(state);
+                this.look();
+                continue;
+            }
+            if std::mem::take(&mut this.look_again) && !this.held.is_empty() {
+                this.look();
+                continue;
+            }
+            if !this.held.is_empty() {
+                if ready!(this.poll_more(cx))? == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
+            }
+            // Straight to hyper, and back what may not pass yet.
+            let before = buf.filled().len();
+            match Pin::new(&mut this.stream).poll_read(cx, buf) {
+                Poll::Pending => ready!(this.poll_silence(cx))?,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) => {
+                    this.read_silence.end();
+                    let bytes = &buf.filled()[before..];
+                    if bytes.is_empty() {
+                        this.ended = true;
+                        return Poll::Ready(Ok(()));
+                    }
+                    let look = this.gate.look(bytes);
+                    if look.skip > 0 || look.pass < bytes.len() {
+                        this.held.extend_from_slice(&bytes[look.skip..]);
+                        this.may_pass = look.pass;
+                        this.look_again = look.skip + look.pass > 0;
+                        buf.set_filled(before);
+                        continue;
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.stream).poll_write_vectored(cx, bufs) {
+            Poll::Pending => {
+                ready!(this.write_silence.poll(cx, this.times.body_idle));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            written => {
+                this.write_silence.end();
+                written
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        let rest = self.refused || !self.held.is_empty() || self.gate.stage() == Stage::Body;
+        if rest && !self.ended {
+            tokio::spawn(linger(self.stream.clone()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Reads what the client still sends, so that closing does not cut it off from
+/// its answer.
+async fn linger(mut stream: SharedStream) {
+    use tokio::io::AsyncReadExt;
+    let all = async {
+        let mut buffer = [0; STEP];
+        let mut left = LINGER_BYTES;
+        while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+            left = match left.checked_sub(read) {
+                Some(left) => left,
+                None => return,
+            };
+        }
+    };
+    // Out of time is as good an end as any.
+    let _ = tokio::time::timeout(LINGER, all).await;
+}
+
+/// Since when nothing has come, looked at lazily: the timer is set again only
+/// when it has run out, not at every byte.
+#[derive(Default)]
+struct Silence {
+    since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Silence {
+    fn end(&mut self) {
+        self.since = None;
+    }
+
+    /// Ready when nothing has come for this long.
+    fn poll(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<()> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let due = since + limit;
+        loop {
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
+            // Never later than it should be: a limit may be shorter than the last.
+            if timer.deadline() > due.into() {
+                timer.as_mut().reset(due.into());
+            }
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= due {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(due.into());
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What all threads share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use plimsoll::{Balancer, Lease, WorkerId, WorkerSpec};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::config::Config;
+use crate::pace::Pace;
+use crate::retry::Budget;
+use crate::shutdown::Shutdown;
+use crate::stats::Stats;
+use crate::upstream::Backend;
+
+/// The proxy, apart from its threads.
+pub(crate) struct Proxy {
+    pub(crate) config: Config,
+    pub(crate) balancer: Balancer<Arc<Backend>>,
+    pub(crate) backends: Vec<(WorkerId, Arc<Backend>)>,
+    /// Where connections go.
+    pub(crate) seats: Balancer<SeatWorker>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) pace: Pace,
+    pub(crate) retries: Budget,
+    pub(crate) stats: Stats,
+}
+
+impl Proxy {
+    pub(crate) fn new(config: Config, shutdown: Shutdown) -> Self {
+        let builder = Balancer::builder().line(config.line.length).seed(fastrand::u64(..));
+        let balancer = builder.audit_every(config.audit_every).build();
+        let mut backends = Vec::new();
+        for told in &config.backends {
+            let backend = Arc::new(Backend::new(told, config.threads.get()));
+            let spec = WorkerSpec { weight: told.weight, ..WorkerSpec::new(told.capacity) };
+            backends.push((balancer.add(Arc::clone(&backend), spec), backend));
+        }
+        Self {
+            balancer,
+            backends,
+            seats: Balancer::new(),
+            shutdown,
+            pace: Pace::new(),
+            retries: Budget::new(),
+            stats: Stats::default(),
+            config,
+        }
+    }
+}
+
+/// A thread as a worker: its requests are connections.
+pub(crate) struct SeatWorker {
+    pub(crate) arrivals: UnboundedSender<Arrival>,
+}
+
+/// A connection on its way to the thread that serves it.
+pub(crate) struct Arrival {
+    pub(crate) stream: std::net::TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) lease: Lease<SeatWorker>,
+}
+
+/// A thread's own view.
+pub(crate) struct Seat {
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) index: usize,
+}

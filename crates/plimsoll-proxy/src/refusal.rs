@@ -1,0 +1,124 @@
+//! Why a request gets no answer of a backend's, and what it is told.
+
+use hyper::StatusCode;
+use plimsoll::Reason;
+
+use crate::front::Fault;
+
+/// A reason of the proxy's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The client's head is not as it should be.
+    Fault(Fault),
+    LineFull,
+    /// It would wait, or has waited, longer than the line's time.
+    LineTooSlow,
+    NoBackend,
+    Connect,
+    ConnectTimeout,
+    ResponseTimeout,
+    /// The backend closed or broke off before its response's head was whole.
+    Broken,
+    /// A protocol that was not asked for.
+    Switched,
+    BodyTooLarge,
+    /// The client's body did not come to its end.
+    BodyBroken,
+    RequestTimeout,
+    ClientGone,
+}
+
+impl Refusal {
+    /// The reasons as metrics name them.
+    pub(crate) const KINDS: [&'static str; 13] = [
+        "bad_request",
+        "line_full",
+        "line_too_slow",
+        "no_backend",
+        "connect",
+        "connect_timeout",
+        "response_timeout",
+        "broken",
+        "switched",
+        "body_too_large",
+        "body_broken",
+        "request_timeout",
+        "client_gone",
+    ];
+
+    /// Its place in [`KINDS`](Self::KINDS).
+    pub(crate) fn kind(self) -> usize {
+        match self {
+            Self::Fault(_) => 0,
+            Self::LineFull => 1,
+            Self::LineTooSlow => 2,
+            Self::NoBackend => 3,
+            Self::Connect => 4,
+            Self::ConnectTimeout => 5,
+            Self::ResponseTimeout => 6,
+            Self::Broken => 7,
+            Self::Switched => 8,
+            Self::BodyTooLarge => 9,
+            Self::BodyBroken => 10,
+            Self::RequestTimeout => 11,
+            Self::ClientGone => 12,
+        }
+    }
+
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::Fault(fault) => {
+                StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST)
+            }
+            Self::LineFull | Self::LineTooSlow | Self::NoBackend => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Connect | Self::Broken | Self::Switched => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::RequestTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyBroken | Self::ClientGone => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// One clause, for the answer and the log.
+    pub(crate) fn what(self) -> &'static str {
+        match self {
+            Self::Fault(fault) => fault.what(),
+            Self::LineFull => "the line is full",
+            Self::LineTooSlow => "the line takes longer than its time limit",
+            Self::NoBackend => "no backend is up",
+            Self::Connect => "the backend refused the connection",
+            Self::ConnectTimeout => "the backend could not be connected to in time",
+            Self::ResponseTimeout => "the backend did not begin to answer in time",
+            Self::Broken => "the backend broke off",
+            Self::Switched => "the backend switched protocols without being asked",
+            Self::BodyTooLarge => "the body is longer than allowed",
+            Self::BodyBroken => "the body is malformed or broke off",
+            Self::RequestTimeout => "the request took longer than its time limit",
+            Self::ClientGone => "the client left",
+        }
+    }
+
+    /// Whether the client should come again later.
+    pub(crate) fn invites_retry(self) -> bool {
+        self.status() == StatusCode::SERVICE_UNAVAILABLE
+    }
+
+    /// Whether the connection must not be used any more: its framing is in
+    /// doubt, or its body unread.
+    pub(crate) fn closes(self) -> bool {
+        matches!(self, Self::Fault(_) | Self::BodyTooLarge | Self::BodyBroken)
+    }
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Full => Self::LineFull,
+            Reason::DeadlinePassed => Self::LineTooSlow,
+            _ => Self::NoBackend,
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Counts of the proxy's own; what the balancer counts is in its snapshot.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::exchange::Record;
+use crate::refusal::Refusal;
+
+#[derive(Default)]
+pub(crate) struct Stats {
+    requests: AtomicU64,
+    retries: AtomicU64,
+    /// By [`Refusal::kind`].
+    refused: [AtomicU64; Refusal::KINDS.len()],
+}
+
+impl Stats {
+    /// An exchange is over.
+    pub(crate) fn note(&self, record: &Record) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        if let Some(refusal) = record.refusal {
+            self.refused[refusal.kind()].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A request is tried again.
+    pub(crate) fn retried(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
+    }
+
+    /// How many requests were refused for each reason.
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (String, u64)> {
+        let counts = self.refused.iter().map(|count| count.load(Ordering::Relaxed));
+        Refusal::KINDS.iter().map(|&kind| kind.to_owned()).zip(counts)
+    }
+}

@@ -1,0 +1,138 @@
+//! A backend's open connections: never more than its capacity, idle ones of
+//! all threads included.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::Connection;
+
+/// What there is for a request that holds a lease.
+pub(super) enum Found {
+    Idle(Connection),
+    /// Room for one more.
+    Room(Opened),
+}
+
+pub(super) struct Connections {
+    state: Mutex<State>,
+    /// Told when a connection is idle or closed and somebody waits for it.
+    change: Notify,
+}
+
+struct State {
+    /// By the thread that drives them; the most recently used last.
+    idle: Vec<Vec<Connection>>,
+    open: usize,
+    most: usize,
+    waiting: usize,
+}
+
+/// One of the connections that may be open; dropped when it is closed.
+pub(super) struct Opened(Arc<Connections>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.change(|state| state.open -= 1);
+    }
+}
+
+impl Connections {
+    pub(super) fn new(most: NonZeroU32, threads: usize) -> Self {
+        let idle = (0..threads).map(|_| Vec::new()).collect();
+        let most = most.get() as usize;
+        Self {
+            state: Mutex::new(State { idle, open: 0, most, waiting: 0 }),
+            change: Notify::new(),
+        }
+    }
+
+    /// An idle connection, this thread's own if there is one, or room to open
+    /// one. One that is about to close may have to be waited for: a lease says
+    /// that there are few enough requests, not that sockets are gone.
+    pub(super) async fn find(self: &Arc<Self>, thread: usize) -> Found {
+        loop {
+            let mut changed = std::pin::pin!(self.change.notified());
+            let _waits = Waits::new(self);
+            changed.as_mut().enable();
+            if let Some(found) = self.find_now(thread) {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
+    /// As [`find`](Self::find), if there is one without waiting.
+    pub(super) fn find_now(self: &Arc<Self>, thread: usize) -> Option<Found> {
+        let mut state = self.lock();
+        if let Some(own) = state.idle[thread].pop() {
+            return Some(Found::Idle(own));
+        }
+        if state.open < state.most {
+            state.open += 1;
+            return Some(Found::Room(Opened(Arc::clone(self))));
+        }
+        // At capacity, and not with requests: another thread's is idle.
+        state.idle.iter_mut().find_map(Vec::pop).map(Found::Idle)
+    }
+
+    /// Keeps a connection for the next request.
+    pub(super) fn keep(&self, connection: Connection) {
+        let thread = connection.thread();
+        self.change(|state| state.idle[thread].push(connection));
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.lock().open
+    }
+
+    pub(super) fn set_most(&self, most: NonZeroU32) {
+        self.change(|state| state.most = most.get() as usize);
+    }
+
+    pub(super) fn sweep(&self, thread: usize, oldest: Instant) {
+        let mut stale = Vec::new();
+        let mut state = self.lock();
+        let idle = std::mem::take(&mut state.idle[thread]);
+        for connection in idle {
+            let fresh = connection.idle_since() >= oldest && !connection.is_closed();
+            let list = if fresh { &mut state.idle[thread] } else { &mut stale };
+            list.push(connection);
+        }
+        drop(state);
+        // Closed outside the lock, which their end takes.
+        drop(stale);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        let waited_for = state.waiting > 0;
+        drop(state);
+        if waited_for {
+            self.change.notify_waiters();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One who waits for a change.
+struct Waits<'a>(&'a Connections);
+
+impl<'a> Waits<'a> {
+    fn new(connections: &'a Connections) -> Self {
+        connections.lock().waiting += 1;
+        Self(connections)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.lock().waiting -= 1;
+    }
+}

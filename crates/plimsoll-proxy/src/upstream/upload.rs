@@ -1,0 +1,189 @@
+//! A request's body on its way to a backend, kept as far as a retry needs it.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// The most of a body that is kept to be sent again.
+const REPLAYED: usize = 64 << 10;
+
+/// What went wrong on the client's side of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UploadFault {
+    /// It is longer than allowed.
+    TooLarge,
+    /// The client stopped, or what it sent is malformed.
+    Broken,
+}
+
+/// A body that may be sent more than once, while what was sent of it is kept.
+#[derive(Clone)]
+pub(crate) struct Upload(Arc<Mutex<State>>);
+
+struct State {
+    incoming: Incoming,
+    /// The frames so far; `None` when they are too much to keep.
+    kept: Option<Vec<Bytes>>,
+    kept_bytes: usize,
+    /// Bytes so far.
+    seen: u64,
+    most: u64,
+    /// When a frame was last taken.
+    last_seen: Option<Instant>,
+    ended: bool,
+    fault: Option<UploadFault>,
+}
+
+impl Upload {
+    /// `keep` says whether the request may be sent again at all.
+    pub(crate) fn new(incoming: Incoming, most: Option<u64>, keep: bool) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            incoming,
+            kept: keep.then(Vec::new),
+            kept_bytes: 0,
+            seen: 0,
+            most: most.unwrap_or(u64::MAX),
+            last_seen: None,
+            ended: false,
+            fault: None,
+        })))
+    }
+
+    /// The body from its beginning; `None` when that is gone.
+    pub(crate) fn from_start(&self) -> Option<ToBackend> {
+        let state = self.lock();
+        let whole = state.seen == 0 || state.kept.is_some();
+        drop(state);
+        whole.then(|| ToBackend::Upload { upload: self.clone(), sent: 0 })
+    }
+
+    /// Whether it was read to its end.
+    pub(crate) fn has_ended(&self) -> bool {
+        let state = self.lock();
+        state.ended || state.incoming.is_end_stream()
+    }
+
+    /// When something of it was last sent on.
+    pub(crate) fn last_seen(&self) -> Option<Instant> {
+        self.lock().last_seen
+    }
+
+    /// What the client did wrong, if that is why the exchange failed.
+    pub(crate) fn fault(&self) -> Option<UploadFault> {
+        self.lock().fault
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        if let Some(fault) = self.fault {
+            return Poll::Ready(Some(Err(UploadError(fault))));
+        }
+        let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(None) => {
+                self.ended = true;
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Err(_))) => return self.fail(UploadFault::Broken),
+            Poll::Ready(Some(Ok(frame))) => frame,
+        };
+        let Some(data) = frame.data_ref() else {
+            // Trailers end a body, and are not sent twice.
+            self.kept = None;
+            return Poll::Ready(Some(Ok(frame)));
+        };
+        self.last_seen = Some(Instant::now());
+        self.seen += data.len() as u64;
+        if self.seen > self.most {
+            return self.fail(UploadFault::TooLarge);
+        }
+        self.kept_bytes += data.len();
+        if self.kept_bytes > REPLAYED {
+            self.kept = None;
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.push(data.clone());
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn fail(&mut self, fault: UploadFault) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        self.fault = Some(fault);
+        Poll::Ready(Some(Err(UploadError(fault))))
+    }
+}
+
+/// The body of a request to a backend.
+pub(crate) enum ToBackend {
+    Empty,
+    /// Frames before `sent` are not to be sent any more.
+    Upload { upload: Upload, sent: usize },
+}
+
+impl Body for ToBackend {
+    type Data = Bytes;
+    type Error = UploadError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let Self::Upload { upload, sent } = &mut *self else { return Poll::Ready(None) };
+        let mut state = upload.lock();
+        let again = state.kept.as_ref().and_then(|kept| kept.get(*sent)).cloned();
+        let frame = match again {
+            Some(data) => Some(Ok(Frame::data(data))),
+            None => std::task::ready!(state.poll_next(cx)),
+        };
+        *sent += 1;
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Upload { .. } => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Upload { upload, .. } => {
+                let state = upload.lock();
+                match state.incoming.size_hint().exact() {
+                    Some(left) => SizeHint::with_exact(state.seen + left),
+                    None => SizeHint::new(),
+                }
+            }
+        }
+    }
+}
+
+/// A body that could not be read to its end.
+#[derive(Debug)]
+pub(crate) struct UploadError(UploadFault);
+
+impl std::fmt::Display for UploadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            UploadFault::TooLarge => "the body is longer than allowed",
+            UploadFault::Broken => "the client did not send its whole body",
+        })
+    }
+}
+
+impl std::error::Error for UploadError {}
