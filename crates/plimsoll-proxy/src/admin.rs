@@ -141,12 +141,13 @@ fn workers(proxy: &Proxy) -> Value {
 fn metrics(proxy: &Proxy) -> String {
     let snapshot = proxy.balancer.snapshot();
     let mut page = Page::default();
-    let of_backend = |page: &mut Page, name, kind, help, value: fn(&Backend, &WorkerStats) -> f64| {
-        page.head(name, kind, help);
-        for (backend, stats) in backends(proxy, &snapshot) {
-            page.line(name, &[("backend", &backend.name)], value(backend, stats));
-        }
-    };
+    let of_backend =
+        |page: &mut Page, name, kind, help, value: fn(&Backend, &WorkerStats) -> f64| {
+            page.head(name, kind, help);
+            for (backend, stats) in backends(proxy, &snapshot) {
+                page.line(name, &[("backend", &backend.name)], value(backend, stats));
+            }
+        };
     for (name, kind, help, value) in OF_BACKEND {
         of_backend(&mut page, name, kind, help, value);
     }

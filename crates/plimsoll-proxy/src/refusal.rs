@@ -70,9 +70,7 @@ impl Refusal {
             Self::Fault(fault) => {
                 StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST)
             }
-            Self::LineFull | Self::LineTooSlow | Self::NoBackend => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::LineFull | Self::LineTooSlow | Self::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect | Self::Broken | Self::Switched => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::RequestTimeout => {
                 StatusCode::GATEWAY_TIMEOUT

@@ -43,7 +43,8 @@ pub(crate) fn run(proxy: &Arc<Proxy>, listeners: &[TcpListener]) -> io::Result<(
     }
     let mut started = Vec::new();
     for (index, arrivals) in arrivals.into_iter().enumerate() {
-        let listeners: Vec<_> = listeners.iter().map(TcpListener::try_clone).collect::<Result<_, _>>()?;
+        let listeners: Vec<_> =
+            listeners.iter().map(TcpListener::try_clone).collect::<Result<_, _>>()?;
         let seat = Arc::new(Seat { proxy: Arc::clone(proxy), index });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name(format!("serve-{index}"));

@@ -168,7 +168,8 @@ async fn attempt(
     }
     let unsent = error.message().is_some();
     // It broke before it said anything: it had been closed already.
-    let stale = reused && (unsent || error.error().is_closed() || error.error().is_incomplete_message());
+    let stale =
+        reused && (unsent || error.error().is_closed() || error.error().is_incomplete_message());
     if !stale {
         held.failed();
     }

@@ -69,7 +69,12 @@ impl Outgoing {
         if let Some(host) = host {
             headers.insert(header::HOST, host);
         }
-        Ok(Self { method: head.method, uri: origin_form(&head.uri), headers: head.headers, upgrade })
+        Ok(Self {
+            method: head.method,
+            uri: origin_form(&head.uri),
+            headers: head.headers,
+            upgrade,
+        })
     }
 
     /// The request for one try; `fallback` names the host where the client did

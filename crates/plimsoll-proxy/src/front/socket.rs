@@ -250,7 +250,10 @@ impl AsyncRead for Socket {
             drop(state);
             if let Some((_, fault)) = refused {
                 if stage == Stage::Body {
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, fault.what())));
+                    return Poll::Ready(Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        fault.what(),
+                    )));
                 }
                 this.refused = true;
                 buf.put_slice(PLACEHOLDER);
@@ -389,7 +392,8 @@ impl Silence {
         let since = *self.since.get_or_insert_with(Instant::now);
         let due = since + limit;
         loop {
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
+            let timer =
+                self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
             // Never later than it should be: a limit may be shorter than the last.
             if timer.deadline() > due.into() {
                 timer.as_mut().reset(due.into());

@@ -4,10 +4,10 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use hyper::Request;
 use hyper::Response;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
-use hyper::Request;
 use hyper_util::rt::TokioIo;
 use plimsoll::Lease;
 use rustix::net::RecvFlags;
@@ -35,7 +35,11 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Begins to speak HTTP/1.1 on the stream, driven by this thread.
-    pub(super) async fn start(stream: TcpStream, thread: usize, opened: Opened) -> hyper::Result<Self> {
+    pub(super) async fn start(
+        stream: TcpStream,
+        thread: usize,
+        opened: Opened,
+    ) -> hyper::Result<Self> {
         let stream = SharedStream::new(stream);
         let io = TokioIo::new(stream.clone());
         let (sender, driven) = http1::Builder::new().handshake(io).await?;
@@ -75,7 +79,8 @@ impl Connection {
         if self.idle_since.elapsed() < TRUSTED {
             return true;
         }
-        let peeked = rustix::net::recv(&self.stream, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        let peeked =
+            rustix::net::recv(&self.stream, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 

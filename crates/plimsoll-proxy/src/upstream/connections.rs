@@ -43,10 +43,7 @@ impl Connections {
     pub(super) fn new(most: NonZeroU32, threads: usize) -> Self {
         let idle = (0..threads).map(|_| Vec::new()).collect();
         let most = most.get() as usize;
-        Self {
-            state: Mutex::new(State { idle, open: 0, most, waiting: 0 }),
-            change: Notify::new(),
-        }
+        Self { state: Mutex::new(State { idle, open: 0, most, waiting: 0 }), change: Notify::new() }
     }
 
     /// An idle connection, this thread's own if there is one, or room to open

@@ -130,7 +130,10 @@ impl State {
 pub(crate) enum ToBackend {
     Empty,
     /// Frames before `sent` are not to be sent any more.
-    Upload { upload: Upload, sent: usize },
+    Upload {
+        upload: Upload,
+        sent: usize,
+    },
 }
 
 impl Body for ToBackend {

@@ -1,1 +1,0 @@
-//! A strict look at HTTP/1 bytes before they are parsed.
