@@ -1,0 +1,225 @@
+//! A backend of the tests' own: it notes what it gets, byte by byte, and
+//! answers as it is told.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// A request as it came over the wire.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) head: String,
+    /// Without its framing.
+    pub(crate) body: Vec<u8>,
+    /// Whether the body came to its end.
+    pub(crate) whole: bool,
+}
+
+impl Seen {
+    /// The value of a field that stands there once.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        field(&self.head, name)
+    }
+
+    pub(crate) fn target(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap_or_default()
+    }
+}
+
+/// The value of a head's field; more than one is a failure of the test.
+pub(crate) fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut found = head.lines().skip(1).filter_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then(|| value.trim())
+    });
+    let value = found.next();
+    assert!(found.next().is_none(), "{name} stands there twice in\n{head}");
+    value
+}
+
+/// What becomes of the connection after an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    Keep,
+    Close,
+}
+
+#[derive(Default)]
+struct Shared {
+    seen: Mutex<Vec<Seen>>,
+    active: AtomicUsize,
+    most_active: AtomicUsize,
+    open: AtomicUsize,
+    most_open: AtomicUsize,
+    over: AtomicBool,
+}
+
+/// Runs until the end of the test.
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Backend {
+    /// Reads whole requests and has each answered.
+    pub(crate) fn start(
+        answer: impl Fn(&Seen, &mut TcpStream) -> Then + Send + Sync + 'static,
+    ) -> Self {
+        Self::raw(move |stream, shared| {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            while let Some(head) = read_head(&mut reader) {
+                let (body, whole) = read_body(&head, &mut reader);
+                let seen = Seen { head, body, whole };
+                shared.seen.lock().unwrap().push(seen.clone());
+                count(&shared.active, &shared.most_active);
+                let then = answer(&seen, stream);
+                shared.active.fetch_sub(1, Ordering::SeqCst);
+                if then == Then::Close {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// Reads heads alone, and leaves bodies to the answer.
+    pub(crate) fn heads(
+        answer: impl Fn(&Seen, &mut TcpStream) -> Then + Send + Sync + 'static,
+    ) -> Self {
+        Self::raw(move |stream, shared| {
+            let mut reader = BufReader::with_capacity(1, stream.try_clone().unwrap());
+            while let Some(head) = read_head(&mut reader) {
+                let seen = Seen { head, body: Vec::new(), whole: false };
+                shared.seen.lock().unwrap().push(seen.clone());
+                if answer(&seen, stream) == Then::Close {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// Answers every request with its own name for this text.
+    pub(crate) fn says(text: &'static str) -> Self {
+        Self::start(move |_, stream| respond(stream, text.as_bytes()))
+    }
+
+    fn raw(serve: impl Fn(&mut TcpStream, &Shared) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared::default());
+        let (theirs, serve) = (Arc::clone(&shared), Arc::new(serve));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if theirs.over.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (shared, serve) = (Arc::clone(&theirs), Arc::clone(&serve));
+                thread::spawn(move || {
+                    let mut stream = stream.unwrap();
+                    count(&shared.open, &shared.most_open);
+                    serve(&mut stream, &shared);
+                    shared.open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Self { address, shared }
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.shared.seen.lock().unwrap().clone()
+    }
+
+    /// The most requests that it had at a time.
+    pub(crate) fn most_active(&self) -> usize {
+        self.shared.most_active.load(Ordering::SeqCst)
+    }
+
+    /// The most connections that it had at a time.
+    pub(crate) fn most_open(&self) -> usize {
+        self.shared.most_open.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::SeqCst);
+        // The listener's thread looks when somebody comes.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+/// A whole 200 with this body.
+pub(crate) fn respond(stream: &mut TcpStream, body: &[u8]) -> Then {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    say(stream, &[head.as_bytes(), body].concat())
+}
+
+/// These bytes; the other side may have gone.
+pub(crate) fn say(stream: &mut TcpStream, bytes: &[u8]) -> Then {
+    if stream.write_all(bytes).is_ok() { Then::Keep } else { Then::Close }
+}
+
+/// An address where nobody listens.
+pub(crate) fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn count(now: &AtomicUsize, most: &AtomicUsize) {
+    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+}
+
+fn read_head(reader: &mut impl BufRead) -> Option<String> {
+    let mut head = Vec::new();
+    loop {
+        let before = head.len();
+        if reader.read_until(b'\n', &mut head).ok()? == 0 {
+            return None;
+        }
+        if &head[before..] == b"\r\n" {
+            return String::from_utf8(head).ok();
+        }
+    }
+}
+
+fn read_body(head: &str, reader: &mut impl BufRead) -> (Vec<u8>, bool) {
+    let mut body = Vec::new();
+    if let Some(length) = field(head, "content-length") {
+        let length: u64 = length.parse().unwrap();
+        let whole = reader.take(length).read_to_end(&mut body).is_ok();
+        let whole = whole && body.len() as u64 == length;
+        return (body, whole);
+    }
+    if field(head, "transfer-encoding").is_none() {
+        return (body, true);
+    }
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).is_err() || line.is_empty() {
+            return (body, false);
+        }
+        let size = u64::from_str_radix(line.trim_end(), 16).expect("a chunk's size");
+        if reader.take(size).read_to_end(&mut body).is_err() {
+            return (body, false);
+        }
+        if size == 0 {
+            // Trailers, if any, up to the empty line.
+            while line != "\r\n" {
+                line.clear();
+                if reader.read_line(&mut line).is_err() || line.is_empty() {
+                    return (body, false);
+                }
+            }
+            return (body, true);
+        }
+        let mut end = [0; 2];
+        if reader.read_exact(&mut end).is_err() {
+            return (body, false);
+        }
+        assert_eq!(&end, b"\r\n");
+    }
+}

@@ -1,0 +1,319 @@
+//! Rows B1 to B16 of the hazards: backends that fail in every way.
+
+use std::io::Write;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::backend::{Backend, Then, nobody, respond, say};
+use crate::proxy::Proxy;
+
+fn post(target: &str, body: &str) -> String {
+    let length = body.len();
+    format!("POST {target} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+#[test]
+fn b1_a_refused_connection_goes_to_the_next_backend() {
+    let backend = Backend::says("here");
+    let proxy = Proxy::at(&[nobody(), backend.address], &[]);
+    let mut wire = proxy.connect();
+    for _ in 0..6 {
+        wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert_eq!(wire.response().text(), "here");
+        // Nothing of it was sent: any method may go elsewhere.
+        wire.send(post("/", "body"));
+        assert_eq!(wire.response().text(), "here");
+    }
+    assert!(proxy.workers()["workers"][0]["failed"].as_u64().unwrap() > 0);
+    drop(wire);
+    proxy.finish();
+}
+
+#[test]
+fn b1_with_no_other_backend_it_is_a_502() {
+    let proxy = Proxy::at(&[nobody()], &[]);
+    let response = proxy.get("/");
+    let text = "502 the backend refused the connection\n";
+    assert_eq!((response.status, response.text()), (502, text));
+    proxy.finish();
+}
+
+#[test]
+fn b3_a_backend_that_never_answers_is_a_504_and_no_post_is_sent_twice() {
+    let silent = Backend::start(|_, _| {
+        thread::sleep(Duration::from_secs(2));
+        Then::Close
+    });
+    let proxy = Proxy::over(&[&silent], &["--response-timeout", "0.2"]);
+    let mut wire = proxy.connect();
+    wire.send(post("/once", "body"));
+    assert_eq!(wire.response().status, 504);
+    proxy.until("given back", |proxy| proxy.pending() == 0);
+    assert_eq!(silent.seen().len(), 1);
+    drop(wire);
+    proxy.finish();
+}
+
+#[test]
+fn b3_an_idempotent_request_goes_to_another_backend() {
+    let silent = Backend::start(|_, _| {
+        thread::sleep(Duration::from_secs(2));
+        Then::Close
+    });
+    let other = Backend::says("other");
+    let proxy = Proxy::over(&[&silent, &other], &["--response-timeout", "0.2"]);
+    for _ in 0..4 {
+        assert_eq!(proxy.get("/").text(), "other");
+    }
+    proxy.finish();
+}
+
+#[test]
+fn b4_a_connection_that_was_closed_while_idle_is_not_the_clients_matter() {
+    // Says that it keeps the connection, and closes it.
+    let backend = Backend::start(|_, stream| {
+        respond(stream, b"x");
+        Then::Close
+    });
+    let proxy = Proxy::over(&[&backend], &["--threads", "1", "--tries", "1"]);
+    let mut wire = proxy.connect();
+    for _ in 0..200 {
+        wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert_eq!(wire.response().status, 200);
+    }
+    drop(wire);
+    proxy.finish();
+}
+
+#[test]
+fn b4_no_post_that_reached_a_backend_is_sent_again() {
+    let backend = Backend::start(|seen, stream| {
+        if seen.target() == "/die" {
+            let _ = stream.shutdown(Shutdown::Both);
+            return Then::Close;
+        }
+        respond(stream, b"x")
+    });
+    let proxy = Proxy::over(&[&backend], &["--threads", "1"]);
+    let mut wire = proxy.connect();
+    for _ in 0..20 {
+        wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert_eq!(wire.response().status, 200);
+        wire.send(post("/die", "body"));
+        assert_eq!(wire.response().status, 502);
+    }
+    let died = backend.seen().iter().filter(|seen| seen.target() == "/die").count();
+    assert_eq!(died, 20);
+    drop(wire);
+    proxy.finish();
+}
+
+/// B5 and B6: a body that ends early never looks whole.
+#[test]
+fn b5_b6_a_body_that_breaks_off_is_broken_off() {
+    for head in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
+        let chunked = head.starts_with('T');
+        let backend = Backend::start(move |_, stream| {
+            say(stream, format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n").as_bytes());
+            say(stream, if chunked { b"5\r\nhello\r\n" } else { b"hello" });
+            Then::Close
+        });
+        let proxy = Proxy::over(&[&backend], &[]);
+        let mut wire = proxy.connect();
+        wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        let response = wire.response();
+        assert_eq!((response.status, response.text(), response.whole), (200, "hello", false));
+        assert!(wire.is_closed());
+        proxy.until("noted", |proxy| proxy.workers()["workers"][0]["failed"] == 1);
+        proxy.finish();
+    }
+}
+
+#[test]
+fn b7_a_slow_body_is_no_fault_until_it_stops() {
+    let backend = Backend::start(|seen, stream| {
+        say(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
+        for _ in 0..if seen.target() == "/stops" { 3 } else { 10 } {
+            say(stream, b"x");
+            thread::sleep(Duration::from_millis(60));
+        }
+        if seen.target() == "/stops" {
+            thread::sleep(Duration::from_secs(2));
+        }
+        Then::Close
+    });
+    let proxy = Proxy::over(&[&backend], &["--body-timeout", "0.3"]);
+    let drip = proxy.get("/drips");
+    assert!(drip.whole && drip.text() == "xxxxxxxxxx");
+    let begun = Instant::now();
+    let stopped = proxy.get("/stops");
+    assert!(!stopped.whole && begun.elapsed() < Duration::from_secs(2));
+    proxy.finish();
+}
+
+#[test]
+fn b9_b11_what_is_no_http_is_a_502() {
+    let giant = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "y".repeat(2_000_000));
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(10_000));
+    let answers: [(&str, Vec<u8>); 6] = [
+        ("no http", b"hello\r\n\r\n".to_vec()),
+        ("a bad status", b"HTTP/1.1 xyz OK\r\n\r\n".to_vec()),
+        ("a control byte", b"HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n".to_vec()),
+        (
+            "two lengths",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx".to_vec(),
+        ),
+        ("a giant field", giant.into_bytes()),
+        ("many fields", many.into_bytes()),
+    ];
+    for (what, answer) in answers {
+        let backend = Backend::start(move |_, stream| {
+            say(stream, &answer);
+            Then::Close
+        });
+        let proxy = Proxy::over(&[&backend], &["--tries", "1"]);
+        assert_eq!(proxy.get("/").status, 502, "{what}");
+        proxy.finish();
+    }
+}
+
+#[test]
+fn b9_a_bad_chunk_breaks_the_body_off() {
+    let backend = Backend::start(|_, stream| {
+        say(stream, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloxx\r\n");
+        Then::Keep
+    });
+    let proxy = Proxy::over(&[&backend], &["--tries", "1"]);
+    let response = proxy.get("/");
+    assert!(!response.whole);
+    proxy.finish();
+}
+
+#[test]
+fn b10_extra_bytes_never_answer_the_next_request() {
+    let backend = Backend::start(|seen, stream| {
+        if seen.target() == "/extra" {
+            let more = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+            say(stream, format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na{more}").as_bytes());
+            return Then::Keep;
+        }
+        respond(stream, b"good")
+    });
+    let proxy = Proxy::over(&[&backend], &["--threads", "1"]);
+    let mut wire = proxy.connect();
+    for _ in 0..20 {
+        wire.send("GET /extra HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert_eq!(wire.response().text(), "a");
+        wire.send("GET /next HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert_eq!(wire.response().text(), "good");
+    }
+    drop(wire);
+    proxy.finish();
+}
+
+#[test]
+fn b12_an_answer_before_the_body_is_read_passes_and_its_connection_is_not_used_again() {
+    let backend = Backend::heads(|seen, stream| {
+        if seen.target() == "/early" {
+            say(stream, b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig");
+            return Then::Keep;
+        }
+        respond(stream, b"next")
+    });
+    let proxy = Proxy::over(&[&backend], &["--threads", "1"]);
+    let mut wire = proxy.connect();
+    wire.send("POST /early HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\nsome");
+    let response = wire.response();
+    assert_eq!((response.status, response.text()), (413, "big"));
+    let next = proxy.get("/next");
+    assert_eq!(next.text(), "next");
+    drop(wire);
+    proxy.finish();
+}
+
+#[test]
+fn b13_a_switch_that_nobody_asked_for_is_a_502() {
+    let backend = Backend::heads(|_, stream| {
+        say(
+            stream,
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nevil",
+        );
+        Then::Keep
+    });
+    let proxy = Proxy::over(&[&backend], &["--tries", "1"]);
+    assert_eq!(proxy.get("/").status, 502);
+    proxy.finish();
+}
+
+#[test]
+fn b13_a_200_is_no_tunnel() {
+    let backend = Backend::start(|seen, stream| respond(stream, seen.target().as_bytes()));
+    let proxy = Proxy::over(&[&backend], &[]);
+    let mut wire = proxy.connect();
+    wire.send(
+        "GET /plain HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\
+         GET /next HTTP/1.1\r\nHost: test\r\n\r\n",
+    );
+    assert_eq!(wire.response().text(), "/plain");
+    assert_eq!(wire.response().text(), "/next", "what follows is a request");
+    drop(wire);
+    proxy.finish();
+}
+
+#[test]
+fn b13_interim_answers_do_not_end_an_exchange() {
+    let backend = Backend::start(|_, stream| {
+        say(
+            stream,
+            b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n",
+        );
+        respond(stream, b"final")
+    });
+    let proxy = Proxy::over(&[&backend], &[]);
+    assert_eq!(proxy.get("/").text(), "final");
+    proxy.finish();
+}
+
+#[test]
+fn b16_a_backend_that_fails_fast_does_not_attract_requests() {
+    let bad_ones = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&bad_ones);
+    let bad = Backend::start(move |_, _| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Then::Close
+    });
+    let good = Backend::start(|_, stream| {
+        thread::sleep(Duration::from_millis(5));
+        respond(stream, b"good")
+    });
+    let proxy = Proxy::over(&[&bad, &good], &["--capacity", "4", "--tries", "1"]);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..50).for_each(|_| drop(proxy.get("/"))));
+        }
+    });
+    let bad = bad_ones.load(Ordering::SeqCst);
+    assert!(bad < 60, "{bad} of 200 requests went to the one that fails");
+    proxy.finish();
+}
+
+#[test]
+fn a_backend_that_comes_back_is_used_again() {
+    let down = Arc::new(AtomicBool::new(true));
+    let is_down = Arc::clone(&down);
+    let backend = Backend::start(move |_, stream| {
+        if is_down.load(Ordering::SeqCst) {
+            return Then::Close;
+        }
+        let _ = stream.flush();
+        respond(stream, b"back")
+    });
+    let proxy = Proxy::over(&[&backend], &["--tries", "1"]);
+    assert_eq!(proxy.get("/").status, 502);
+    down.store(false, Ordering::SeqCst);
+    proxy.until("back", |proxy| proxy.get("/").status == 200);
+    proxy.finish();
+}

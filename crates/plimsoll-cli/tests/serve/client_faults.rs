@@ -1,0 +1,251 @@
+//! Rows C1 to C10 of the hazards: clients that leave, drip, flood or lie.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::backend::{Backend, Then, respond, say};
+use crate::proxy::Proxy;
+
+#[test]
+fn c1_who_leaves_during_the_answer_frees_the_backend() {
+    let backend = Backend::start(|_, stream| {
+        say(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
+        while say(stream, &[b'x'; 10_000]) == Then::Keep {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Then::Close
+    });
+    let proxy = Proxy::over(&[&backend], &["--capacity", "1"]);
+    for _ in 0..5 {
+        let mut wire = proxy.connect();
+        wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert_eq!(wire.bytes(20_000).len(), 20_000);
+        drop(wire);
+        proxy.until("given back", |proxy| proxy.pending() == 0);
+    }
+    proxy.until("closed", |_| backend.open() == 0);
+    assert_eq!(backend.most_open(), 1);
+    proxy.finish();
+}
+
+#[test]
+fn c1_who_leaves_before_the_answer_frees_the_backend() {
+    let backend = Backend::start(|_, stream| {
+        thread::sleep(Duration::from_millis(500));
+        respond(stream, b"late")
+    });
+    let proxy = Proxy::over(&[&backend], &["--capacity", "1"]);
+    let begun = Instant::now();
+    let mut wire = proxy.connect();
+    wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    proxy.until("dispatched", |proxy| proxy.pending() == 1);
+    drop(wire);
+    proxy.until("given back", |proxy| proxy.pending() == 0);
+    assert!(begun.elapsed() < Duration::from_millis(450), "it did not wait for the answer");
+    proxy.finish();
+}
+
+#[test]
+fn c1_who_leaves_during_the_request_breaks_it_off() {
+    let backend = Backend::start(|seen, stream| {
+        assert!(!seen.whole, "half a body is no body");
+        respond(stream, b"x")
+    });
+    let proxy = Proxy::over(&[&backend], &[]);
+    for framing in ["Content-Length: 100000", "Transfer-Encoding: chunked"] {
+        let mut wire = proxy.connect();
+        wire.send(format!("POST / HTTP/1.1\r\nHost: test\r\n{framing}\r\n\r\n"));
+        wire.send("5\r\nhello\r\n");
+        proxy.until("dispatched", |proxy| proxy.pending() == 1);
+        drop(wire);
+        proxy.until("given back", |proxy| proxy.pending() == 0);
+    }
+    proxy.finish();
+}
+
+#[test]
+fn c2_a_dripping_head_is_a_408() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &["--header-timeout", "0.3"]);
+    let begun = Instant::now();
+    let mut wire = proxy.connect();
+    for byte in "GET / HTTP/1.1\r\nHost: te".bytes() {
+        if !wire.try_send([byte]) {
+            break;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(wire.response().status, 408);
+    assert!(wire.is_closed() && begun.elapsed() < Duration::from_secs(2));
+    assert_eq!(backend.seen().len(), 0);
+    proxy.finish();
+}
+
+#[test]
+fn c2_an_idle_connection_is_closed_and_one_with_a_request_is_not() {
+    let backend = Backend::start(|_, stream| {
+        thread::sleep(Duration::from_millis(600));
+        respond(stream, b"slow")
+    });
+    let proxy = Proxy::over(&[&backend], &["--idle-timeout", "0.2"]);
+    let mut silent = proxy.connect();
+    let mut wire = proxy.connect();
+    wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(wire.response().text(), "slow");
+    assert!(wire.is_closed(), "idle after its answer");
+    assert!(silent.is_closed());
+    proxy.finish();
+}
+
+#[test]
+fn c2_a_body_that_stops_is_given_up() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &["--body-timeout", "0.3"]);
+    let mut wire = proxy.connect();
+    wire.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nhalf");
+    let begun = Instant::now();
+    let answer = wire.answer(false);
+    assert!(answer.is_none_or(|answer| answer.status >= 400));
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    proxy.finish();
+}
+
+#[test]
+fn c2_who_does_not_read_is_cut_off_and_others_are_served() {
+    let backend = Backend::start(|seen, stream| {
+        if seen.target() == "/" {
+            return respond(stream, b"x");
+        }
+        let body = vec![b'y'; 20_000_000];
+        respond(stream, &body)
+    });
+    let proxy = Proxy::over(&[&backend], &["--body-timeout", "0.5", "--capacity", "2"]);
+    let mut wire = proxy.connect();
+    wire.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(proxy.get("/").text(), "x");
+    proxy.until("cut off", |proxy| proxy.pending() == 0);
+    drop(wire);
+    proxy.finish();
+}
+
+/// What two parsers may read in two ways is answered with 400, and reaches no
+/// backend; what stood before it is answered.
+#[test]
+fn c3_ambiguous_requests_are_refused() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &[]);
+    let post = "POST / HTTP/1.1\r\nHost: test\r\n";
+    let cases = [
+        format!("{post}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        format!("{post}Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello"),
+        format!("{post}Content-Length: +5\r\n\r\nhello"),
+        format!("{post}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+        format!("{post}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".into(),
+        "GET / HTTP/1.1\r\n\r\n".into(),
+        "GET / HTTP/1.1\r\nHost: a,b\r\n\r\n".into(),
+        "GET / HTTP/1.1\nHost: test\n\n".into(),
+        "GET /a#b HTTP/1.1\r\nHost: test\r\n\r\n".into(),
+        "GET http://other/ HTTP/1.1\r\nHost: test\r\n\r\n".into(),
+        "GET / HTTP/1.1\r\nHost: test\r\nX : y\r\n\r\n".into(),
+        "GET / HTTP/1.1\r\nHost: test\r\nX: y\r\n z\r\n\r\n".into(),
+        "GET / HTTP/1.1\r\nHost: test\r\nX: a\0b\r\n\r\n".into(),
+    ];
+    for case in cases {
+        let mut wire = proxy.connect();
+        wire.send("GET /before HTTP/1.1\r\nHost: test\r\n\r\n");
+        wire.send(&case);
+        assert_eq!(wire.response().text(), "x", "{case:?}");
+        let refused = wire.response();
+        assert_eq!(refused.status, 400, "{case:?}");
+        assert_eq!(refused.field("connection"), Some("close"), "{case:?}");
+        assert!(wire.is_closed(), "{case:?}");
+    }
+    assert!(backend.seen().iter().all(|seen| seen.target() == "/before"));
+    proxy.finish();
+}
+
+#[test]
+fn c3_what_is_too_large_is_refused() {
+    let backend = Backend::says("x");
+    let options = ["--max-head", "1000", "--max-headers", "10", "--max-target", "100"];
+    let proxy = Proxy::over(&[&backend], &[&options[..], &["--max-body", "100"]].concat());
+    let long = "a".repeat(200);
+    for (request, status) in [
+        (format!("GET /{long} HTTP/1.1\r\nHost: test\r\n\r\n"), 414),
+        (format!("GET / HTTP/1.1\r\nHost: test\r\n{}\r\n", "A: b\r\n".repeat(10)), 431),
+        (format!("GET / HTTP/1.1\r\nHost: test\r\nX: {}\r\n\r\n", long.repeat(6)), 431),
+        (format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 101\r\n\r\n{long}"), 413),
+        (
+            format!(
+                "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\nc8\r\n{long}\r\n0\r\n\r\n"
+            ),
+            413,
+        ),
+    ] {
+        let mut wire = proxy.connect();
+        wire.send(&request);
+        assert_eq!(wire.response().status, status, "{request:?}");
+    }
+    proxy.finish();
+}
+
+#[test]
+fn c8_bytes_before_the_101_reach_no_backend() {
+    let backend = Backend::heads(|_, stream| {
+        use std::io::Read;
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let mut byte = [0];
+        assert!(stream.read(&mut byte).is_err(), "nothing comes before the 101");
+        stream.set_read_timeout(None).unwrap();
+        say(
+            stream,
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        );
+        let mut bytes = [0; 5];
+        stream.read_exact(&mut bytes).unwrap();
+        say(stream, &bytes);
+        Then::Close
+    });
+    let proxy = Proxy::over(&[&backend], &[]);
+    let mut wire = proxy.connect();
+    wire.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nearly");
+    assert_eq!(wire.response().status, 101);
+    assert_eq!(wire.bytes(5), b"early");
+    assert!(wire.is_closed());
+    proxy.finish();
+}
+
+#[test]
+fn c10_beyond_the_limit_on_connections_there_is_a_clear_refusal() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &["--max-connections", "2", "--threads", "1"]);
+    let mut wires: Vec<_> = (0..2).map(|_| proxy.connect()).collect();
+    for wire in &mut wires {
+        wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert_eq!(wire.response().text(), "x");
+    }
+    let mut third = proxy.connect();
+    assert_eq!(third.response().status, 503);
+    assert!(third.is_closed());
+    drop(wires);
+    proxy.until("room again", |proxy| {
+        let mut wire = proxy.connect();
+        wire.try_send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        wire.response().status == 200
+    });
+    proxy.finish();
+}
+
+#[test]
+fn a_client_may_half_close_after_its_request_is_read() {
+    // It counts as gone, as it does for other proxies: nothing may hang.
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &[]);
+    let mut wire = proxy.connect();
+    wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    wire.half_close();
+    let answer = wire.answer(false);
+    assert!(answer.is_none_or(|answer| answer.text() == "x"));
+    proxy.finish();
+}

@@ -1,0 +1,50 @@
+//! Bad command lines: one sentence, exit 2.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+fn refused(arguments: &[&str]) -> String {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_plimsoll")).arg("serve").args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    said
+}
+
+#[test]
+fn each_mistake_gets_one_sentence() {
+    let to = ["--to", "127.0.0.1:9"];
+    let listen = ["--listen", "127.0.0.1:0"];
+    for (arguments, expected) in [
+        (vec![], "--listen"),
+        (listen.to_vec(), "--to"),
+        (to.to_vec(), "--listen"),
+        ([&["--listen", "8080"], &to[..]].concat(), "--listen '8080': it is HOST:PORT"),
+        ([&listen[..], &["--to", "9"]].concat(), "--to '9': it is HOST:PORT"),
+        ([&listen[..], &["--to", "127.0.0.1:9,weight=0"]].concat(), "'weight=0' is neither"),
+        ([&listen[..], &to, &["--capacity", "0"]].concat(), "--capacity"),
+        ([&listen[..], &to, &["--line-timeout", "-1"]].concat(), "--line-timeout"),
+        ([&listen[..], &to, &["--trust", "all"]].concat(), "--trust"),
+        ([&listen[..], &to, &["--admin", "x"]].concat(), "--admin 'x'"),
+    ] {
+        let said = refused(&arguments);
+        assert!(said.contains(expected), "{arguments:?} says {said}");
+    }
+}
+
+#[test]
+fn an_occupied_port_is_said() {
+    let occupied = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let holder = TcpListener::bind(occupied).unwrap();
+    let address = occupied.to_string();
+    let said = refused(&["--listen", &address, "--to", "127.0.0.1:9"]);
+    assert!(said.contains(&address) && said.contains("in use"), "{said}");
+    drop(holder);
+}
+
+#[test]
+fn an_unknown_name_is_said() {
+    let said = refused(&["--listen", "127.0.0.1:0", "--to", "no-such-host.invalid:80"]);
+    assert!(said.contains("--to 'no-such-host.invalid:80'"), "{said}");
+}

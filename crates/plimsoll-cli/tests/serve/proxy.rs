@@ -1,0 +1,166 @@
+//! The program under test, and what must hold when a test is over.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::backend::Backend;
+use crate::wire::{self, Wire};
+
+/// The longest that a test waits for something to become so.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) struct Proxy {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    said: Arc<Mutex<String>>,
+    descriptors: usize,
+}
+
+impl Proxy {
+    /// Over these backends, with these options.
+    pub(crate) fn over(backends: &[&Backend], options: &[&str]) -> Self {
+        let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
+        Self::at(&addresses, options)
+    }
+
+    pub(crate) fn at(backends: &[SocketAddr], options: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        for backend in backends {
+            command.args(["--to", &backend.to_string()]);
+        }
+        command.args(options).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut address = |what: &str| {
+            let line = lines.next().expect("it says where it listens").unwrap();
+            let at = line.strip_prefix(&format!("plimsoll: {what} on ")).expect("it says where");
+            at.parse().unwrap()
+        };
+        let (address, admin) = (address("listening"), address("admin"));
+        let said = Arc::new(Mutex::new(String::new()));
+        let heard = Arc::clone(&said);
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                heard.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
+        let mut proxy = Self { child, address, admin, said, descriptors: 0 };
+        // Its threads open what they need as they start.
+        proxy.workers();
+        thread::sleep(Duration::from_millis(50));
+        proxy.descriptors = proxy.open_descriptors();
+        proxy
+    }
+
+    pub(crate) fn connect(&self) -> Wire {
+        Wire::connect(self.address)
+    }
+
+    pub(crate) fn get(&self, target: &str) -> wire::Response {
+        wire::get(self.address, target)
+    }
+
+    pub(crate) fn workers(&self) -> Value {
+        let response = wire::get(self.admin, "/workers");
+        assert_eq!(response.status, 200);
+        serde_json::from_str(response.text()).unwrap()
+    }
+
+    pub(crate) fn pending(&self) -> u64 {
+        self.workers()["pending"].as_u64().unwrap()
+    }
+
+    pub(crate) fn in_line(&self) -> u64 {
+        self.workers()["line"]["length"].as_u64().unwrap()
+    }
+
+    pub(crate) fn refused(&self, reason: &str) -> u64 {
+        self.workers()["refused"][reason].as_u64().unwrap()
+    }
+
+    /// Waits until something is so.
+    pub(crate) fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let begun = Instant::now();
+        while !is_so(self) {
+            assert!(begun.elapsed() < PATIENCE, "never {what}: {}", self.workers());
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not end");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// What must hold at the end of every test, whatever happened in it: no
+    /// request pends, nothing was lost, and it ends when told.
+    pub(crate) fn finish(mut self) {
+        self.until("nothing pends", |proxy| proxy.pending() == 0 && proxy.in_line() == 0);
+        let workers = self.workers();
+        assert_eq!(workers["regret"].as_f64(), Some(0.0), "{workers}");
+        assert_eq!(workers["idle_while_waiting"].as_u64(), Some(0), "{workers}");
+        for worker in workers["workers"].as_array().unwrap() {
+            assert_eq!(worker["dispatched"], worker["completed"], "{workers}");
+        }
+        let begun = Instant::now();
+        loop {
+            let workers = self.workers();
+            let open = |worker: &Value| worker["open_connections"].as_u64().unwrap();
+            let open: u64 = workers["workers"].as_array().unwrap().iter().map(open).sum();
+            let descriptors = self.open_descriptors();
+            if descriptors <= self.descriptors + usize::try_from(open).unwrap() {
+                break;
+            }
+            let leak =
+                format!("{descriptors} descriptors, {} at first, {open} idle", self.descriptors);
+            assert!(begun.elapsed() < PATIENCE, "{leak}");
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.signal(Signal::TERM);
+        assert_eq!(self.wait().code(), Some(0));
+        self.assert_quiet();
+    }
+
+    /// No panic, no error.
+    pub(crate) fn assert_quiet(&self) {
+        let said = self.said.lock().unwrap();
+        assert!(!said.contains("panicked") && !said.contains("ERROR"), "{said}");
+    }
+
+    fn open_descriptors(&self) -> usize {
+        let folder: PathBuf = format!("/proc/{}/fd", self.child.id()).into();
+        std::fs::read_dir(folder).unwrap().count()
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // A test that failed leaves it running.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

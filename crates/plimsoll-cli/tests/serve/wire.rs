@@ -1,0 +1,155 @@
+//! A client that says exactly what it is told, and reads what comes.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::backend::field;
+
+/// The longest that a test waits for one read.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) struct Wire {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+/// A response, whole or not.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+    /// Whether the body came to the end that its head announced.
+    pub(crate) whole: bool,
+}
+
+impl Response {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        field(&self.head, name)
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+impl Wire {
+    pub(crate) fn connect(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect(to).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, read: Vec::new() }
+    }
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Sends what may find the other side gone.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
+    }
+
+    pub(crate) fn half_close(&mut self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// The next response to a request that was no HEAD.
+    pub(crate) fn response(&mut self) -> Response {
+        self.answer(false).expect("a response")
+    }
+
+    pub(crate) fn response_to_head(&mut self) -> Response {
+        self.answer(true).expect("a response")
+    }
+
+    /// The next response, or `None` when the connection was closed.
+    pub(crate) fn answer(&mut self, to_head: bool) -> Option<Response> {
+        let end = loop {
+            if let Some(at) = self.read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                break at + 4;
+            }
+            if !self.more() {
+                assert!(self.read.is_empty(), "half a head: {:?}", self.read);
+                return None;
+            }
+        };
+        let head = String::from_utf8(self.read.drain(..end).collect()).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let none = to_head || status < 200 || status == 204 || status == 304;
+        let (body, whole) = if none { (Vec::new(), true) } else { self.body(&head) };
+        Some(Response { status, head, body, whole })
+    }
+
+    fn body(&mut self, head: &str) -> (Vec<u8>, bool) {
+        if let Some(length) = field(head, "content-length") {
+            return self.take(length.parse().unwrap());
+        }
+        let mut body = Vec::new();
+        if field(head, "transfer-encoding").is_none() {
+            while self.more() {}
+            return (std::mem::take(&mut self.read), true);
+        }
+        loop {
+            let Some(line) = self.line() else { return (body, false) };
+            let size = usize::from_str_radix(line.trim_end(), 16).unwrap();
+            let (mut chunk, whole) = self.take(size);
+            body.append(&mut chunk);
+            if !whole || self.line().is_none() {
+                return (body, false);
+            }
+            if size == 0 {
+                return (body, true);
+            }
+        }
+    }
+
+    fn take(&mut self, count: usize) -> (Vec<u8>, bool) {
+        while self.read.len() < count && self.more() {}
+        let there = count.min(self.read.len());
+        (self.read.drain(..there).collect(), there == count)
+    }
+
+    pub(crate) fn line(&mut self) -> Option<String> {
+        let end = loop {
+            if let Some(at) = self.read.iter().position(|&byte| byte == b'\n') {
+                break at + 1;
+            }
+            if !self.more() {
+                return None;
+            }
+        };
+        String::from_utf8(self.read.drain(..end).collect()).ok()
+    }
+
+    /// So many bytes of whatever comes.
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
+        self.take(count).0
+    }
+
+    /// Whether the other side has closed, and said nothing more before.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        !self.more() && self.read.is_empty()
+    }
+
+    fn more(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => false,
+            Ok(read) => {
+                self.read.extend_from_slice(&buffer[..read]);
+                true
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => false,
+            Err(error) => panic!("nothing to read: {error}"),
+        }
+    }
+}
+
+/// One request on a connection of its own.
+pub(crate) fn get(from: SocketAddr, target: &str) -> Response {
+    let mut wire = Wire::connect(from);
+    wire.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
+    wire.response()
+}
