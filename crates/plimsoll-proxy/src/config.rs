@@ -141,6 +141,8 @@ pub struct Times {
     pub request: Option<Duration>,
     /// From a head's first byte to its last.
     pub client_header: Duration,
+    /// Without a byte through a tunnel, either way.
+    pub tunnel_idle: Duration,
     /// A client's connection without a request.
     pub client_idle: Duration,
     /// A connection to a backend without a request.
@@ -150,7 +152,7 @@ pub struct Times {
 }
 
 impl Default for Times {
-    /// 1 s, 60 s, 60 s, off, 10 s, 75 s, 30 s, 30 s.
+    /// 1 s, 60 s, 60 s, off, 10 s, 1 h, 75 s, 30 s, 30 s.
     fn default() -> Self {
         let seconds = Duration::from_secs;
         Self {
@@ -159,6 +161,7 @@ impl Default for Times {
             body_idle: seconds(60),
             request: None,
             client_header: seconds(10),
+            tunnel_idle: seconds(3600),
             client_idle: seconds(75),
             backend_idle: seconds(30),
             drain: seconds(30),

@@ -64,6 +64,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value = "10", allow_negative_numbers = true, value_parser = seconds)]
     header_timeout: Duration,
 
+    /// The longest without a byte through a WebSocket or another tunnel
+    #[arg(long, value_name = "SECONDS", default_value = "3600", allow_negative_numbers = true, value_parser = seconds)]
+    tunnel_timeout: Duration,
+
     /// The longest that a client's connection is kept without a request
     #[arg(long, value_name = "SECONDS", default_value = "75", allow_negative_numbers = true, value_parser = seconds)]
     idle_timeout: Duration,
@@ -154,6 +158,7 @@ impl Args {
         times.body_idle = self.body_timeout;
         times.request = self.request_timeout;
         times.client_header = self.header_timeout;
+        times.tunnel_idle = self.tunnel_timeout;
         times.client_idle = self.idle_timeout;
         times.backend_idle = self.backend_idle_timeout;
         times.drain = self.drain_timeout;

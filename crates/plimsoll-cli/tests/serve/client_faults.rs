@@ -22,8 +22,9 @@ fn c1_who_leaves_during_the_answer_frees_the_backend() {
         assert_eq!(wire.bytes(20_000).len(), 20_000);
         drop(wire);
         proxy.until("given back", |proxy| proxy.pending() == 0);
+        // The backend learns of it by its next write.
+        proxy.until("closed", |_| backend.open() == 0);
     }
-    proxy.until("closed", |_| backend.open() == 0);
     assert_eq!(backend.most_open(), 1);
     proxy.finish();
 }

@@ -136,6 +136,7 @@ fn fields_of_one_connection_do_not_pass() {
         assert_eq!(seen.field(name), None, "{name}");
     }
     assert_eq!((seen.field("x-other"), seen.field("host")), (Some("1"), Some("test")));
+    drop(wire);
     proxy.finish();
 }
 

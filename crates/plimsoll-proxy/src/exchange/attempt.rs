@@ -168,8 +168,7 @@ async fn attempt(
     }
     let unsent = error.message().is_some();
     // It broke before it said anything: it had been closed already.
-    let stale =
-        reused && (unsent || error.error().is_closed() || error.error().is_incomplete_message());
+    let stale = reused && !error.error().is_parse();
     if !stale {
         held.failed();
     }

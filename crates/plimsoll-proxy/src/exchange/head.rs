@@ -96,10 +96,6 @@ impl Outgoing {
     pub(super) fn is_idempotent(&self) -> bool {
         self.method.is_idempotent() && self.upgrade.is_none()
     }
-
-    pub(super) fn is_head(&self) -> bool {
-        self.method == Method::HEAD
-    }
 }
 
 /// Makes a backend's response head a client's; `switched` for a 101.

@@ -44,7 +44,7 @@ struct State {
     refused: Option<(u64, Fault)>,
     /// Requests that are not answered to their end.
     active: usize,
-    /// Who waits for the end of an upgrade's exchange.
+    /// Who waits to read, and must be told of an upgrade or of idleness.
     reader: Option<Waker>,
 }
 
@@ -59,13 +59,30 @@ impl Gate {
         self.lock().active += 1;
     }
 
-    /// A request is answered to its end.
+    /// A request is answered to its end: from here on the connection is idle.
     pub(crate) fn end(&self) {
-        self.lock().active -= 1;
+        let mut state = self.lock();
+        state.active -= 1;
+        let reader = if state.active == 0 { state.reader.take() } else { None };
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
 
     pub(crate) fn is_active(&self) -> bool {
         self.lock().active > 0
+    }
+
+    /// Whether requests are being answered; `cx` is woken when none is any more.
+    fn is_active_for(&self, cx: &Context<'_>) -> bool {
+        let waker = cx.waker().clone();
+        let mut state = self.lock();
+        let active = state.active > 0;
+        let old = if active { state.reader.replace(waker) } else { None };
+        drop(state);
+        drop(old);
+        active
     }
 
     /// What is wrong with this head, counted from 0.
@@ -201,7 +218,7 @@ impl Socket {
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (limit, late) = match self.gate.stage() {
             // It waits for us.
-            Stage::Idle if self.gate.is_active() => return Poll::Pending,
+            Stage::Idle if self.gate.is_active_for(cx) => return Poll::Pending,
             Stage::Idle => (self.times.client_idle, None),
             Stage::Head => (self.times.client_header, Some(LATE)),
             Stage::Body => (self.times.body_idle, None),

@@ -85,10 +85,6 @@ impl Connections {
         self.lock().open
     }
 
-    pub(super) fn set_most(&self, most: NonZeroU32) {
-        self.change(|state| state.most = most.get() as usize);
-    }
-
     pub(super) fn sweep(&self, thread: usize, oldest: Instant) {
         let mut stale = Vec::new();
         let mut state = self.lock();

@@ -7,7 +7,6 @@ mod response;
 mod upload;
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use hyper::header::HeaderValue;
@@ -49,9 +48,5 @@ impl Backend {
     /// or that the backend has closed.
     pub(crate) fn sweep(&self, thread: usize, oldest: std::time::Instant) {
         self.connections.sweep(thread, oldest);
-    }
-
-    pub(crate) fn set_most(&self, most: NonZeroU32) {
-        self.connections.set_most(most);
     }
 }
