@@ -130,6 +130,7 @@ fn workers(proxy: &Proxy) -> Value {
         },
         "requests": proxy.stats.requests(),
         "retries": proxy.stats.retries(),
+        "log_lines_dropped": proxy.log.dropped(),
         "refused": Value::Object(proxy.stats.refused().map(|(kind, n)| (kind, n.into())).collect()),
         "regret": snapshot.audit.regret,
         "idle_while_waiting": snapshot.audit.idle_while_waiting,
@@ -176,6 +177,7 @@ fn metrics(proxy: &Proxy) -> String {
     for (name, help, count) in [
         ("plimsoll_requests_total", "Requests that are over.", proxy.stats.requests()),
         ("plimsoll_retries_total", "Tries after a request's first.", proxy.stats.retries()),
+        ("plimsoll_log_dropped_total", "Lines that the log had no room for.", proxy.log.dropped()),
         ("plimsoll_audits_total", "Dispatches that were audited.", snapshot.audit.audits),
         (
             "plimsoll_idle_while_waiting_total",

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use hyper::Uri;
 use ipnet::IpNet;
 
 /// All that [`run`](crate::run) must know.
@@ -32,6 +34,10 @@ pub struct Config {
     pub tries: NonZeroU32,
     /// Peers whose `X-Forwarded-*` fields are believed.
     pub trust: Vec<IpNet>,
+    /// How backends are watched.
+    pub health: HealthConfig,
+    /// The access log.
+    pub log: LogConfig,
     /// Every so many dispatches one is audited by a plain scan; 0 is never, and
     /// 100 the default.
     pub audit_every: u64,
@@ -48,6 +54,8 @@ impl Config {
             times: Times::default(),
             tries: NonZeroU32::MIN.saturating_add(2),
             trust: Vec::new(),
+            health: HealthConfig::default(),
+            log: LogConfig::default(),
             audit_every: 100,
         }
     }
@@ -75,6 +83,69 @@ impl BackendConfig {
 
     /// The capacity of a backend that is not told otherwise.
     pub const CAPACITY: NonZeroU32 = NonZeroU32::new(32).unwrap();
+}
+
+/// How backends are watched.
+#[derive(Clone, Debug)]
+pub struct HealthConfig {
+    /// Whether they are checked when no request tells how they are.
+    pub active: bool,
+    /// What is asked for, and must be answered with a status from 200 to 399;
+    /// without it a connection is enough.
+    pub path: Option<Uri>,
+    /// From one check to the next.
+    pub interval: Duration,
+    /// The longest that a check takes.
+    pub timeout: Duration,
+    /// Good checks in a row that bring a backend back.
+    pub rise: u32,
+    /// Bad checks in a row that take it out.
+    pub fall: u32,
+    /// Whether failed requests take it out.
+    pub passive: bool,
+    /// Failed requests in a row that do.
+    pub failures: u32,
+    /// The share of all backends that failed requests take out, at the most.
+    pub most_ejected_percent: u8,
+    /// The time in which a backend that comes back gets its full share.
+    pub slow_start: Duration,
+}
+
+impl Default for HealthConfig {
+    /// A connection every 2 s within 1 s, 2 to rise, 3 to fall; 5 failures in
+    /// a row, half of the backends at the most; 10 s of slow start.
+    fn default() -> Self {
+        Self {
+            active: true,
+            path: None,
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+            rise: 2,
+            fall: 3,
+            passive: true,
+            failures: 5,
+            most_ejected_percent: 50,
+            slow_start: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The access log: a line a request.
+#[derive(Clone, Debug, Default)]
+pub struct LogConfig {
+    /// How lines look; none by default.
+    pub format: Option<LogFormat>,
+    /// Where they are appended; standard output when it is not told.
+    pub file: Option<PathBuf>,
+}
+
+/// How a line of the access log looks; both have the same fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `key=value`, with spaces between.
+    Text,
+    /// An object a line.
+    Json,
 }
 
 /// The line's bounds.

@@ -17,6 +17,8 @@ mod admin;
 mod config;
 mod exchange;
 mod front;
+mod health;
+mod log;
 mod pace;
 mod proxy;
 mod refusal;
@@ -33,7 +35,9 @@ use std::sync::Arc;
 
 use proxy::Proxy;
 
-pub use config::{BackendConfig, Config, Limits, LineConfig, Times};
+pub use config::{
+    BackendConfig, Config, HealthConfig, Limits, LineConfig, LogConfig, LogFormat, Times,
+};
 pub use shutdown::Shutdown;
 
 /// The sockets that a proxy serves.
@@ -64,9 +68,10 @@ pub struct Listeners {
 ///
 /// # Errors
 ///
-/// When the system gives no thread, or nothing to wait for sockets with.
+/// When the system gives no thread, or nothing to wait for sockets with, or the
+/// log's file cannot be opened.
 pub fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> io::Result<()> {
-    let proxy = Arc::new(Proxy::new(config, shutdown.clone()));
+    let proxy = Arc::new(Proxy::new(config, shutdown.clone())?);
     if let Some(admin) = listeners.admin {
         admin::start(Arc::clone(&proxy), admin)?;
     }

@@ -1,5 +1,6 @@
 //! What all threads share.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use plimsoll::{Balancer, Lease, WorkerId, WorkerSpec};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::config::Config;
+use crate::log::Log;
 use crate::pace::Pace;
 use crate::retry::Budget;
 use crate::shutdown::Shutdown;
@@ -24,19 +26,20 @@ pub(crate) struct Proxy {
     pub(crate) pace: Pace,
     pub(crate) retries: Budget,
     pub(crate) stats: Stats,
+    pub(crate) log: Log,
 }
 
 impl Proxy {
-    pub(crate) fn new(config: Config, shutdown: Shutdown) -> Self {
+    pub(crate) fn new(config: Config, shutdown: Shutdown) -> io::Result<Self> {
         let builder = Balancer::builder().line(config.line.length).seed(fastrand::u64(..));
         let balancer = builder.audit_every(config.audit_every).build();
         let mut backends = Vec::new();
         for told in &config.backends {
-            let backend = Arc::new(Backend::new(told, config.threads.get()));
+            let backend = Arc::new(Backend::new(told, &config.health, config.threads.get()));
             let spec = WorkerSpec { weight: told.weight, ..WorkerSpec::new(told.capacity) };
             backends.push((balancer.add(Arc::clone(&backend), spec), backend));
         }
-        Self {
+        Ok(Self {
             balancer,
             backends,
             seats: Balancer::new(),
@@ -44,8 +47,9 @@ impl Proxy {
             pace: Pace::new(),
             retries: Budget::new(),
             stats: Stats::default(),
+            log: Log::start(&config.log)?,
             config,
-        }
+        })
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 
 use crate::front;
+use crate::health;
 use crate::proxy::{Arrival, Proxy, Seat, SeatWorker};
 use crate::shutdown::Phase;
 
@@ -63,10 +64,17 @@ async fn serve(
 ) -> io::Result<()> {
     let mut connections = JoinSet::new();
     let mut accepting = JoinSet::new();
+    let mut watching = JoinSet::new();
     for listener in listeners {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         accepting.spawn(accept(Arc::clone(&seat), listener));
+    }
+    for (nth, (_, backend)) in seat.proxy.backends.iter().enumerate() {
+        if nth % seat.proxy.config.threads == seat.index {
+            let (proxy, backend) = (Arc::clone(&seat.proxy), Arc::clone(backend));
+            watching.spawn(health::watch(proxy, backend, seat.index));
+        }
     }
     let phase = seat.proxy.shutdown.watch();
     let mut draining = None;

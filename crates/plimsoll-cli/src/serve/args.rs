@@ -2,10 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum;
+use hyper::Uri;
 use ipnet::IpNet;
-use plimsoll_proxy::{BackendConfig, Config};
+use plimsoll_proxy::{BackendConfig, Config, LogFormat};
 
 /// Balances HTTP requests over servers: each goes to the least-loaded one.
 ///
@@ -31,6 +34,43 @@ pub(crate) struct Args {
     /// The most requests that a server has at a time
     #[arg(long, value_name = "N", default_value = "32", allow_negative_numbers = true, value_parser = count)]
     capacity: NonZeroU32,
+
+    /// What servers are asked for every now and then, and must answer with a status from 200 to
+    /// 399, such as /health [default: a connection is enough]
+    #[arg(long, value_name = "PATH", value_parser = path)]
+    health: Option<Uri>,
+
+    /// From one check of a server to the next
+    #[arg(long, value_name = "SECONDS", default_value = "2", allow_negative_numbers = true, value_parser = seconds)]
+    health_interval: Duration,
+
+    /// The longest that a check takes
+    #[arg(long, value_name = "SECONDS", default_value = "1", allow_negative_numbers = true, value_parser = seconds)]
+    health_timeout: Duration,
+
+    /// Good checks in a row that bring a server back
+    #[arg(long, value_name = "N", default_value = "2", allow_negative_numbers = true, value_parser = count)]
+    rise: NonZeroU32,
+
+    /// Bad checks in a row that take a server out
+    #[arg(long, value_name = "N", default_value = "3", allow_negative_numbers = true, value_parser = count)]
+    fall: NonZeroU32,
+
+    /// Failed requests in a row that take a server out for a while
+    #[arg(long, value_name = "N", default_value = "5", allow_negative_numbers = true, value_parser = count)]
+    failures: NonZeroU32,
+
+    /// The share of servers, in percent, that failed requests take out at the most
+    #[arg(long, value_name = "PERCENT", default_value = "50", allow_negative_numbers = true, value_parser = clap::value_parser!(u8).range(0..=100))]
+    max_ejected: u8,
+
+    /// The time in which a server that comes back gets its full share; 0 is at once
+    #[arg(long, value_name = "SECONDS", default_value = "10", allow_negative_numbers = true, value_parser = seconds_or_none)]
+    slow_start: Duration,
+
+    /// Neither check servers nor take them out
+    #[arg(long)]
+    no_health: bool,
 
     /// The most requests in line; 0 refuses what would have to wait
     #[arg(long, value_name = "N", default_value = "1024", allow_negative_numbers = true, value_parser = length)]
@@ -114,9 +154,28 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CIDR", value_parser = network)]
     trust: Vec<IpNet>,
 
+    /// The access log, a line a request
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log: LogKind,
+
+    /// Append the access log to FILE [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = threads)]
     threads: Option<NonZeroUsize>,
+}
+
+/// What the access log looks like.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum LogKind {
+    /// `key=value` pairs.
+    Text,
+    /// An object a line.
+    Json,
+    /// None.
+    Off,
 }
 
 impl Args {
@@ -150,6 +209,23 @@ impl Args {
         config.threads = self.threads.unwrap_or(config.threads);
         config.tries = self.tries;
         config.trust.clone_from(&self.trust);
+        config.log.format = match self.log {
+            LogKind::Text => Some(LogFormat::Text),
+            LogKind::Json => Some(LogFormat::Json),
+            LogKind::Off => None,
+        };
+        config.log.file.clone_from(&self.log_file);
+        let health = &mut config.health;
+        health.active = !self.no_health;
+        health.passive = !self.no_health;
+        health.path.clone_from(&self.health);
+        health.interval = self.health_interval;
+        health.timeout = self.health_timeout;
+        health.rise = self.rise.get();
+        health.fall = self.fall.get();
+        health.failures = self.failures.get();
+        health.most_ejected_percent = self.max_ejected;
+        health.slow_start = self.slow_start;
         config.line.length = self.line;
         config.line.time = self.line_timeout;
         let times = &mut config.times;
@@ -253,6 +329,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .filter(|&seconds| (0.001..=1e9).contains(&seconds))
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or_else(|| "it is a number of seconds from 0.001 to 1000000000, such as 2.5".into())
+}
+
+fn seconds_or_none(text: &str) -> Result<Duration, String> {
+    if text == "0" { Ok(Duration::ZERO) } else { seconds(text) }
+}
+
+fn path(text: &str) -> Result<Uri, String> {
+    let path = text.parse().ok().filter(|_| text.starts_with('/'));
+    path.ok_or_else(|| "it is a path that begins with /, such as /health".into())
 }
 
 fn network(text: &str) -> Result<IpNet, String> {

@@ -5,9 +5,11 @@
 mod backend;
 mod backend_faults;
 mod client_faults;
+mod health;
 mod line;
 mod options;
 mod passing;
 mod proxy;
+mod seeing;
 mod stopping;
 mod wire;

@@ -49,7 +49,7 @@ impl Answer {
         let held = Some(held);
         let mut forwarded = Forwarded { incoming, held, upload, silent_since, timer };
         if forwarded.incoming.is_end_stream() {
-            forwarded.over();
+            forwarded.over(&record);
         }
         Self { body: Kind::Forwarded(forwarded), record }
     }
@@ -57,8 +57,9 @@ impl Answer {
 
 impl Forwarded {
     /// The response has been read to its end.
-    fn over(&mut self) {
+    fn over(&mut self, record: &Record) {
         let Some(held) = self.held.take() else { return };
+        record.served(!matches!(record.status, 502..=504));
         // A connection whose request is not read to its end serves no other.
         if self.upload.as_ref().is_none_or(Upload::has_ended) {
             held.over();
@@ -102,12 +103,12 @@ impl Body for Answer {
                 forwarded.silent_since = None;
                 this.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if forwarded.incoming.is_end_stream() {
-                    forwarded.over();
+                    forwarded.over(&this.record);
                 }
                 return Poll::Ready(Some(Ok(frame)));
             }
             Poll::Ready(None) => {
-                forwarded.over();
+                forwarded.over(&this.record);
                 return Poll::Ready(None);
             }
             Poll::Ready(Some(Err(_))) => "the backend broke off its body",
@@ -120,6 +121,7 @@ impl Body for Answer {
         this.record.broke_off(what);
         if let Some(held) = forwarded.held.take() {
             held.failed();
+            this.record.served(false);
         }
         Poll::Ready(Some(Err(BrokeOff(what))))
     }

@@ -52,12 +52,16 @@ pub(super) async fn serve(
         };
         record.tries += 1;
         record.backend = Some(Arc::clone(lease.worker()));
+        record.pending = lease.pending();
         let id = lease.id();
         let failed = match attempt(record, lease, &outgoing, upload.as_ref()).await {
             Ok((response, held)) => return Ok(Served { response, held, upload }),
             Err(failed) => failed,
         };
         last = failed.refusal;
+        if !failed.stale && !matches!(last, Refusal::BodyTooLarge | Refusal::BodyBroken) {
+            record.served(false);
+        }
         let harmless = failed.unsent || outgoing.is_idempotent();
         let whole = upload.as_ref().is_none_or(|upload| upload.from_start().is_some());
         if !harmless || !whole || matches!(last, Refusal::BodyTooLarge | Refusal::BodyBroken) {

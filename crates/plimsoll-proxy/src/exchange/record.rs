@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use hyper::{Method, Uri};
 
 use crate::front::Asking;
+use crate::health;
 use crate::proxy::Seat;
 use crate::refusal::Refusal;
 use crate::upstream::Backend;
@@ -17,9 +18,11 @@ pub(crate) struct Record {
     asking: Asking,
     began: Instant,
     pub(crate) method: Method,
-    pub(crate) uri: Uri,
+    uri: Uri,
     pub(crate) status: u16,
     pub(crate) backend: Option<Arc<Backend>>,
+    /// The backend's, this request included, when it got its lease.
+    pub(crate) pending: u32,
     pub(crate) tries: u32,
     /// In line, over all tries.
     pub(crate) line: Duration,
@@ -43,6 +46,7 @@ impl Record {
             uri,
             status: 0,
             backend: None,
+            pending: 0,
             tries: 0,
             line: Duration::ZERO,
             connect: Duration::ZERO,
@@ -61,8 +65,19 @@ impl Record {
         &self.asking
     }
 
+    pub(crate) fn target(&self) -> &str {
+        self.uri.path_and_query().map_or("-", |target| target.as_str())
+    }
+
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// Notes how its backend did.
+    pub(super) fn served(&self, good: bool) {
+        if let Some(backend) = &self.backend {
+            health::served(&self.seat.proxy, backend, good);
+        }
     }
 
     /// Went wrong after its head was sent, so that no status tells it.
@@ -78,5 +93,6 @@ impl Drop for Record {
             proxy.pace.completed();
         }
         proxy.stats.note(self);
+        proxy.log.line(self);
     }
 }

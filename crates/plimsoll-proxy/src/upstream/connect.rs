@@ -36,12 +36,36 @@ impl Backend {
                 Found::Idle(idle) if idle.is_sound() => return Ok((idle, true)),
                 Found::Idle(closed) => drop(closed),
                 Found::Room(opened) => {
-                    let open = timeout(within, self.open_one(thread, opened)).await;
-                    let connection = open.map_err(|_| ConnectError::TimedOut)?;
-                    return Ok((connection.map_err(|_| ConnectError::Refused)?, false));
+                    return Ok((self.open_within(thread, opened, within).await?, false));
                 }
             }
         }
+    }
+
+    /// As [`connection`](Self::connection), if there is one, or room for one,
+    /// without waiting for others.
+    pub(crate) async fn connection_now(
+        &self,
+        thread: usize,
+        within: Duration,
+    ) -> Option<Result<Connection, ConnectError>> {
+        loop {
+            match self.connections.find_now(thread)? {
+                Found::Idle(idle) if idle.is_sound() => return Some(Ok(idle)),
+                Found::Idle(closed) => drop(closed),
+                Found::Room(opened) => return Some(self.open_within(thread, opened, within).await),
+            }
+        }
+    }
+
+    async fn open_within(
+        &self,
+        thread: usize,
+        opened: Opened,
+        within: Duration,
+    ) -> Result<Connection, ConnectError> {
+        let open = timeout(within, self.open_one(thread, opened)).await;
+        open.map_err(|_| ConnectError::TimedOut)?.map_err(|_| ConnectError::Refused)
     }
 
     async fn open_one(&self, thread: usize, opened: Opened) -> io::Result<Connection> {

@@ -101,7 +101,7 @@ impl Connection {
         self.sender.is_ready()
     }
 
-    pub(super) async fn ready(&mut self) -> hyper::Result<()> {
+    pub(crate) async fn ready(&mut self) -> hyper::Result<()> {
         self.sender.ready().await
     }
 

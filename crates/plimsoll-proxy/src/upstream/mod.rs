@@ -7,7 +7,9 @@ mod response;
 mod upload;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use hyper::header::HeaderValue;
 
@@ -16,7 +18,8 @@ pub(crate) use self::connection::Connection;
 use self::connections::Connections;
 pub(crate) use self::response::Held;
 pub(crate) use self::upload::{ToBackend, Upload, UploadFault};
-use crate::config::BackendConfig;
+use crate::config::{BackendConfig, HealthConfig};
+use crate::health::Judge;
 
 /// One worker: where it is, and the connections that it has.
 pub(crate) struct Backend {
@@ -25,18 +28,34 @@ pub(crate) struct Backend {
     addresses: Vec<SocketAddr>,
     /// For requests that name no host of their own.
     pub(crate) host: HeaderValue,
+    /// As it was told, whatever is in force.
+    pub(crate) capacity: NonZeroU32,
     connections: Arc<Connections>,
+    judge: Mutex<Judge>,
 }
 
 impl Backend {
-    pub(crate) fn new(config: &BackendConfig, threads: usize) -> Self {
+    pub(crate) fn new(config: &BackendConfig, health: &HealthConfig, threads: usize) -> Self {
         let fallback = || HeaderValue::from_static("backend");
         Self {
             name: config.name.clone(),
             addresses: config.addresses.clone(),
             host: HeaderValue::from_str(&config.name).unwrap_or_else(|_| fallback()),
+            capacity: config.capacity,
             connections: Arc::new(Connections::new(config.capacity, threads)),
+            judge: Mutex::new(Judge::new(health.clone(), Instant::now())),
         }
+    }
+
+    /// What is known of its health.
+    pub(crate) fn judge(&self) -> MutexGuard<'_, Judge> {
+        self.judge.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a connection for the next request.
+    pub(crate) fn keep(&self, mut connection: Connection) {
+        connection.rest();
+        self.connections.keep(connection);
     }
 
     /// Connections that are open, idle ones included.
@@ -46,7 +65,7 @@ impl Backend {
 
     /// Lets go of this thread's connections that have been idle for too long,
     /// or that the backend has closed.
-    pub(crate) fn sweep(&self, thread: usize, oldest: std::time::Instant) {
+    pub(crate) fn sweep(&self, thread: usize, oldest: Instant) {
         self.connections.sweep(thread, oldest);
     }
 }

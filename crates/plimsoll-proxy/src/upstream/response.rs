@@ -46,13 +46,12 @@ impl Held {
     /// the lease back.
     pub(crate) fn over(mut self) {
         let Some((mut connection, lease)) = self.parts.take() else { return };
-        connection.rest();
         if connection.is_ready() {
-            lease.worker().connections.keep(connection);
+            lease.worker().keep(connection);
         } else if !connection.is_closed() {
             tokio::spawn(async move {
                 match tokio::time::timeout(RECOVERY, connection.ready()).await {
-                    Ok(Ok(())) => lease.worker().connections.keep(connection),
+                    Ok(Ok(())) => lease.worker().keep(connection),
                     _ => connection.end(lease),
                 }
             });

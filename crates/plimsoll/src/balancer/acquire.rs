@@ -238,7 +238,7 @@ impl<W: Send + Sync + 'static> Shared<W> {
 
     /// Gives a charge back.
     pub(super) fn give_back(&self, grant: Grant<W>, how: Completion, at: Instant) {
-        let Grant { charge, worker } = grant;
+        let Grant { charge, worker, .. } = grant;
         // First, so that whoever removed the worker gets it whole.
         drop(worker);
         let given = self.with(at, |state, now| state.pool.completed(charge, how, now));

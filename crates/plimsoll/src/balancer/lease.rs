@@ -58,6 +58,23 @@ impl<W: Send + Sync + 'static> Lease<W> {
         self.grant().charge.cost()
     }
 
+    /// What the worker had pending when this lease was given, its own cost
+    /// included.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// balancer.add((), WorkerSpec::new(NonZeroU32::new(2).unwrap()));
+    /// let (first, second) = (balancer.try_acquire()?, balancer.try_acquire()?);
+    /// assert_eq!((first.pending(), second.pending()), (1, 2));
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// ```
+    pub fn pending(&self) -> u32 {
+        self.grant().pending
+    }
+
     /// Gives the charge back and says that the worker failed.
     ///
     /// ```

@@ -71,6 +71,8 @@ pub struct BalancerBuilder {
 /// A worker and the charge on it.
 struct Grant<W> {
     charge: Charge,
+    /// The worker's, this one included.
+    pending: u32,
     worker: Arc<W>,
 }
 
@@ -167,7 +169,8 @@ impl<W> State<W> {
     fn grant(&self, charge: Charge) -> Grant<W> {
         let post = self.posts[charge.worker().index()].as_ref();
         let worker = Arc::clone(&post.expect("a charged worker has its post").worker);
-        Grant { charge, worker }
+        let pending = self.pool.worker(charge.worker()).map_or(0, |worker| worker.pending);
+        Grant { charge, pending, worker }
     }
 }
 

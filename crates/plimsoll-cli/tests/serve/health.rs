@@ -1,0 +1,141 @@
+//! Backends that go and come back.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::backend::{Backend, Then, nobody, respond, say};
+use crate::proxy::Proxy;
+
+const QUICK: [&str; 8] =
+    ["--health-interval", "0.05", "--rise", "2", "--fall", "2", "--slow-start", "0"];
+
+fn health(proxy: &Proxy, backend: usize) -> String {
+    proxy.workers()["workers"][backend]["health"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn b15_all_down_is_a_503_at_once_and_comes_back_by_itself() {
+    let address = nobody();
+    let proxy = Proxy::at(&[address], &QUICK);
+    proxy.until("down", |proxy| health(proxy, 0) == "down");
+    // The best of several: the machine may be busy.
+    let times = (0..10).map(|_| {
+        let begun = Instant::now();
+        let response = proxy.get("/");
+        assert_eq!((response.status, response.text()), (503, "503 no backend is up\n"));
+        begun.elapsed()
+    });
+    assert!(times.min().unwrap() < Duration::from_millis(10));
+    let listener = TcpListener::bind(address).unwrap();
+    proxy.until("up", |proxy| health(proxy, 0) == "up");
+    drop(listener);
+    proxy.finish();
+}
+
+#[test]
+fn a_check_asks_for_its_path() {
+    let sick = Arc::new(AtomicBool::new(false));
+    let is_sick = Arc::clone(&sick);
+    let backend = Backend::start(move |seen, stream| {
+        if seen.target() == "/health" && is_sick.load(Ordering::SeqCst) {
+            return say(stream, b"HTTP/1.1 500 Sick\r\nContent-Length: 0\r\n\r\n");
+        }
+        respond(stream, b"x")
+    });
+    let proxy = Proxy::over(&[&backend], &[&QUICK[..], &["--health", "/health"]].concat());
+    assert_eq!(proxy.get("/").status, 200);
+    sick.store(true, Ordering::SeqCst);
+    proxy.until("down", |proxy| health(proxy, 0) == "down");
+    assert_eq!(proxy.get("/").status, 503);
+    sick.store(false, Ordering::SeqCst);
+    proxy.until("up", |proxy| health(proxy, 0) == "up");
+    assert_eq!(proxy.get("/").status, 200);
+    proxy.finish();
+}
+
+/// A backend that serves one connection at a time must not hang, or be taken
+/// for dead, because of our checks.
+#[test]
+fn checks_take_no_more_connections_than_there_may_be() {
+    let backend = Backend::start(|_, stream| {
+        thread::sleep(Duration::from_millis(20));
+        respond(stream, b"x")
+    });
+    let options = ["--capacity", "1", "--health", "/", "--threads", "2", "--line", "100"];
+    let proxy = Proxy::over(&[&backend], &[&QUICK[..], &options].concat());
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..10).for_each(|_| assert_eq!(proxy.get("/").status, 200)));
+        }
+    });
+    proxy.finish();
+    assert_eq!((backend.most_open(), backend.most_active()), (1, 1));
+}
+
+#[test]
+fn failed_requests_eject_and_a_trial_brings_back() {
+    let broken = Arc::new(AtomicBool::new(true));
+    let is_broken = Arc::clone(&broken);
+    let bad = Backend::start(move |_, stream| {
+        if is_broken.load(Ordering::SeqCst) {
+            say(stream, b"HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n");
+            return Then::Keep;
+        }
+        respond(stream, b"well")
+    });
+    let good = Backend::says("good");
+    let options = ["--slow-start", "0", "--failures", "3"];
+    let proxy = Proxy::over(&[&bad, &good], &options);
+    proxy.until("ejected", |proxy| {
+        proxy.get("/");
+        health(proxy, 0) == "down"
+    });
+    broken.store(false, Ordering::SeqCst);
+    // Back after a second, with one request at a time first.
+    proxy.until("back", |proxy| proxy.get("/").text() == "well");
+    assert_eq!(proxy.workers()["workers"][0]["capacity"].as_u64(), Some(32));
+    proxy.finish();
+}
+
+#[test]
+fn the_last_backends_are_not_ejected() {
+    let bad =
+        Backend::start(|_, stream| say(stream, b"HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n"));
+    let proxy = Proxy::over(&[&bad], &["--failures", "1"]);
+    (0..20).for_each(|_| assert_eq!(proxy.get("/").status, 502));
+    assert_eq!(health(&proxy, 0), "up");
+    proxy.finish();
+}
+
+#[test]
+fn b14_flapping_moves_no_count_below_zero() {
+    let up = Arc::new(AtomicBool::new(true));
+    let is_up = Arc::clone(&up);
+    let flapping = Backend::start(move |_, stream| {
+        if is_up.load(Ordering::SeqCst) { respond(stream, b"x") } else { Then::Close }
+    });
+    let steady = Backend::says("x");
+    let proxy = Proxy::over(&[&flapping, &steady], &[&QUICK[..], &["--failures", "2"]].concat());
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..20_u64 {
+                thread::sleep(Duration::from_millis(50 + 10 * (n % 3)));
+                up.store(n % 2 == 0, Ordering::SeqCst);
+            }
+            over.store(true, Ordering::SeqCst);
+        });
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(Ordering::SeqCst) {
+                    assert_eq!(proxy.get("/").status, 200, "an idempotent request is tried again");
+                }
+            });
+        }
+    });
+    up.store(true, Ordering::SeqCst);
+    proxy.finish();
+}

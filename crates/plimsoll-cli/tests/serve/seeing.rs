@@ -1,0 +1,93 @@
+//! What operators see: metrics, workers, the access log.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::backend::{Backend, nobody};
+use crate::proxy::Proxy;
+use crate::wire;
+
+#[test]
+fn metrics_are_in_prometheus_form_and_true() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &[]);
+    (0..5).for_each(|_| assert_eq!(proxy.get("/").status, 200));
+    proxy.until("over", |proxy| proxy.workers()["requests"] == 5);
+    let page = wire::get(proxy.admin, "/metrics");
+    assert_eq!(page.field("content-type"), Some("text/plain; version=0.0.4"));
+    let name = format!("{{backend=\"{}\"}}", backend.address);
+    for line in [
+        format!("plimsoll_backend_dispatched_total{name} 5"),
+        format!("plimsoll_backend_pending{name} 0"),
+        format!("plimsoll_backend_up{name} 1"),
+        "plimsoll_requests_total 5".to_owned(),
+        "plimsoll_line_length 0".to_owned(),
+        "plimsoll_regret_total 0".to_owned(),
+        "plimsoll_idle_while_waiting_total 0".to_owned(),
+    ] {
+        assert!(page.text().lines().any(|there| there == line), "{line} in\n{}", page.text());
+    }
+    for line in page.text().lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+        let name = name.split('{').next().unwrap();
+        let base = name.trim_end_matches("_sum").trim_end_matches("_count");
+        assert!(page.text().contains(&format!("# TYPE {base} ")), "{line}");
+    }
+    assert_eq!(wire::get(proxy.admin, "/other").status, 404);
+    proxy.finish();
+}
+
+#[test]
+fn the_log_has_a_line_a_request() {
+    let folder = tempfile::tempdir().unwrap();
+    for format in ["text", "json"] {
+        let file = folder.path().join(format);
+        let backend = Backend::says("hello");
+        let options = ["--log", format, "--log-file", file.to_str().unwrap()];
+        let proxy = Proxy::at(&[backend.address, nobody()], &options);
+        for n in 0..4 {
+            assert_eq!(proxy.get(&format!("/{n}?q=x")).status, 200);
+        }
+        let logged = || fs::read_to_string(&file).unwrap_or_default();
+        proxy.until("logged", |_| logged().lines().count() == 4);
+        for line in logged().lines() {
+            let name = backend.address.to_string();
+            if format == "json" {
+                let line: Value = serde_json::from_str(line).unwrap();
+                assert_eq!((&line["status"], &line["bytes"]), (&200.into(), &5.into()));
+                assert_eq!(line["backend"].as_str(), Some(&*name));
+                assert!(line["total"].as_f64().unwrap() >= line["first_byte"].as_f64().unwrap());
+            } else {
+                let has = |part: &str| assert!(line.contains(part), "{part} in {line}");
+                has("client=127.0.0.1 method=GET path=/");
+                has(&format!("status=200 bytes=5 backend={name} pending=1 line=0.0"));
+            }
+        }
+        proxy.finish();
+    }
+}
+
+#[test]
+fn p2_a_full_disk_stops_no_traffic_and_dropped_lines_are_counted() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &["--log", "text", "--log-file", "/dev/full"]);
+    (0..50).for_each(|_| assert_eq!(proxy.get("/").status, 200));
+    proxy.until("counted", |proxy| proxy.workers()["log_lines_dropped"] == 50);
+    proxy.finish();
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_is_said() {
+    let output = Command::new(env!("CARGO_BIN_EXE_plimsoll"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--to", "127.0.0.1:9"])
+        .args(["--log-file", "/no/such/folder/log"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("/no/such/folder/log: No such file"), "{said}");
+}

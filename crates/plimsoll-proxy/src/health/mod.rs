@@ -1,0 +1,93 @@
+//! Health: checks of our own, what requests tell, and what follows.
+
+mod check;
+mod judge;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub(crate) use self::judge::Judge;
+use self::judge::Verdict;
+use crate::proxy::Proxy;
+use crate::upstream::Backend;
+
+/// How exactly the end of an ejection is kept.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Notes how a request went.
+pub(crate) fn served(proxy: &Proxy, backend: &Backend, good: bool) {
+    if !good && !proxy.config.health.passive {
+        return;
+    }
+    let now = Instant::now();
+    let mut judge = backend.judge();
+    // Few look further: most requests go well at backends that are up.
+    let verdict = if good {
+        judge.served(true, false, now)
+    } else {
+        drop(judge);
+        let may_eject = may_eject(proxy);
+        judge = backend.judge();
+        judge.served(false, may_eject, now)
+    };
+    drop(judge);
+    if let Some(verdict) = verdict {
+        carry_out(proxy, backend, verdict);
+    }
+}
+
+/// Whether one more may be ejected: not more than their share.
+fn may_eject(proxy: &Proxy) -> bool {
+    let ejected = proxy.backends.iter().filter(|(_, backend)| backend.judge().is_ejected()).count();
+    let most = proxy.backends.len() * usize::from(proxy.config.health.most_ejected_percent) / 100;
+    ejected < most
+}
+
+fn carry_out(proxy: &Proxy, backend: &Backend, verdict: Verdict) {
+    use plimsoll::Health;
+    let Some((id, _)) = proxy.backends.iter().find(|(_, other)| std::ptr::eq(&**other, backend))
+    else {
+        return;
+    };
+    let balancer = &proxy.balancer;
+    // All known as long as the proxy runs.
+    let _ = match verdict {
+        Verdict::Down => balancer.set_health(*id, Health::Down),
+        Verdict::Trial => balancer
+            .set_capacity(*id, NonZeroU32::MIN)
+            .and_then(|()| balancer.set_health(*id, Health::Up)),
+        Verdict::Up => balancer
+            .set_capacity(*id, backend.capacity)
+            .and_then(|()| balancer.set_health(*id, Health::Up))
+            .and_then(|()| match proxy.config.health.slow_start {
+                Duration::ZERO => Ok(()),
+                over => balancer.start_ramp(*id, over),
+            }),
+    };
+}
+
+/// Watches over one backend until the proxy stops.
+pub(crate) async fn watch(proxy: Arc<Proxy>, backend: Arc<Backend>, thread: usize) {
+    let config = &proxy.config.health;
+    // Spread, so that not all are checked at once.
+    let mut next = Instant::now() + config.interval.mul_f64(fastrand::f64());
+    loop {
+        tokio::time::sleep(TICK.min(config.interval)).await;
+        let now = Instant::now();
+        let verdict = backend.judge().tick(now);
+        if let Some(verdict) = verdict {
+            carry_out(&proxy, &backend, verdict);
+        }
+        if now < next || !config.active {
+            continue;
+        }
+        if let Some(good) = check::check(&backend, thread, config).await {
+            let verdict = backend.judge().checked(good);
+            if let Some(verdict) = verdict {
+                carry_out(&proxy, &backend, verdict);
+            }
+        }
+        next = Instant::now() + config.interval.mul_f64(0.9 + 0.2 * fastrand::f64());
+    }
+}

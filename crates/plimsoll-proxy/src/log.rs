@@ -1,0 +1,149 @@
+//! The access log: a line a request, written by a thread of its own.
+//!
+//! Traffic never waits for it. Lines that the writer has no room for, since
+//! its disk is full or nobody reads its pipe, are dropped and counted.
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::config::{LogConfig, LogFormat};
+use crate::exchange::Record;
+
+/// Lines on their way to the writer.
+const ROOM: usize = 8192;
+/// Bytes that are written in one go.
+const BATCH: usize = 64 << 10;
+
+pub(crate) struct Log {
+    format: Option<LogFormat>,
+    sender: Option<SyncSender<String>>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Log {
+    /// Opens the file and starts the writer.
+    pub(crate) fn start(config: &LogConfig) -> io::Result<Self> {
+        let dropped = Arc::new(AtomicU64::new(0));
+        let mut log = Self { format: config.format, sender: None, dropped: Arc::clone(&dropped) };
+        if config.format.is_none() {
+            return Ok(log);
+        }
+        let to: Box<dyn Write + Send> = match &config.file {
+            None => Box::new(io::stdout()),
+            Some(path) => {
+                let opened = OpenOptions::new().create(true).append(true).open(path);
+                let told = |error| io::Error::other(format!("{}: {error}", path.display()));
+                Box::new(opened.map_err(told)?)
+            }
+        };
+        let (sender, lines) = sync_channel(ROOM);
+        let thread = std::thread::Builder::new().name("serve-log".into());
+        thread.spawn(move || write(&lines, to, &dropped))?;
+        log.sender = Some(sender);
+        Ok(log)
+    }
+
+    /// Notes an exchange that is over.
+    pub(crate) fn line(&self, record: &Record) {
+        let (Some(sender), Some(format)) = (&self.sender, self.format) else { return };
+        let line = match format {
+            LogFormat::Text => text(record),
+            LogFormat::Json => json(record),
+        };
+        if sender.try_send(line).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Lines that were not written.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Writes what there is in one go: a line at a time when there is little, many
+/// when there is much.
+fn write(lines: &Receiver<String>, mut to: Box<dyn Write + Send>, dropped: &AtomicU64) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while let Ok(first) = lines.recv() {
+        batch.clear();
+        batch.extend_from_slice(first.as_bytes());
+        let mut count = 1;
+        while batch.len() < BATCH
+            && let Ok(line) = lines.try_recv()
+        {
+            batch.extend_from_slice(line.as_bytes());
+            count += 1;
+        }
+        if to.write_all(&batch).and_then(|()| to.flush()).is_err() {
+            dropped.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+}
+
+fn seconds(time: Duration) -> f64 {
+    time.as_secs_f64()
+}
+
+fn backend(record: &Record) -> &str {
+    record.backend.as_ref().map_or("-", |backend| &backend.name)
+}
+
+fn text(record: &Record) -> String {
+    let mut line = String::with_capacity(256);
+    let client = record.asking().client().peer.ip().to_canonical();
+    // Writing to a string does not fail. A target has no spaces or quotes of
+    // its own.
+    let _ = write!(
+        line,
+        "time={} client={client} method={} path={} status={} bytes={} backend={} pending={} \
+         line={:.6} tries={} connect={:.6}",
+        Timestamp::now(),
+        record.method,
+        record.target(),
+        record.status,
+        record.bytes,
+        backend(record),
+        record.pending,
+        seconds(record.line),
+        record.tries,
+        seconds(record.connect),
+    );
+    if let Some(first_byte) = record.first_byte {
+        let _ = write!(line, " first_byte={:.6}", seconds(first_byte));
+    }
+    let _ = write!(line, " total={:.6}", seconds(record.elapsed()));
+    if let Some(reason) = record.reason {
+        let _ = write!(line, " reason=\"{reason}\"");
+    }
+    line.push('\n');
+    line
+}
+
+fn json(record: &Record) -> String {
+    let line = json!({
+        "time": Timestamp::now().to_string(),
+        "client": record.asking().client().peer.ip().to_canonical().to_string(),
+        "method": record.method.as_str(),
+        "path": record.target(),
+        "status": record.status,
+        "bytes": record.bytes,
+        "backend": record.backend.as_ref().map(|backend| &backend.name),
+        "pending": record.pending,
+        "line": seconds(record.line),
+        "tries": record.tries,
+        "connect": seconds(record.connect),
+        "first_byte": record.first_byte.map(seconds),
+        "total": seconds(record.elapsed()),
+        "reason": record.reason,
+    });
+    line.to_string() + "\n"
+}
