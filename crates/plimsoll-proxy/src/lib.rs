@@ -62,7 +62,7 @@ pub struct Listeners {
 /// let clients = vec![TcpListener::bind("127.0.0.1:0")?];
 /// let shutdown = Shutdown::new();
 /// shutdown.drain();
-/// run(Config::new(vec![backend]), Listeners { clients, admin: None }, shutdown)?;
+/// run(Config::new(vec![backend]), Listeners { clients, admin: None }, &shutdown)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -70,7 +70,7 @@ pub struct Listeners {
 ///
 /// When the system gives no thread, or nothing to wait for sockets with, or the
 /// log's file cannot be opened.
-pub fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> io::Result<()> {
+pub fn run(config: Config, listeners: Listeners, shutdown: &Shutdown) -> io::Result<()> {
     let proxy = Arc::new(Proxy::new(config, shutdown.clone())?);
     if let Some(admin) = listeners.admin {
         admin::start(Arc::clone(&proxy), admin)?;

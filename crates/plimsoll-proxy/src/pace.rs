@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Seconds that are looked back on.
-const WINDOW: u64 = 10;
+const WINDOW: usize = 10;
 
 /// Completions of each of the last seconds.
 pub(crate) struct Pace {
     start: Instant,
     /// Each the number of its second, above the count within it.
-    seconds: [AtomicU64; WINDOW as usize],
+    seconds: [AtomicU64; WINDOW],
 }
 
 /// A second's number and its count, in one word: they change together.
@@ -28,7 +28,7 @@ impl Pace {
 
     fn completed_at(&self, at: Duration) {
         let second = at.as_secs() + 1;
-        let cell = &self.seconds[usize::try_from(second % WINDOW).unwrap_or(0)];
+        let cell = &self.seconds[usize::try_from(second).unwrap_or(0) % WINDOW];
         let _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
             Some(if word >> COUNT_BITS == second { word + 1 } else { second << COUNT_BITS | 1 })
         });
@@ -44,10 +44,10 @@ impl Pace {
     fn forecast_at(&self, at: Duration, line: usize) -> Option<Duration> {
         let now = at.as_secs() + 1;
         let counts = self.seconds.iter().map(|cell| cell.load(Ordering::Relaxed));
-        let fresh = counts.filter(|word| (word >> COUNT_BITS) + WINDOW > now);
+        let fresh = counts.filter(|word| (word >> COUNT_BITS) + WINDOW as u64 > now);
         let completed: u64 = fresh.map(|word| word & ((1 << COUNT_BITS) - 1)).sum();
         // The present second is not over, nor is the first of a young proxy.
-        let whole = at.as_secs().min(WINDOW - 1) as f64;
+        let whole = at.as_secs().min(WINDOW as u64 - 1) as f64;
         let span = whole + f64::from(at.subsec_nanos()) / 1e9;
         let rate = completed as f64 / span.max(0.1);
         (completed > 0).then(|| Duration::from_secs_f64((line as f64 / rate).min(1e6)))

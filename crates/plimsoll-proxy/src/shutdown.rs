@@ -71,7 +71,7 @@ impl Watch {
     pub(crate) async fn reached(&self, phase: Phase) {
         if self.0.clone().wait_for(|&at| at >= phase).await.is_err() {
             // Its sender is in the proxy, which outlives its connections.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

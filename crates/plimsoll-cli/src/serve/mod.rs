@@ -48,7 +48,7 @@ fn serve(args: &Args) -> Result<(), String> {
         let at = listener.local_addr().map_err(|error| error.to_string())?;
         eprintln!("plimsoll: {what} on {at}");
     }
-    let served = plimsoll_proxy::run(config, Listeners { clients, admin }, shutdown);
+    let served = plimsoll_proxy::run(config, Listeners { clients, admin }, &shutdown);
     drop(watcher);
     served.map_err(|error| error.to_string())
 }

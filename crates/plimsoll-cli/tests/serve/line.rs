@@ -93,7 +93,9 @@ fn the_least_loaded_backend_gets_the_next_request() {
     for (_, go) in &gates {
         (0..4).for_each(|_| go.send(()).unwrap());
     }
-    wires.iter_mut().for_each(|wire| assert_eq!(wire.response().status, 200));
+    for wire in &mut wires {
+        assert_eq!(wire.response().status, 200);
+    }
     drop(wires);
     proxy.finish();
 }

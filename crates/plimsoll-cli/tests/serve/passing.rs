@@ -42,9 +42,8 @@ fn pipelined_requests_are_answered_in_order() {
     let backend = Backend::start(|seen, stream| respond(stream, seen.target().as_bytes()));
     let proxy = Proxy::over(&[&backend], &[]);
     let mut wire = proxy.connect();
-    let requests: String =
-        (0..20).map(|n| format!("GET /{n} HTTP/1.1\r\nHost: test\r\n\r\n")).collect();
-    wire.send(requests);
+    let requests = (0..20).map(|n| format!("GET /{n} HTTP/1.1\r\nHost: test\r\n\r\n"));
+    wire.send(requests.collect::<Vec<_>>().concat());
     for n in 0..20 {
         assert_eq!(wire.response().text(), format!("/{n}"));
     }
@@ -209,7 +208,7 @@ fn a_websocket_is_a_tunnel_both_ways() {
 #[test]
 fn bodies_are_not_buffered_whole() {
     let backend = Backend::start(|_, stream| {
-        let piece = [7; 1 << 16];
+        let piece = vec![7; 1 << 16];
         say(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n");
         let sent = (0..1 << 14).take_while(|_| say(stream, &piece) == Then::Keep).count();
         assert!(sent < 2000, "{sent} pieces were taken while nobody read");
@@ -221,5 +220,19 @@ fn bodies_are_not_buffered_whole() {
     assert_eq!(wire.bytes(5), b"HTTP/");
     std::thread::sleep(Duration::from_millis(300));
     drop(wire);
+    proxy.finish();
+}
+
+#[test]
+fn a_connection_has_so_many_requests_and_no_more() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &["--max-requests", "3"]);
+    let mut wire = proxy.connect();
+    for n in 1..=3 {
+        wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        let response = wire.response();
+        assert_eq!(response.field("connection"), (n == 3).then_some("close"));
+    }
+    assert!(wire.is_closed());
     proxy.finish();
 }

@@ -63,7 +63,7 @@ pub(super) async fn serve(
             record.served(false);
         }
         let harmless = failed.unsent || outgoing.is_idempotent();
-        let whole = upload.as_ref().is_none_or(|upload| upload.from_start().is_some());
+        let whole = upload.as_ref().is_none_or(|upload| upload.again().is_some());
         if !harmless || !whole || matches!(last, Refusal::BodyTooLarge | Refusal::BodyBroken) {
             return Err(last);
         }
@@ -128,7 +128,7 @@ async fn attempt(
     let body = match upload {
         None => ToBackend::Empty,
         // Asked before it was tried again.
-        Some(upload) => upload.from_start().unwrap_or(ToBackend::Empty),
+        Some(upload) => upload.again().unwrap_or(ToBackend::Empty),
     };
     let connecting = Instant::now();
     let (connection, reused) = match backend.connection(seat.index, times.connect).await {
@@ -145,8 +145,8 @@ async fn attempt(
     record.connect = connecting.elapsed();
     let mut held = Held::new(connection, lease);
     let request = outgoing.request(&backend.host, body);
-    let sent = held.send(request);
-    let Some(answered) = in_time(sent, times.response_header, upload).await else {
+    let answering = held.send(request);
+    let Some(answered) = in_time(answering, times.response_header, upload).await else {
         held.failed();
         return Err(Failed { refusal: Refusal::ResponseTimeout, unsent: false, stale: false });
     };

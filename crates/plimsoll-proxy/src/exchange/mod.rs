@@ -36,6 +36,7 @@ pub(crate) async fn answer(
     proxy.retries.earn();
     let mut record = Record::new(seat, asking, request.method().clone(), request.uri().clone());
     let upgrade = hyper::upgrade::on(&mut request);
+    let (http2, last) = (record.asking().client().http2, record.asking().last);
     let exchanged = match proxy.config.times.request {
         None => exchange(&mut record, request).await,
         Some(limit) => tokio::time::timeout(limit, exchange(&mut record, request))
@@ -46,8 +47,8 @@ pub(crate) async fn answer(
         Ok(served) => forward(served, upgrade, record),
         Err(refusal) => refuse(refusal, record),
     };
-    let last = proxy.shutdown.is_draining();
-    if last && response.version() < Version::HTTP_2 && response.status().as_u16() >= 200 {
+    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if (last || proxy.shutdown.is_draining()) && !http2 && !switched {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

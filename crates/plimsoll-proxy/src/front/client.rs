@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use super::screen::Fault;
 use super::socket::Gate;
@@ -19,6 +20,9 @@ pub(crate) struct Client {
     gate: Arc<Gate>,
     stream: SharedStream,
     requests: AtomicU64,
+    /// Requests that it may send on this connection.
+    most: Option<u64>,
+    had_last: Notify,
 }
 
 impl Client {
@@ -27,15 +31,26 @@ impl Client {
         http2: bool,
         gate: Arc<Gate>,
         stream: SharedStream,
+        most: Option<u64>,
     ) -> Self {
-        Self { peer, http2, gate, stream, requests: AtomicU64::new(0) }
+        let (requests, had_last) = (AtomicU64::new(0), Notify::new());
+        Self { peer, http2, gate, stream, requests, most, had_last }
     }
 
     /// A request begins; it ends when the value is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> Asking {
         self.gate.begin();
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        Asking { client: Arc::clone(self), number }
+        let last = self.most.is_some_and(|most| number + 1 >= most);
+        if last {
+            self.had_last.notify_one();
+        }
+        Asking { client: Arc::clone(self), number, last }
+    }
+
+    /// Ready when it has sent all the requests that it may.
+    pub(super) async fn had_its_last(&self) {
+        self.had_last.notified().await;
     }
 
     /// Ready when the client has closed its side, whatever it sent before and
@@ -51,7 +66,7 @@ impl Client {
         if !self.http2 && self.hung_up().await.is_some() {
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn hung_up(&self) -> Option<()> {
@@ -75,7 +90,9 @@ impl Client {
 pub(crate) struct Asking {
     client: Arc<Client>,
     /// Which one on its connection, from 0.
-    pub(crate) number: u64,
+    number: u64,
+    /// No other follows on its connection.
+    pub(crate) last: bool,
 }
 
 impl Asking {

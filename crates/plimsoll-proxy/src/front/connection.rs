@@ -41,7 +41,8 @@ pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr) 
     };
     // Gone before it said anything.
     let Ok(http2) = http2 else { return };
-    let client = Arc::new(Client::new(peer, http2, gate, stream));
+    let client =
+        Arc::new(Client::new(peer, http2, gate, stream, config.limits.requests_per_connection));
     if http2 {
         serve_http2(&seat, socket, client).await;
     } else {
@@ -63,8 +64,8 @@ async fn serve_http1(seat: &Arc<Seat>, socket: Socket, client: Arc<Client>) {
     let phase = seat.proxy.shutdown.watch();
     // Errors are the client's, or are told by the exchange.
     tokio::select! {
-        _ = connection.as_mut() => return,
-        () = phase.reached(Phase::Stopped) => return,
+        _ = connection.as_mut() => {}
+        () = phase.reached(Phase::Stopped) => {}
     }
 }
 
@@ -91,6 +92,10 @@ async fn serve_http2(seat: &Arc<Seat>, socket: Socket, client: Arc<Client>) {
         tokio::select! {
             _ = connection.as_mut() => return,
             () = phase.reached(Phase::Draining), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = client.had_its_last(), if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }

@@ -263,10 +263,10 @@ impl AsyncRead for Socket {
             }
             let state = this.gate.lock();
             let refused = state.refused;
-            let stage = state.screen.stage();
+            let at = state.screen.stage();
             drop(state);
             if let Some((_, fault)) = refused {
-                if stage == Stage::Body {
+                if at == Stage::Body {
                     return Poll::Ready(Err(io::Error::new(
                         io::ErrorKind::InvalidData,
                         fault.what(),
@@ -279,7 +279,7 @@ impl AsyncRead for Socket {
             if this.ended {
                 return Poll::Ready(Ok(()));
             }
-            if stage == Stage::Upgrade {
+            if at == Stage::Upgrade {
                 // Held back until it is decided what they are. The lock again:
                 // it may have been decided meanwhile.
                 let mut state = this.gate.lock();
@@ -348,7 +348,7 @@ impl AsyncWrite for Socket {
                 ready!(this.write_silence.poll(cx, this.times.body_idle));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
-            written => {
+            written @ Poll::Ready(_) => {
                 this.write_silence.end();
                 written
             }

@@ -81,8 +81,10 @@ impl Judge {
         };
         self.checks = if against { self.checks + 1 } else { 0 };
         match self.mode {
-            Mode::Failing if self.checks >= self.config.rise => self.enter(Mode::Up),
-            Mode::Up | Mode::Trial if self.checks >= self.config.fall => self.enter(Mode::Failing),
+            Mode::Failing if self.checks >= self.config.rise => Some(self.enter(Mode::Up)),
+            Mode::Up | Mode::Trial if self.checks >= self.config.fall => {
+                Some(self.enter(Mode::Failing))
+            }
             _ => None,
         }
     }
@@ -91,8 +93,8 @@ impl Judge {
     /// ejected.
     pub(crate) fn served(&mut self, good: bool, may_eject: bool, now: Instant) -> Option<Verdict> {
         match self.mode {
-            Mode::Trial if good => return self.enter(Mode::Up),
-            Mode::Trial => return self.eject(now),
+            Mode::Trial if good => return Some(self.enter(Mode::Up)),
+            Mode::Trial => return Some(self.eject(now)),
             // What was under way before.
             Mode::Failing | Mode::Ejected(_) => return None,
             Mode::Up => {}
@@ -113,31 +115,31 @@ impl Judge {
         self.failed += 1;
         let share = f64::from(self.failed) >= SHARE * f64::from(self.seen);
         let bad = self.failures >= self.config.failures || self.seen >= ENOUGH && share;
-        if bad && may_eject { self.eject(now) } else { None }
+        (bad && may_eject).then(|| self.eject(now))
     }
 
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: Instant) -> Option<Verdict> {
         match self.mode {
-            Mode::Ejected(until) if now >= until => self.enter(Mode::Trial),
+            Mode::Ejected(until) if now >= until => Some(self.enter(Mode::Trial)),
             _ => None,
         }
     }
 
-    fn eject(&mut self, now: Instant) -> Option<Verdict> {
+    fn eject(&mut self, now: Instant) -> Verdict {
         let time = FIRST_EJECTION * 2_u32.pow(self.ejections.min(MOST_DOUBLINGS));
         self.ejections += 1;
         self.enter(Mode::Ejected(now + time))
     }
 
-    fn enter(&mut self, mode: Mode) -> Option<Verdict> {
+    fn enter(&mut self, mode: Mode) -> Verdict {
         self.mode = mode;
         (self.checks, self.failures, self.seen, self.failed) = (0, 0, 0, 0);
-        Some(match mode {
+        match mode {
             Mode::Up => Verdict::Up,
             Mode::Trial => Verdict::Trial,
             Mode::Failing | Mode::Ejected(_) => Verdict::Down,
-        })
+        }
     }
 }
 
@@ -181,8 +183,9 @@ mod tests {
                 assert_eq!(judge.served(false, true, now), expected);
             }
             let time = Duration::from_secs(2_u64.pow(round.min(5)));
-            assert_eq!(judge.tick(now + time - Duration::from_millis(1)), None);
-            now += time;
+            now += time - Duration::from_millis(1);
+            assert_eq!(judge.tick(now), None);
+            now += Duration::from_millis(1);
             assert_eq!(judge.tick(now), Some(Verdict::Trial));
         }
         assert_eq!(judge.served(true, true, now), Some(Verdict::Up));
@@ -211,7 +214,7 @@ mod tests {
     fn checks_do_not_end_an_ejection() {
         let now = Instant::now();
         let mut judge = judge(now);
-        (0..5).for_each(|_| drop(judge.served(false, true, now)));
+        assert!((0..5).any(|_| judge.served(false, true, now) == Some(Verdict::Down)));
         assert!((0..10).all(|_| judge.checked(true).is_none()));
         assert!(judge.is_ejected());
     }

@@ -21,17 +21,9 @@ pub(crate) fn served(proxy: &Proxy, backend: &Backend, good: bool) {
         return;
     }
     let now = Instant::now();
-    let mut judge = backend.judge();
-    // Few look further: most requests go well at backends that are up.
-    let verdict = if good {
-        judge.served(true, false, now)
-    } else {
-        drop(judge);
-        let may_eject = may_eject(proxy);
-        judge = backend.judge();
-        judge.served(false, may_eject, now)
-    };
-    drop(judge);
+    // Looks at the others' health, so not while this one's is held.
+    let may_eject = !good && may_eject(proxy);
+    let verdict = backend.judge().served(good, may_eject, now);
     if let Some(verdict) = verdict {
         carry_out(proxy, backend, verdict);
     }
@@ -46,7 +38,8 @@ fn may_eject(proxy: &Proxy) -> bool {
 
 fn carry_out(proxy: &Proxy, backend: &Backend, verdict: Verdict) {
     use plimsoll::Health;
-    let Some((id, _)) = proxy.backends.iter().find(|(_, other)| std::ptr::eq(&**other, backend))
+    let Some((id, _)) =
+        proxy.backends.iter().find(|(_, other)| std::ptr::eq(Arc::as_ptr(other), backend))
     else {
         return;
     };

@@ -45,7 +45,7 @@ impl Connection {
         let (sender, driven) = http1::Builder::new().handshake(io).await?;
         let end = Arc::new(End { opened: Some(opened), lease: Mutex::new(None) });
         let seen = Arc::downgrade(&end);
-        let driver = tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             // Dropped after the socket.
             let _end = end;
             // What goes wrong is told to the request.
@@ -57,7 +57,7 @@ impl Connection {
             thread,
             idle_since: Instant::now(),
             end: seen,
-            driver: driver.abort_handle(),
+            driver: task.abort_handle(),
         })
     }
 

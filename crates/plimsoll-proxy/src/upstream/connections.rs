@@ -86,17 +86,17 @@ impl Connections {
     }
 
     pub(super) fn sweep(&self, thread: usize, oldest: Instant) {
-        let mut stale = Vec::new();
+        let mut old = Vec::new();
         let mut state = self.lock();
         let idle = std::mem::take(&mut state.idle[thread]);
         for connection in idle {
             let fresh = connection.idle_since() >= oldest && !connection.is_closed();
-            let list = if fresh { &mut state.idle[thread] } else { &mut stale };
+            let list = if fresh { &mut state.idle[thread] } else { &mut old };
             list.push(connection);
         }
         drop(state);
         // Closed outside the lock, which their end takes.
-        drop(stale);
+        drop(old);
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {

@@ -55,7 +55,7 @@ impl Upload {
     }
 
     /// The body from its beginning; `None` when that is gone.
-    pub(crate) fn from_start(&self) -> Option<ToBackend> {
+    pub(crate) fn again(&self) -> Option<ToBackend> {
         let state = self.lock();
         let whole = state.seen == 0 || state.kept.is_some();
         drop(state);
