@@ -22,14 +22,14 @@ struct Cli {
 enum Face {
     Demo(demo::Args),
     Map(map::Args),
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
 }
 
 fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(Cli { face: Face::Demo(args) }) => demo::run(args),
         Ok(Cli { face: Face::Map(args) }) => map::run(args),
-        Ok(Cli { face: Face::Serve(args) }) => serve::run(args),
+        Ok(Cli { face: Face::Serve(args) }) => serve::run(&args),
         Err(error) => usage::answer(&error),
     }
 }

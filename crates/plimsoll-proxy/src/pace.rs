@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn a_refused_client_comes_back_between_1_and_30_s() {
         let pace = Pace::new();
-        assert_eq!(pace.retry_after(0), 1);
+        assert!((1..=2).contains(&pace.retry_after(0)));
         pace.completed();
         assert_eq!(pace.retry_after(1_000_000), 30);
     }

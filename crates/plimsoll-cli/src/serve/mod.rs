@@ -13,8 +13,8 @@ pub(crate) use self::args::Args;
 use crate::usage;
 
 /// Serves until a signal says otherwise.
-pub(crate) fn run(args: Args) -> ExitCode {
-    match serve(&args) {
+pub(crate) fn run(args: &Args) -> ExitCode {
+    match serve(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
             eprintln!("plimsoll: {sentence}");

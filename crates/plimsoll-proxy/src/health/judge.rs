@@ -183,9 +183,8 @@ mod tests {
                 assert_eq!(judge.served(false, true, now), expected);
             }
             let time = Duration::from_secs(2_u64.pow(round.min(5)));
-            now += time - Duration::from_millis(1);
-            assert_eq!(judge.tick(now), None);
-            now += Duration::from_millis(1);
+            assert_eq!(judge.tick(now + time / 2), None);
+            now += time;
             assert_eq!(judge.tick(now), Some(Verdict::Trial));
         }
         assert_eq!(judge.served(true, true, now), Some(Verdict::Up));
