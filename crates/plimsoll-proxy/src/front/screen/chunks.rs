@@ -120,8 +120,9 @@ impl Chunks {
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let (size, extensions) = line.split_at(digits);
         field::text(extensions)?;
-        let whitespace_alone = field::trim(extensions).is_empty() && !extensions.is_empty();
-        if digits == 0 || whitespace_alone || !matches!(field::trim(extensions), [] | [b';', ..]) {
+        let good_extensions =
+            extensions.is_empty() || field::trim(extensions).first() == Some(&b';');
+        if digits == 0 || !good_extensions {
             return Err(Fault::bad("a chunk size that is not a hexadecimal number"));
         }
         if digits > SIZE_DIGITS {

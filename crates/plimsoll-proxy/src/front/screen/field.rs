@@ -31,7 +31,13 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
 /// How many bytes at the front are of a token.
 #[inline]
 pub(super) fn token_length(bytes: &[u8]) -> usize {
-    bytes.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(bytes.len())
+    let mut length = 0;
+    while let Some(&byte) = bytes.get(length)
+        && is_token_byte(byte)
+    {
+        length += 1;
+    }
+    length
 }
 
 /// The name and the value of a field line that is not empty; the value with

@@ -16,6 +16,7 @@ struct Outcome {
     passed: Vec<u8>,
     skipped: usize,
     heads: usize,
+    upgrades: usize,
     fault: Option<Fault>,
     stage: Stage,
 }
@@ -35,7 +36,7 @@ fn drive(
     granted: bool,
 ) -> Outcome {
     let mut screen = Screen::new(limits);
-    let (mut passed, mut skipped, mut heads) = (Vec::new(), 0, 0);
+    let (mut passed, mut skipped, mut heads, mut upgrades) = (Vec::new(), 0, 0, 0);
     let mut from = 0;
     let mut fault = None;
     'reads: for end in ends.into_iter().chain([bytes.len()]) {
@@ -54,6 +55,7 @@ fn drive(
                 break 'reads;
             }
             if screen.stage() == Stage::Upgrade {
+                upgrades += 1;
                 let held = screen.look(&bytes[from..end]);
                 assert_eq!(held, Look::default(), "nothing passes before the service says so");
                 if granted { screen.upgraded() } else { screen.not_upgraded() }
@@ -65,7 +67,7 @@ fn drive(
         let most = limits.head_bytes.max(CHUNK_LINE_BYTES).max(PREFACE.len());
         assert!(held < most, "{held} bytes are held back");
     }
-    Outcome { passed, skipped, heads, fault, stage: screen.stage() }
+    Outcome { passed, skipped, heads, upgrades, fault, stage: screen.stage() }
 }
 
 /// The outcome of a stream shown at once, which must be that of its bytes
@@ -102,13 +104,20 @@ fn refused(bytes: impl AsRef<[u8]>) {
     refused_as(400, bytes);
 }
 
-/// All of `bytes` pass, as so many whole requests.
+/// All of `bytes` pass, as so many whole requests of which none asks for an
+/// upgrade.
 #[track_caller]
 fn accepted_as(heads: usize, bytes: impl AsRef<[u8]>) {
     let bytes = bytes.as_ref();
     let outcome = outcome(bytes);
-    let expected =
-        Outcome { passed: bytes.to_vec(), skipped: 0, heads, fault: None, stage: Stage::Idle };
+    let expected = Outcome {
+        passed: bytes.to_vec(),
+        skipped: 0,
+        heads,
+        upgrades: 0,
+        fault: None,
+        stage: Stage::Idle,
+    };
     assert_eq!(outcome, expected, "{}", bytes.escape_ascii());
 }
 

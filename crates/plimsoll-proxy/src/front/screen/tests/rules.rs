@@ -347,6 +347,10 @@ fn long_target() {
     let unended = target_of(LIMITS.head_bytes * 2);
     refused_as(414, &unended[..LIMITS.head_bytes]);
     assert_eq!(outcome(&unended[..LIMITS.head_bytes - 1]).fault, None);
+    // What ends the reading is the smaller limit of the two.
+    let of = |target_bytes| Limits { head_bytes: 14, target_bytes, ..LIMITS };
+    assert_eq!(outcome_within(of(10), "GET /123456789").status(), Some(431));
+    assert_eq!(outcome_within(of(9), "GET /123456789").status(), Some(414));
 }
 
 // Limits.
@@ -852,6 +856,8 @@ fn upgrade_that_connection_does_not_name() {
         accepted(with(format!("{fields}Upgrade: websocket\r\n")));
     }
     accepted(with("Connection: upgrade\r\n"));
+    accepted(with("Connection: upgrade\r\nUbgrade: websocket\r\n"));
+    accepted(with("Connectiom: upgrade\r\nUpgrade: websocket\r\n"));
 }
 
 #[test]

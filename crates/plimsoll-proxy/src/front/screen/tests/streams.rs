@@ -131,10 +131,30 @@ fn what_is_no_http_is_refused_at_its_first_byte() {
 }
 
 #[test]
-fn a_fault_is_told_in_a_clause() {
-    let fault = outcome(with("Content-Length: 1\r\nContent-Length: 1\r\n")).fault.unwrap();
-    assert_eq!(fault.to_string(), "two Content-Length fields");
-    assert_eq!((fault.status(), fault.what()), (400, "two Content-Length fields"));
+fn a_fault_is_told_in_a_clause_of_its_own() {
+    let of_head = |line: &str| [b"GET / HTTP/1.1\r\n", line.as_bytes(), b"\r\n"].concat();
+    for (bytes, what) in [
+        (with("Content-Length: 1\r\nContent-Length: 1\r\n"), "two Content-Length fields"),
+        (b"\rG".to_vec(), "a carriage return without a line feed"),
+        (b"\n".to_vec(), "a line feed without a carriage return"),
+        (b" ".to_vec(), "whitespace before a request line"),
+        (b"(".to_vec(), "a method that is not a token"),
+        (b"\r\n\r".to_vec(), "two empty lines before a request line"),
+        (of_head(" Host: a\r\n"), "a field line that begins with whitespace"),
+        (of_head("Host: a\r\n b\r\n"), "a folded field line"),
+        (of_head("Host : a\r\n"), "whitespace after a field name"),
+        (of_head("Host\r\n"), "a field line without a colon"),
+        (of_head(": a\r\n"), "a field without a name"),
+        (of_head("H{st: a\r\n"), "a field name that is not a token"),
+        (b"GET /\xe9 HTTP/1.1\r\n".to_vec(), "a target with a byte outside ASCII"),
+        (b"GET / / HTTP/1.1\r\n".to_vec(), "a request line with more than two spaces"),
+        (b"GET /# HTTP/1.1\r\n".to_vec(), "a target with a fragment"),
+        (b"GET /\r HTTP/1.1\r\n".to_vec(), "a carriage return without a line feed"),
+        (b"GET /\0 HTTP/1.1\r\n".to_vec(), "a control byte"),
+    ] {
+        let fault = outcome(&bytes).fault.expect(what);
+        assert_eq!((fault.what(), &*fault.to_string()), (what, what));
+    }
 }
 
 /// A usual head of a browser.
