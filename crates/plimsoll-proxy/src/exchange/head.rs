@@ -171,9 +171,12 @@ fn wanted_upgrade(head: &Parts) -> Option<HeaderValue> {
         || length.is_some_and(|length| length.as_bytes() != b"0");
     let mut tokens = head.headers.get_all(header::UPGRADE).iter();
     let token = tokens.next().filter(|_| asked && !body && head.version == Version::HTTP_11)?;
-    let bytes = token.as_bytes();
-    let single = tokens.next().is_none() && !bytes.contains(&b',');
-    (single && !bytes.trim_ascii().eq_ignore_ascii_case(b"h2c")).then(|| token.clone())
+    let protocol = token.to_str().ok()?;
+    // A name, and maybe a version after a slash: both are tokens.
+    let mut parts = protocol.splitn(2, '/');
+    let well_formed = parts.all(|part| Method::from_bytes(part.as_bytes()).is_ok());
+    let wanted = well_formed && !protocol.eq_ignore_ascii_case("h2c");
+    (wanted && tokens.next().is_none()).then(|| token.clone())
 }
 
 /// Removes what concerns one connection alone, and what `Connection` names.

@@ -25,6 +25,9 @@ use crate::proxy::Seat;
 use crate::refusal::Refusal;
 use crate::upstream::Upload;
 
+/// What a refused method is told (RFC 9110, section 15.5.6): all but CONNECT.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE";
+
 /// Answers one request. Dropped before it is ready, which says that the client
 /// has left, it gives everything back.
 pub(crate) async fn answer(
@@ -108,6 +111,9 @@ fn refuse(refusal: Refusal, mut record: Record) -> Response<Answer> {
     if refusal.invites_retry() {
         let after = proxy.pace.retry_after(proxy.balancer.waiting());
         headers.insert(header::RETRY_AFTER, HeaderValue::from(after));
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
     }
     if refusal.closes() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
