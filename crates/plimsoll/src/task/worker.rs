@@ -123,7 +123,7 @@ enum End {
 pub(crate) struct Worker<S: Send + 'static> {
     pub(crate) crew: Arc<Crew<dyn TaskJob<S>>>,
     pub(crate) id: WorkerId,
-    pub(crate) parker: Arc<Parker>,
+    pub(crate) parker: Arc<Parker<dyn TaskJob<S>>>,
     pub(crate) factory: Arc<Factory<S>>,
 }
 
@@ -189,7 +189,8 @@ impl<S: Send + 'static> Worker<S> {
             if !self.crew.back_off(self.id, &self.parker, failures) {
                 return None;
             }
-            poll_fn(|cx| self.parker.poll(cx)).await;
+            let handed = poll_fn(|cx| self.parker.poll(cx)).await;
+            debug_assert!(handed.is_none(), "a worker that is not up is given nothing");
         }
         None
     }
@@ -204,10 +205,10 @@ impl<S: Send + 'static> Worker<S> {
             let (lease, job, since) = match next {
                 Next::Leave => return End::Left,
                 Next::Sleep => {
-                    poll_fn(|cx| self.parker.poll(cx)).await;
+                    let handed = poll_fn(|cx| self.parker.poll(cx)).await;
                     turn = 0;
                     at = self.crew.now();
-                    next = self.crew.next(self.id, None, at);
+                    next = self.crew.woken(self.id, handed, at);
                     continue;
                 }
                 Next::Broadcast(job) => (None, job, None),

@@ -59,7 +59,7 @@ enum End {
 pub(crate) struct Worker<S: 'static> {
     pub(crate) crew: Arc<Crew<dyn ThreadJob<S>>>,
     pub(crate) id: WorkerId,
-    pub(crate) parker: Arc<Parker>,
+    pub(crate) parker: Arc<Parker<dyn ThreadJob<S>>>,
     pub(crate) factory: Arc<Factory<S>>,
 }
 
