@@ -120,8 +120,8 @@ impl<J: Job + ?Sized + 'static> State<J> {
     #[inline]
     pub(super) fn settle(&mut self, now: Time, after: &mut After<J>) {
         self.drain_outcomes(after);
-        while !self.gate.is_empty() && self.let_in(now, after) {
-            self.drain_outcomes(after);
+        if !self.gate.is_empty() {
+            self.open_gate(now, after);
         }
         if self.closed {
             self.finish_if_done(after);
@@ -129,7 +129,15 @@ impl<J: Job + ?Sized + 'static> State<J> {
         self.tell_timer(self.pool.poll_timeout(), after);
     }
 
+    #[cold]
+    fn open_gate(&mut self, now: Time, after: &mut After<J>) {
+        while self.let_in(now, after) {
+            self.drain_outcomes(after);
+        }
+    }
+
     /// Has the timer told of this moment, unless it knows of an earlier one.
+    #[inline]
     pub(super) fn tell_timer(&mut self, due: Option<Time>, after: &mut After<J>) {
         if due.is_some_and(|at| self.timer.is_none_or(|told| at < told)) {
             self.timer = due;
@@ -172,7 +180,14 @@ impl<J: Job + ?Sized + 'static> State<J> {
     }
 
     /// Wakes the next in the chain.
+    #[inline]
     pub(super) fn rouse_next(&mut self, after: &mut After<J>) {
+        if !self.drowsy.is_empty() {
+            self.rouse_drowsy(after);
+        }
+    }
+
+    fn rouse_drowsy(&mut self, after: &mut After<J>) {
         while self.waking.is_none() {
             let Some(slot) = self.next_drowsy() else { return };
             if self.posts[slot].as_ref().is_some_and(|post| !post.queue.is_empty()) {
@@ -257,6 +272,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
         }
     }
 
+    #[inline(never)]
     fn follow(&mut self, outcome: Outcome<Arc<J>>, after: &mut After<J>) {
         match outcome {
             Outcome::Assigned { lease, tag, .. } => self.assign(lease, tag, after),
@@ -305,6 +321,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
         true
     }
 
+    #[cold]
     fn finish_if_done(&mut self, after: &mut After<J>) {
         let idle = self.pool.pending() == 0 && self.pool.waiting() == 0;
         let told = self.posts.iter().flatten().all(|post| post.broadcasts.is_empty());
