@@ -226,8 +226,9 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     /// Records a request's times, outside the lock: when it was submitted, when
     /// a worker began it, and when it was over.
     pub(crate) fn record(&self, since: Time, began: Time, over: Time) {
-        let from = |earlier: Time, later: Time| later.since(earlier).unwrap_or(Duration::ZERO);
-        self.recorder.record(from(since, began), from(began, over));
+        // A clock that goes back counts as one that stands.
+        let nanos = |from: Time, to: Time| to.as_nanos().saturating_sub(from.as_nanos());
+        self.recorder.record(nanos(since, began), nanos(began, over));
     }
 }
 
