@@ -196,7 +196,7 @@ impl<S: Send + 'static> Worker<S> {
     }
 
     async fn run_requests(&self, state: S) -> End {
-        let home = Home::new();
+        let mut home = Home::new();
         let mut state = Some(state);
         let mut turn = 0;
         let mut at = self.crew.now();
