@@ -117,7 +117,8 @@ fn carry_out_all<J: Job + ?Sized>(deeds: Vec<Deed<J>>) {
 impl<J: Job + ?Sized + 'static> State<J> {
     /// Carries out what the core says has become of waiting requests, lets in
     /// who waits at the gate, and ends the crew when nothing is left to do.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "every change ends here, mostly with nothing to do")]
+    #[inline(always)]
     pub(super) fn settle(&mut self, now: Time, after: &mut After<J>) {
         self.drain_outcomes(after);
         if !self.gate.is_empty() {
@@ -255,7 +256,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
 
     /// Refuses what waits at the gate past its deadline, and sees to the next.
     pub(super) fn close_gate_to_late(&mut self, now: Time, after: &mut After<J>) {
-        let late = |gated: &Gated<J>| gated.job.terms().deadline.is_some_and(|at| at <= now);
+        let late = |gated: &Gated<J>| gated.job.is_late(now);
         while let Some(place) = self.gate.iter().position(late) {
             if let Some(gated) = self.gate.remove(place) {
                 after.answer_gate(gated, Err(Reason::DeadlinePassed));

@@ -25,10 +25,9 @@ const MOST_ROOM: usize = 4096;
 
 /// What a worker does next.
 pub(crate) enum Next<J: ?Sized> {
-    /// Runs this, and hands the lease to the following `next`.
-    Run(Lease, Arc<J>),
-    /// Runs this, which is not charged.
-    Broadcast(Arc<J>),
+    /// Runs this, and hands the lease to the following `next`. A broadcast has
+    /// none.
+    Run(Option<Lease>, Arc<J>),
     /// Sleeps until its parker is notified.
     Sleep,
     /// Ends: it was removed, or the crew is closed and done.
@@ -130,8 +129,8 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     /// What a task does that has slept: what it was handed, or what it finds.
     pub(crate) fn woken(&self, id: WorkerId, handed: Option<Charged<J>>, at: Time) -> Next<J> {
         if let Some((lease, job)) = handed {
-            if job.terms().deadline.is_none_or(|deadline| deadline > at) {
-                return Next::Run(lease, job);
+            if !job.is_late(at) {
+                return Next::Run(Some(lease), job);
             }
             // Too late: it is refused where all that are too late are.
             self.with(at, |state, _, _| {
@@ -263,7 +262,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
             let Some(post) = self.post(id) else { return Next::Leave };
             post.asleep = false;
             if let Some(job) = post.broadcasts.pop_front() {
-                return Next::Broadcast(job);
+                return Next::Run(None, job);
             }
             let found = post.queue.pop_front();
             let Some((lease, job)) = found.or_else(|| self.take_over(id, now)) else {
@@ -275,8 +274,8 @@ impl<J: Job + ?Sized + 'static> State<J> {
                 }
                 return Next::Sleep;
             };
-            if job.terms().deadline.is_none_or(|deadline| deadline > now) {
-                return Next::Run(lease, job);
+            if !job.is_late(now) {
+                return Next::Run(Some(lease), job);
             }
             self.give_back(lease, Completion::Succeeded, now);
             after.fail(job, ReplyError::Refused(Reason::DeadlinePassed));

@@ -202,7 +202,7 @@ impl<S: Send + 'static> Worker<S> {
         let mut at = self.crew.now();
         let mut next = self.crew.next(self.id, None, at);
         loop {
-            let (lease, job, since) = match next {
+            let (lease, job) = match next {
                 Next::Leave => return End::Left,
                 Next::Sleep => {
                     let handed = poll_fn(|cx| self.parker.poll(cx)).await;
@@ -211,12 +211,9 @@ impl<S: Send + 'static> Worker<S> {
                     next = self.crew.woken(self.id, handed, at);
                     continue;
                 }
-                Next::Broadcast(job) => (None, job, None),
-                Next::Run(lease, job) => {
-                    let since = job.since();
-                    (Some(lease), job, Some(since))
-                }
+                Next::Run(lease, job) => (lease, job),
             };
+            let since = lease.is_some().then(|| job.since());
             let began = at;
             let mut held = Held { crew: &*self.crew, lease };
             let Some(lent) = state.take() else { return End::Broken };
