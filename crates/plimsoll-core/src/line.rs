@@ -53,6 +53,12 @@ impl<T> Line<T> {
         self.places.len() - self.gaps
     }
 
+    /// No gaps stand without requests, so it asks one thing only.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
     pub(crate) fn insert(&mut self, sequence: u64, waiting: Waiting<T>) {
         let place = self.place(sequence);
         match self.places.get_mut(place) {

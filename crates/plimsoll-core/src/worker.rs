@@ -232,12 +232,14 @@ impl Worker {
     pub(crate) fn has_room_for(&self, cost: NonZeroU32) -> bool {
         // Capacity may have been lowered below pending, so this adds, and in 64 bits.
         let filled = u64::from(self.pending) + u64::from(cost.get());
-        self.is_live() && self.spec.health == Health::Up && filled <= u64::from(self.capacity)
+        filled <= u64::from(self.capacity) && self.spec.health == Health::Up && self.is_live()
     }
 
     /// Whether requests may wait for it.
     pub(crate) fn is_live(&self) -> bool {
-        self.present && !self.draining && !self.removed && self.spec.health != Health::Down
+        // Without branches: nearly all are.
+        let gone = !self.present | self.draining | self.removed;
+        !gone && self.spec.health != Health::Down
     }
 
     /// The configured capacity, while requests may wait for it.

@@ -3,6 +3,7 @@
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Mutex, lock};
 
@@ -42,11 +43,13 @@ impl<V> State<V> {
 /// dropped, and no value dropped, while it is.
 pub(crate) struct Slot<V> {
     state: Mutex<State<V>>,
+    /// No longer empty: set under the lock, for looking without it.
+    filled: AtomicBool,
 }
 
 impl<V> Slot<V> {
     pub(crate) fn new() -> Self {
-        Self { state: Mutex::new(State::Empty(None)) }
+        Self { state: Mutex::new(State::Empty(None)), filled: AtomicBool::new(false) }
     }
 
     /// Fills the slot and wakes who waits. Only the first value counts: a
@@ -58,6 +61,7 @@ impl<V> Slot<V> {
             return Some(value);
         }
         let before = std::mem::replace(&mut *state, State::Full(value));
+        self.filled.store(true, Ordering::Release);
         drop(state);
         if let State::Empty(Some(waiter)) = before {
             waiter.wake();
@@ -69,12 +73,16 @@ impl<V> Slot<V> {
     pub(crate) fn close(&self) -> Option<V> {
         let mut state = lock(&self.state);
         let before = std::mem::replace(&mut *state, State::Taken);
+        self.filled.store(true, Ordering::Release);
         drop(state);
         before.into_value()
     }
 
     /// The value, if it is here and has not been taken.
     pub(crate) fn take(&self) -> Option<V> {
+        if !self.is_filled() {
+            return None;
+        }
         let mut state = lock(&self.state);
         match &*state {
             State::Full(_) => std::mem::replace(&mut *state, State::Taken).into_value(),
@@ -84,7 +92,7 @@ impl<V> Slot<V> {
 
     /// Whether `put` has been called, taken or not.
     pub(crate) fn is_filled(&self) -> bool {
-        !matches!(*lock(&self.state), State::Empty(_))
+        self.filled.load(Ordering::Acquire)
     }
 
     /// The value, or the promise to wake the task when it is here. The last

@@ -126,8 +126,8 @@ impl Times {
         Duration::from_nanos(self.0.max())
     }
 
-    fn record(&mut self, time: Duration) {
-        self.0.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    fn record(&mut self, nanos: u64) {
+        self.0.saturating_record(nanos);
     }
 
     fn add(&mut self, other: &Self) {
@@ -143,6 +143,11 @@ impl fmt::Debug for Times {
             .field("max", &self.max())
             .finish()
     }
+}
+
+/// As the histograms count, and as the core's moments do.
+pub(crate) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 static THREADS: AtomicUsize = AtomicUsize::new(0);
@@ -165,8 +170,8 @@ impl Recorder {
         Self { shards: std::array::from_fn(|_| Mutex::new((Times::new(), Times::new()))) }
     }
 
-    /// Records one request.
-    pub(crate) fn record(&self, wait: Duration, run: Duration) {
+    /// Records one request, in nanoseconds.
+    pub(crate) fn record(&self, wait: u64, run: u64) {
         let shard = &self.shards[SHARD.with(|shard| *shard)];
         let mut times = shard.lock().unwrap_or_else(PoisonError::into_inner);
         times.0.record(wait);

@@ -97,6 +97,7 @@ impl Levels {
     }
 
     /// Puts a slot, here or not, last among the slots of this load.
+    #[inline]
     pub(crate) fn put(&mut self, slot: u32, load: Load) {
         if self.contains(slot) {
             self.shift(slot, load);
@@ -106,6 +107,7 @@ impl Levels {
     }
 
     /// Moves a slot that is here to this load, last among its equals.
+    #[inline(never)]
     fn shift(&mut self, slot: u32, load: Load) {
         let from = self.nodes[slot as usize].level;
         let target = match self.find(from, load) {
@@ -128,6 +130,7 @@ impl Levels {
     }
 
     /// Does nothing for a slot that is not here.
+    #[inline]
     pub(crate) fn remove(&mut self, slot: u32) {
         if !self.contains(slot) {
             return;
@@ -165,6 +168,7 @@ impl Levels {
         core::iter::successors(self.first(), after)
     }
 
+    #[inline]
     fn insert(&mut self, slot: u32, load: Load) {
         if self.nodes.len() <= slot as usize {
             self.nodes.resize(slot as usize + 1, APART);
@@ -179,14 +183,16 @@ impl Levels {
 
     // Lists of slots.
 
-    fn push(&mut self, slot: u32, level: u32) {
-        let tail = core::mem::replace(&mut self.slab[level as usize].tail, slot);
+    #[inline]
+    fn push(&mut self, slot: u32, id: u32) {
+        let level = &mut self.slab[id as usize];
+        let tail = core::mem::replace(&mut level.tail, slot);
         if tail == NONE {
-            self.slab[level as usize].head = slot;
+            level.head = slot;
         } else {
             self.nodes[tail as usize].next = slot;
         }
-        self.nodes[slot as usize] = Node { level, previous: tail, next: NONE };
+        self.nodes[slot as usize] = Node { level: id, previous: tail, next: NONE };
     }
 
     fn link_before(&mut self, slot: u32, other: u32) {
@@ -201,15 +207,17 @@ impl Levels {
     }
 
     /// Leaves the slot's own node as it was, for the caller to fill.
+    #[inline]
     fn unlink(&mut self, slot: u32) {
         let Node { level, previous, next } = self.nodes[slot as usize];
+        let level = &mut self.slab[level as usize];
         if previous == NONE {
-            self.slab[level as usize].head = next;
+            level.head = next;
         } else {
             self.nodes[previous as usize].next = next;
         }
         if next == NONE {
-            self.slab[level as usize].tail = previous;
+            level.tail = previous;
         } else {
             self.nodes[next as usize].previous = previous;
         }
@@ -219,15 +227,17 @@ impl Levels {
 
     /// Finds the place of `load`, starting from level `from` (or [`NONE`]
     /// when there is no level).
+    #[inline]
     fn find(&mut self, from: u32, load: Load) -> Place {
-        if from == NONE {
-            return Place::Above(NONE);
-        }
+        let Some(level) = self.slab.get(from as usize) else { return Place::Above(NONE) };
+        let direction = level.load.cmp(&load);
+        if direction.is_eq() { Place::At(from) } else { self.walk(from, direction, load) }
+    }
+
+    /// As [`find`](Self::find), from a level that compares like this with `load`.
+    #[inline(never)]
+    fn walk(&mut self, from: u32, direction: Ordering, load: Load) -> Place {
         let compare = |level: u32| self.slab[level as usize].load.cmp(&load);
-        let direction = compare(from);
-        if direction.is_eq() {
-            return Place::At(from);
-        }
         let upward = direction.is_lt();
         let mut at = from;
         for _ in 0..WALK {

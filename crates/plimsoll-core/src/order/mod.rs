@@ -133,14 +133,18 @@ impl Order {
     /// dispatch: it moves to its place, behind its equals.
     pub(crate) fn changed(&mut self, slot: u32, worker: &Worker) {
         let eligible = worker.is_eligible();
-        match self {
-            Self::LeastLoaded(levels) if eligible => levels.put(slot, worker.load()),
+        let (levels, load) = match self {
+            Self::LeastLoaded(levels) => (levels, worker.load()),
             // A completed request does not cost a worker its turn.
-            Self::RoundRobin(levels) if eligible && levels.contains(slot) => {}
-            Self::RoundRobin(levels) if eligible => levels.put(slot, Load::LEVEL),
-            Self::LeastLoaded(levels) | Self::RoundRobin(levels) => levels.remove(slot),
-            Self::PowerOfTwo(dense) | Self::Random(dense) if eligible => dense.insert(slot),
-            Self::PowerOfTwo(dense) | Self::Random(dense) => dense.remove(slot),
+            Self::RoundRobin(levels) if eligible && levels.contains(slot) => return,
+            Self::RoundRobin(levels) => (levels, Load::LEVEL),
+            Self::PowerOfTwo(dense) | Self::Random(dense) if eligible => return dense.insert(slot),
+            Self::PowerOfTwo(dense) | Self::Random(dense) => return dense.remove(slot),
+        };
+        if eligible {
+            levels.put(slot, load);
+        } else {
+            levels.remove(slot);
         }
     }
 
@@ -149,6 +153,7 @@ impl Order {
     /// Constant time for a request of cost 1 that excludes nothing. Otherwise
     /// the levels are walked past the less loaded workers that are excluded or
     /// lack the room: at worst all of them.
+    #[inline]
     pub(crate) fn choose(
         &self,
         request: &Request<'_>,
@@ -157,9 +162,21 @@ impl Order {
     ) -> Option<u32> {
         // Every worker here has room for 1.
         let every = request.cost.get() == 1 && request.excluded.is_empty();
-        let takes = |slot: u32| every || may_take(&workers[slot as usize], slot, request);
         match self {
             Self::LeastLoaded(levels) | Self::RoundRobin(levels) if every => levels.first(),
+            _ => self.look_for(request, every, workers, rng),
+        }
+    }
+
+    fn look_for(
+        &self,
+        request: &Request<'_>,
+        every: bool,
+        workers: &[Worker],
+        rng: &mut Rng,
+    ) -> Option<u32> {
+        let takes = |slot: u32| every || may_take(&workers[slot as usize], slot, request);
+        match self {
             Self::LeastLoaded(levels) | Self::RoundRobin(levels) => {
                 levels.iter().find(|&slot| takes(slot))
             }

@@ -329,13 +329,19 @@ impl<T> Pool<T> {
     }
 
     /// Frees the slot of a removed worker whose last lease is back.
+    #[inline]
     pub(super) fn free_if_done(&mut self, slot: u32) {
-        let worker = &mut self.workers[slot as usize];
+        let worker = &self.workers[slot as usize];
         if worker.removed && worker.leases() == 0 {
-            worker.present = false;
-            self.vacant.push(slot);
-            let id = self.id_of(slot);
-            self.outcomes.push_back(Outcome::Removed(id));
+            self.free(slot);
         }
+    }
+
+    #[cold]
+    fn free(&mut self, slot: u32) {
+        self.workers[slot as usize].present = false;
+        self.vacant.push(slot);
+        let id = self.id_of(slot);
+        self.outcomes.push_back(Outcome::Removed(id));
     }
 }

@@ -59,7 +59,7 @@ impl<T> Pool<T> {
         if request.deadline.is_some_and(|deadline| deadline <= now) {
             return Err(Blocked::Refused(Refusal::DeadlinePassed));
         }
-        let may_pass = !self.line_is_stopped();
+        let may_pass = self.line.is_empty() || !self.line_is_stopped();
         let choose = || self.order.choose(request, &self.workers, &mut self.rng);
         if let Some(slot) = may_pass.then(choose).flatten() {
             self.audit_dispatch(slot, request);
@@ -139,7 +139,7 @@ impl<T> Pool<T> {
             worker.failed += 1;
             self.add_penalty(slot, now);
         }
-        let moved = self.hand_over(slot, now);
+        let moved = !self.line.is_empty() && self.hand_over(slot, now);
         self.order.changed(slot, &self.workers[slot as usize]);
         if moved {
             self.serve(now);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use plimsoll_core::{Completion, WorkerId};
 
 use super::{Grant, Shared};
+use crate::stats::nanos;
 
 /// The right to have one request at one worker.
 ///
@@ -123,7 +124,8 @@ impl<W: Send + Sync + 'static> Drop for Lease<W> {
         let failed = self.failed || std::thread::panicking();
         let how = if failed { Completion::Failed } else { Completion::Succeeded };
         self.shared.give_back(grant, how, now);
-        self.shared.recorder.record(self.wait, now.saturating_duration_since(self.began));
+        let run = now.saturating_duration_since(self.began);
+        self.shared.recorder.record(nanos(self.wait), nanos(run));
     }
 }
 

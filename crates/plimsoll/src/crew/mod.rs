@@ -10,7 +10,9 @@
 //!
 //! Three places hold requests that have not begun: a worker's queue (assigned
 //! and charged), the core's line (every worker is at capacity), and the gate
-//! (the line is full, and each submitter waits beside its own request).
+//! (the line is full, and each submitter waits beside its own request). A task
+//! that sleeps has its first request laid beside it, charged like those in its
+//! queue.
 
 mod packet;
 mod parker;
@@ -25,10 +27,10 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use plimsoll_core::{Config, Lease, Pool, Time, WorkerId};
+use plimsoll_core::{Config, Pool, Time, WorkerId};
 
 pub(crate) use self::packet::{Job, Packet, ReplyCell, given_up, panic_message};
-pub(crate) use self::parker::Parker;
+pub(crate) use self::parker::{Charged, Parker};
 use self::settle::After;
 pub(crate) use self::submission::Submission;
 use self::submit::Gated;
@@ -57,14 +59,30 @@ impl Default for Terms {
 struct Post<J: ?Sized> {
     id: WorkerId,
     /// Assigned, in order.
-    queue: VecDeque<(Lease, Arc<J>)>,
+    queue: VecDeque<Charged<J>>,
     /// Uncharged requests for this worker alone; they run first.
     broadcasts: VecDeque<Arc<J>>,
-    parker: Arc<Parker>,
+    parker: Arc<Parker<J>>,
     /// It found nothing to do, and has not been notified since.
     asleep: bool,
     /// It stands in `drowsy`.
     drowsy: bool,
+}
+
+impl<J: ?Sized> Post<J> {
+    /// Puts what the worker was handed, and has not come for, first in its
+    /// queue. It was notified, and looks there.
+    fn recall(&mut self) {
+        if let Some(handed) = self.parker.recall() {
+            self.queue.push_front(handed);
+        }
+    }
+
+    /// All that the worker has been given and has not begun.
+    fn take_queue(&mut self) -> VecDeque<Charged<J>> {
+        self.recall();
+        std::mem::take(&mut self.queue)
+    }
 }
 
 /// On cache lines of its own: those who wait for the lock read its word.
@@ -172,7 +190,8 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
         let state = lock(&self.state);
         state.pool.check_invariants().map_err(|violation| violation.to_string())?;
         let queued = |post: &Post<J>| -> u64 {
-            post.queue.iter().map(|(lease, _)| u64::from(lease.cost().get())).sum()
+            let queued = post.queue.iter().map(|(lease, _)| lease.cost().get());
+            queued.chain([post.parker.handed_cost()]).map(u64::from).sum()
         };
         for stats in state.pool.workers() {
             let queued = state.posts[stats.id.index()].as_ref().map_or(0, queued);

@@ -18,6 +18,9 @@ pub(crate) trait Job: Send + Sync {
     /// What it asks of the core.
     fn terms(&self) -> Request<'static>;
 
+    /// Whether its deadline has passed.
+    fn is_late(&self, now: Time) -> bool;
+
     /// When it was submitted.
     fn since(&self) -> Time;
 
@@ -72,6 +75,10 @@ impl<F, R, J: ?Sized> Packet<F, R, J> {
 impl<F: Send, R: Send, J: Job + ?Sized + 'static> Job for Packet<F, R, J> {
     fn terms(&self) -> Request<'static> {
         self.terms
+    }
+
+    fn is_late(&self, now: Time) -> bool {
+        self.terms.deadline.is_some_and(|deadline| deadline <= now)
     }
 
     fn since(&self) -> Time {

@@ -4,9 +4,16 @@
 //! asleep, and whoever gives it work clears the mark and then, outside the
 //! lock, calls [`Parker::notify`]. So there is one notify a sleep, and what is
 //! left here is that it may come before the worker lies down.
+//!
+//! A task that sleeps is handed its request here ([`Parker::hand`]), so that
+//! it need not take the crew's lock only to fetch it.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use plimsoll_core::Lease;
+
+use super::Job;
 use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Mutex, lock};
@@ -16,8 +23,8 @@ const AWAKE: u8 = 0;
 const PARKED: u8 = 1;
 const NOTIFIED: u8 = 2;
 
-/// One worker's bed.
-pub(crate) enum Parker {
+/// Where one worker sleeps.
+pub(crate) enum Parker<J: ?Sized> {
     /// A thread that parks.
     Thread {
         state: AtomicU8,
@@ -25,16 +32,30 @@ pub(crate) enum Parker {
         thread: Mutex<Option<Thread>>,
     },
     /// A task that is woken.
-    Task { notified: AtomicBool, waker: Mutex<Option<Waker>> },
+    Task {
+        /// Set under the bed's lock.
+        notified: AtomicBool,
+        bed: Mutex<Bed<J>>,
+    },
 }
 
-impl Parker {
+/// A charged request, for its worker.
+pub(crate) type Charged<J> = (Lease, Arc<J>);
+
+/// A task's. Its lock is taken alone or under the crew's, and held for moves.
+pub(crate) struct Bed<J: ?Sized> {
+    waker: Option<Waker>,
+    handed: Option<Charged<J>>,
+}
+
+impl<J: ?Sized> Parker<J> {
     pub(crate) fn thread() -> Self {
         Self::Thread { state: AtomicU8::new(AWAKE), thread: Mutex::new(None) }
     }
 
     pub(crate) fn task() -> Self {
-        Self::Task { notified: AtomicBool::new(false), waker: Mutex::new(None) }
+        let bed = Mutex::new(Bed { waker: None, handed: None });
+        Self::Task { notified: AtomicBool::new(false), bed }
     }
 
     /// Whether waking is a matter for the system, and dear.
@@ -60,14 +81,40 @@ impl Parker {
                     }
                 }
             }
-            Self::Task { notified, waker } => {
+            Self::Task { notified, bed } => {
+                let mut bed = lock(bed);
                 notified.store(true, Ordering::Release);
-                let waker = lock(waker).take();
+                let waker = bed.waker.take();
+                drop(bed);
                 if let Some(waker) = waker {
                     waker.wake();
                 }
             }
         }
+    }
+
+    /// Gives a request to a task that sleeps or is about to. It is notified by
+    /// this; whoever calls wakes it, outside the crew's lock, if it has lain
+    /// down.
+    pub(crate) fn hand(&self, charged: Charged<J>) -> Option<Waker> {
+        let Self::Task { notified, bed } = self else { unreachable!("threads are notified") };
+        let mut bed = lock(bed);
+        debug_assert!(bed.handed.is_none(), "one that was handed a request does not sleep");
+        bed.handed = Some(charged);
+        notified.store(true, Ordering::Release);
+        bed.waker.take()
+    }
+
+    /// Takes back what was handed over, if the worker has not come for it yet.
+    pub(crate) fn recall(&self) -> Option<Charged<J>> {
+        let Self::Task { bed, .. } = self else { return None };
+        lock(bed).handed.take()
+    }
+
+    /// The cost of what was handed over and not come for.
+    pub(crate) fn handed_cost(&self) -> u32 {
+        let Self::Task { bed, .. } = self else { return 0 };
+        lock(bed).handed.as_ref().map_or(0, |(lease, _)| lease.cost().get())
     }
 
     /// Sleeps until notified; for a thread's own parker.
@@ -85,22 +132,27 @@ impl Parker {
         state.store(AWAKE, Ordering::Release);
     }
 
-    /// Ready when notified, which it forgets; for a task's own parker.
-    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
-        let Self::Task { notified, waker } = self else { return Poll::Ready(()) };
+    /// Ready when notified, which it forgets, with what it was handed; for a
+    /// task's own parker.
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Option<Charged<J>>> {
+        let Self::Task { notified, bed } = self else { return Poll::Ready(None) };
+        // Cloned and dropped outside the lock.
+        let own = (!notified.load(Ordering::Relaxed)).then(|| cx.waker().clone());
+        let mut bed = lock(bed);
         if notified.swap(false, Ordering::Acquire) {
-            return Poll::Ready(());
+            let handed = bed.handed.take();
+            drop(bed);
+            return Poll::Ready(handed);
         }
-        let own = cx.waker().clone();
-        let old = lock(waker).replace(own);
+        let old = std::mem::replace(&mut bed.waker, own);
+        drop(bed);
         drop(old);
-        // A notify before the waker was here has left only its mark.
-        if notified.swap(false, Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        Poll::Pending
     }
 }
 
 /// An alarm clock: a rest that the timer ends.
-impl Timed for Parker {
+impl<J: Job + ?Sized> Timed for Parker<J> {
     fn handle_timeout(&self) {
         self.notify();
     }

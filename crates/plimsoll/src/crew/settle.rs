@@ -2,18 +2,19 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Waker;
 
 use plimsoll_core::{Completion, Lease, Outcome, Ticket, Time, WorkerId};
 
 use super::submit::{Admission, Gated};
-use super::{Job, Parker, Post, State};
+use super::{Charged, Job, Parker, Post, State};
 use crate::error::{Reason, ReplyError};
 use crate::slot::Slot;
 use plimsoll_core::{Dispatch, Refusal};
 
 /// Something that runs, wakes or drops what is not ours.
 enum Deed<J: ?Sized> {
-    Wake(Arc<Parker>),
+    Wake(Wake<J>),
     Fail(Arc<J>, ReplyError),
     Drop(Arc<J>),
     /// Seldom, and large.
@@ -25,7 +26,7 @@ enum Deed<J: ?Sized> {
 impl<J: Job + ?Sized> Deed<J> {
     fn carry_out(self) {
         match self {
-            Self::Wake(parker) => parker.notify(),
+            Self::Wake(wake) => wake.carry_out(),
             Self::Fail(job, error) => job.fail(error),
             Self::Drop(job) => drop(job),
             Self::Admit(admit) => drop(admit.0.admission.put(admit.1)),
@@ -35,10 +36,26 @@ impl<J: Job + ?Sized> Deed<J> {
     }
 }
 
+/// The end of a worker's sleep.
+enum Wake<J: ?Sized> {
+    Notify(Arc<Parker<J>>),
+    /// A task that is notified already.
+    Wake(Waker),
+}
+
+impl<J: ?Sized> Wake<J> {
+    fn carry_out(self) {
+        match self {
+            Self::Notify(parker) => parker.notify(),
+            Self::Wake(waker) => waker.wake(),
+        }
+    }
+}
+
 /// What is to be done after the lock is released.
 pub(super) struct After<J: ?Sized> {
     /// The first wake; there is seldom more to do.
-    wake: Option<Arc<Parker>>,
+    wake: Option<Wake<J>>,
     deeds: Vec<Deed<J>>,
     due: Option<Time>,
 }
@@ -51,12 +68,15 @@ impl<J: Job + ?Sized> After<J> {
     /// Wakes a worker that sleeps; one that does not looks by itself.
     pub(super) fn wake(&mut self, post: &mut Post<J>) {
         if std::mem::take(&mut post.asleep) {
-            let parker = Arc::clone(&post.parker);
-            if self.wake.is_none() {
-                self.wake = Some(parker);
-            } else {
-                self.deeds.push(Deed::Wake(parker));
-            }
+            self.wake_later(Wake::Notify(Arc::clone(&post.parker)));
+        }
+    }
+
+    fn wake_later(&mut self, wake: Wake<J>) {
+        if self.wake.is_none() {
+            self.wake = Some(wake);
+        } else {
+            self.deeds.push(Deed::Wake(wake));
         }
     }
 
@@ -77,8 +97,8 @@ impl<J: Job + ?Sized> After<J> {
     pub(super) fn carry_out(self) -> Option<Time> {
         // A panic of somebody's waker, or of a request that is dropped, is its
         // own affair, and must not keep the others from theirs.
-        if let Some(parker) = self.wake {
-            let _ = catch_unwind(AssertUnwindSafe(|| parker.notify()));
+        if let Some(wake) = self.wake {
+            let _ = catch_unwind(AssertUnwindSafe(|| wake.carry_out()));
         }
         if !self.deeds.is_empty() {
             carry_out_all(self.deeds);
@@ -97,11 +117,12 @@ fn carry_out_all<J: Job + ?Sized>(deeds: Vec<Deed<J>>) {
 impl<J: Job + ?Sized + 'static> State<J> {
     /// Carries out what the core says has become of waiting requests, lets in
     /// who waits at the gate, and ends the crew when nothing is left to do.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "every change ends here, mostly with nothing to do")]
+    #[inline(always)]
     pub(super) fn settle(&mut self, now: Time, after: &mut After<J>) {
         self.drain_outcomes(after);
-        while !self.gate.is_empty() && self.let_in(now, after) {
-            self.drain_outcomes(after);
+        if !self.gate.is_empty() {
+            self.open_gate(now, after);
         }
         if self.closed {
             self.finish_if_done(after);
@@ -109,7 +130,15 @@ impl<J: Job + ?Sized + 'static> State<J> {
         self.tell_timer(self.pool.poll_timeout(), after);
     }
 
+    #[cold]
+    fn open_gate(&mut self, now: Time, after: &mut After<J>) {
+        while self.let_in(now, after) {
+            self.drain_outcomes(after);
+        }
+    }
+
     /// Has the timer told of this moment, unless it knows of an earlier one.
+    #[inline]
     pub(super) fn tell_timer(&mut self, due: Option<Time>, after: &mut After<J>) {
         if due.is_some_and(|at| self.timer.is_none_or(|told| at < told)) {
             self.timer = due;
@@ -117,18 +146,25 @@ impl<J: Job + ?Sized + 'static> State<J> {
         }
     }
 
-    /// Puts a request in the queue of the worker that it was assigned to.
+    /// Hands a request to the worker that it was assigned to, if that is a task
+    /// that sleeps, or puts it in its queue.
     pub(super) fn assign(&mut self, lease: Lease, job: Arc<J>, after: &mut After<J>) {
         let slot = lease.worker().index();
         job.assigned(slot);
         // The post stands as long as the worker has leases.
-        if let Some(post) = &mut self.posts[slot] {
+        let Some(post) = &mut self.posts[slot] else { return };
+        if post.asleep && !post.parker.is_thread() {
+            post.asleep = false;
+            if let Some(waker) = post.parker.hand((lease, job)) {
+                after.wake_later(Wake::Wake(waker));
+            }
+        } else {
             post.queue.push_back((lease, job));
             self.rouse(slot, after);
         }
     }
 
-    /// Sees to it that a worker that was given a request comes.
+    /// Sees to it that a thread that was given a request comes.
     ///
     /// Waking a thread costs more than a short request. So while one thread is
     /// waking, others that sleep are left to it: when it comes, it finds its
@@ -136,9 +172,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
     /// work takes over what sleepers have been given.
     fn rouse(&mut self, slot: usize, after: &mut After<J>) {
         let Some(post) = self.posts[slot].as_mut().filter(|post| post.asleep) else { return };
-        if !post.parker.is_thread() {
-            after.wake(post);
-        } else if self.waking.is_none() {
+        if self.waking.is_none() {
             self.waking = Some(post.id);
             after.wake(post);
         } else if !std::mem::replace(&mut post.drowsy, true) {
@@ -147,7 +181,14 @@ impl<J: Job + ?Sized + 'static> State<J> {
     }
 
     /// Wakes the next in the chain.
+    #[inline]
     pub(super) fn rouse_next(&mut self, after: &mut After<J>) {
+        if !self.drowsy.is_empty() {
+            self.rouse_drowsy(after);
+        }
+    }
+
+    fn rouse_drowsy(&mut self, after: &mut After<J>) {
         while self.waking.is_none() {
             let Some(slot) = self.next_drowsy() else { return };
             if self.posts[slot].as_ref().is_some_and(|post| !post.queue.is_empty()) {
@@ -166,7 +207,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
 
     /// Takes over, for the worker `id` that has none, a request that a sleeping
     /// worker has been given.
-    pub(super) fn take_over(&mut self, id: WorkerId, now: Time) -> Option<(Lease, Arc<J>)> {
+    pub(super) fn take_over(&mut self, id: WorkerId, now: Time) -> Option<Charged<J>> {
         while let Some(&slot) = self.drowsy.front() {
             let post = self.posts[slot].as_mut().filter(|post| post.asleep);
             let Some((lease, job)) = post.and_then(|post| post.queue.pop_front()) else {
@@ -204,7 +245,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
         // Nothing may be assigned in between, or it would begin after all.
         let mut taken = self.pool.clear_line();
         for slot in 0..self.posts.len() {
-            let queue = self.posts[slot].as_mut().map(|post| std::mem::take(&mut post.queue));
+            let queue = self.posts[slot].as_mut().map(Post::take_queue);
             for (lease, job) in queue.into_iter().flatten() {
                 self.give_back(lease, Completion::Succeeded, now);
                 taken.push(job);
@@ -215,7 +256,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
 
     /// Refuses what waits at the gate past its deadline, and sees to the next.
     pub(super) fn close_gate_to_late(&mut self, now: Time, after: &mut After<J>) {
-        let late = |gated: &Gated<J>| gated.job.terms().deadline.is_some_and(|at| at <= now);
+        let late = |gated: &Gated<J>| gated.job.is_late(now);
         while let Some(place) = self.gate.iter().position(late) {
             if let Some(gated) = self.gate.remove(place) {
                 after.answer_gate(gated, Err(Reason::DeadlinePassed));
@@ -232,6 +273,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
         }
     }
 
+    #[inline(never)]
     fn follow(&mut self, outcome: Outcome<Arc<J>>, after: &mut After<J>) {
         match outcome {
             Outcome::Assigned { lease, tag, .. } => self.assign(lease, tag, after),
@@ -280,6 +322,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
         true
     }
 
+    #[cold]
     fn finish_if_done(&mut self, after: &mut After<J>) {
         let idle = self.pool.pending() == 0 && self.pool.waiting() == 0;
         let told = self.posts.iter().flatten().all(|post| post.broadcasts.is_empty());

@@ -87,6 +87,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
                 return;
             }
             let Some(post) = state.posts.get_mut(worker()).and_then(Option::as_mut) else { return };
+            post.recall();
             let is_it = |queued: &Arc<J>| std::ptr::addr_eq(Arc::as_ptr(queued), job);
             let Some(place) = post.queue.iter().position(|(_, queued)| is_it(queued)) else {
                 return;
@@ -155,6 +156,8 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
                     // Its state may never be built.
                     Some(_) if down => after.fail(job, ReplyError::Refused(reason)),
                     Some(post) => {
+                        // Before what it was handed, too.
+                        post.recall();
                         post.broadcasts.push_back(job);
                         after.wake(post);
                     }

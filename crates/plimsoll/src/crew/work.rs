@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use plimsoll_core::{Completion, Health, Lease, Time, WorkerId, WorkerSpec};
 
 use super::settle::After;
-use super::{Crew, Job, Parker, Post, State};
+use super::{Charged, Crew, Job, Parker, Post, State};
 use crate::error::{Reason, ReplyError};
 
 /// The rest after a factory's first failure; it doubles with each further one
@@ -25,10 +25,9 @@ const MOST_ROOM: usize = 4096;
 
 /// What a worker does next.
 pub(crate) enum Next<J: ?Sized> {
-    /// Runs this, and hands the lease to the following `next`.
-    Run(Lease, Arc<J>),
-    /// Runs this, which is not charged.
-    Broadcast(Arc<J>),
+    /// Runs this, and hands the lease to the following `next`. A broadcast has
+    /// none.
+    Run(Option<Lease>, Arc<J>),
     /// Sleeps until its parker is notified.
     Sleep,
     /// Ends: it was removed, or the crew is closed and done.
@@ -43,8 +42,8 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     pub(crate) fn resize(
         &self,
         workers: usize,
-        parker: fn() -> Parker,
-    ) -> Vec<(WorkerId, Arc<Parker>)> {
+        parker: fn() -> Parker<J>,
+    ) -> Vec<(WorkerId, Arc<Parker<J>>)> {
         self.with(self.now(), |state, now, _| {
             let stays = |id: &WorkerId| state.pool.worker(*id).is_some_and(|w| !w.draining);
             let mut stay: Vec<_> = state.posts.iter().flatten().map(|post| post.id).collect();
@@ -62,6 +61,10 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     pub(crate) fn up(&self, id: WorkerId) {
         self.with(self.now(), |state, now, _| {
             state.factory_error = None;
+            // No longer after a rest that the timer ended.
+            if let Some(post) = state.post(id) {
+                post.asleep = false;
+            }
             // A worker may have been removed meanwhile; it learns so from `next`.
             let _ = state.pool.set_health(id, Health::Up, now);
         });
@@ -113,6 +116,9 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
                 state.give_back(lease, Completion::Succeeded, now);
                 // Its own next request may be among what comes of that.
                 state.drain_outcomes(after);
+            } else if let Some(post) = state.post(id) {
+                // It may have been handed one since it woke.
+                post.recall();
             }
             let next = state.find_work(id, now, after);
             state.rouse_next(after);
@@ -120,10 +126,26 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
         })
     }
 
+    /// What a task does that has slept: what it was handed, or what it finds.
+    pub(crate) fn woken(&self, id: WorkerId, handed: Option<Charged<J>>, at: Time) -> Next<J> {
+        if let Some((lease, job)) = handed {
+            if !job.is_late(at) {
+                return Next::Run(Some(lease), job);
+            }
+            // Too late: it is refused where all that are too late are.
+            self.with(at, |state, _, _| {
+                if let Some(post) = state.post(id) {
+                    post.queue.push_front((lease, job));
+                }
+            });
+        }
+        self.next(id, None, at)
+    }
+
     /// Lets a worker whose state could not be built rest before it tries
     /// again: its parker is notified then, or when it should leave. False when
     /// it should leave now, as it must ask again after the rest.
-    pub(crate) fn back_off(&self, id: WorkerId, parker: &Arc<Parker>, failures: u32) -> bool {
+    pub(crate) fn back_off(&self, id: WorkerId, parker: &Arc<Parker<J>>, failures: u32) -> bool {
         let rests = self.with(self.now(), |state, _, _| {
             let finished = state.finished;
             let post = state.post(id).filter(|_| !finished);
@@ -132,7 +154,7 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
         if rests {
             let exponent = (failures - 1).min(MOST_DOUBLINGS);
             let until = Instant::now() + FIRST_BACK_OFF * 2_u32.pow(exponent);
-            let parker: Weak<Parker> = Arc::downgrade(parker);
+            let parker: Weak<Parker<J>> = Arc::downgrade(parker);
             crate::timer::schedule(until, parker);
         }
         rests
@@ -203,13 +225,19 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
     /// Records a request's times, outside the lock: when it was submitted, when
     /// a worker began it, and when it was over.
     pub(crate) fn record(&self, since: Time, began: Time, over: Time) {
-        let from = |earlier: Time, later: Time| later.since(earlier).unwrap_or(Duration::ZERO);
-        self.recorder.record(from(since, began), from(began, over));
+        // A clock that goes back counts as one that stands.
+        let nanos = |from: Time, to: Time| to.as_nanos().saturating_sub(from.as_nanos());
+        self.recorder.record(nanos(since, began), nanos(began, over));
     }
 }
 
 impl<J: Job + ?Sized + 'static> State<J> {
-    fn add(&mut self, parker: Parker, capacity: NonZeroU32, now: Time) -> (WorkerId, Arc<Parker>) {
+    fn add(
+        &mut self,
+        parker: Parker<J>,
+        capacity: NonZeroU32,
+        now: Time,
+    ) -> (WorkerId, Arc<Parker<J>>) {
         let parker = Arc::new(parker);
         let spec = WorkerSpec { health: Health::Starting, ..WorkerSpec::new(capacity) };
         let id = self.pool.add(spec, now);
@@ -234,7 +262,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
             let Some(post) = self.post(id) else { return Next::Leave };
             post.asleep = false;
             if let Some(job) = post.broadcasts.pop_front() {
-                return Next::Broadcast(job);
+                return Next::Run(None, job);
             }
             let found = post.queue.pop_front();
             let Some((lease, job)) = found.or_else(|| self.take_over(id, now)) else {
@@ -246,8 +274,8 @@ impl<J: Job + ?Sized + 'static> State<J> {
                 }
                 return Next::Sleep;
             };
-            if job.terms().deadline.is_none_or(|deadline| deadline > now) {
-                return Next::Run(lease, job);
+            if !job.is_late(now) {
+                return Next::Run(Some(lease), job);
             }
             self.give_back(lease, Completion::Succeeded, now);
             after.fail(job, ReplyError::Refused(Reason::DeadlinePassed));
@@ -257,7 +285,7 @@ impl<J: Job + ?Sized + 'static> State<J> {
 
     /// Takes back what a worker has been given and has not begun.
     fn move_on(&mut self, id: WorkerId, now: Time) {
-        let queue = self.post(id).map(|post| std::mem::take(&mut post.queue));
+        let queue = self.post(id).map(Post::take_queue);
         for (lease, job) in queue.into_iter().flatten() {
             let taken = self.pool.take_back(lease, &job.terms(), job, now);
             debug_assert!(taken.is_ok(), "a crew takes back only its own leases");

@@ -12,6 +12,8 @@ mod pool;
 mod slot;
 #[cfg(shuttle)]
 mod storm;
+#[cfg(loom)]
+mod task_pool;
 
 use crate::{Balancer, Snapshot, ThreadPool};
 
@@ -26,5 +28,10 @@ fn balancer_at_rest<W: Send + Sync>(balancer: &Balancer<W>) {
 }
 
 fn pool_at_rest<S>(pool: &ThreadPool<S>) {
+    at_rest(&pool.snapshot(), pool.check_invariants());
+}
+
+#[cfg(loom)]
+fn task_pool_at_rest<S: Send>(pool: &crate::TaskPool<S>) {
     at_rest(&pool.snapshot(), pool.check_invariants());
 }

@@ -1,13 +1,15 @@
 //! The slot that hands values over, and the parker.
 
 use std::future::poll_fn;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use loom::thread;
+use plimsoll_core::{Config, Pool, Request, Time, WorkerSpec};
 
-use crate::crew::Parker;
+use crate::crew::{Charged, Parker};
 use crate::slot::Slot;
 
 #[derive(Default)]
@@ -68,7 +70,7 @@ fn close_against_put() {
 #[test]
 fn park_against_two_notifies() {
     loom::model(|| {
-        let parker = Arc::new(Parker::thread());
+        let parker = Arc::new(Parker::<()>::thread());
         parker.adopt_current_thread();
         let notifiers = [0; 2].map(|_| {
             let parker = Arc::clone(&parker);
@@ -87,10 +89,48 @@ fn park_against_two_notifies() {
 #[test]
 fn a_task_that_sleeps_is_woken() {
     loom::model(|| {
-        let parker = Arc::new(Parker::task());
+        let parker = Arc::new(Parker::<()>::task());
         let other = Arc::clone(&parker);
         let thread = thread::spawn(move || other.notify());
         loom::future::block_on(poll_fn(|cx| parker.poll(cx)));
         thread.join().unwrap();
+    });
+}
+
+fn charged() -> Charged<()> {
+    let mut pool: Pool<()> = Pool::new(Config::default());
+    pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+    (pool.try_dispatch(&Request::default(), Time::ZERO).unwrap(), Arc::new(()))
+}
+
+#[test]
+fn a_task_that_sleeps_is_handed_its_request() {
+    loom::model(|| {
+        let parker = Arc::new(Parker::<()>::task());
+        let other = Arc::clone(&parker);
+        let thread = thread::spawn(move || {
+            if let Some(waker) = other.hand(charged()) {
+                waker.wake();
+            }
+        });
+        assert!(loom::future::block_on(poll_fn(|cx| parker.poll(cx))).is_some());
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_request_is_recalled_or_the_task_has_it() {
+    loom::model(|| {
+        let parker = Arc::new(Parker::<()>::task());
+        let other = Arc::clone(&parker);
+        let thread = thread::spawn(move || {
+            if let Some(waker) = other.hand(charged()) {
+                waker.wake();
+            }
+            other.recall()
+        });
+        let handed = loom::future::block_on(poll_fn(|cx| parker.poll(cx)));
+        let recalled = thread.join().unwrap();
+        assert!(handed.is_some() != recalled.is_some(), "one side has it");
     });
 }

@@ -44,8 +44,10 @@ impl<S> Home<S> {
         StateGuard { state: Some(state), home: Arc::clone(&self.0) }
     }
 
-    pub(super) fn take_back(&self) -> Option<S> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// `None` while the guard is not gone, or when it was dropped by a panic.
+    pub(super) fn take_back(&mut self) -> Option<S> {
+        let state = Arc::get_mut(&mut self.0)?.get_mut();
+        state.unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

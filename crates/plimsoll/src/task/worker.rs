@@ -1,5 +1,6 @@
 //! A worker future: builds its state, runs requests on it, rebuilds it.
 
+use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -22,17 +23,27 @@ pub(crate) type Spawn = dyn Fn(Boxed<()>) + Send + Sync;
 
 /// A job for a worker that lends an `S`.
 pub(crate) trait TaskJob<S>: Job {
-    /// Begins the request; `None` when it was cancelled.
-    fn start(self: Arc<Self>, state: StateGuard<S>) -> Option<Pin<Box<dyn Running>>>;
+    /// Begins the request in `place`, where the last one has ended; false when
+    /// it was cancelled.
+    fn start(self: Arc<Self>, state: StateGuard<S>, place: &mut Place) -> bool;
 }
+
+/// Where a worker's requests run, one after another. The next one moves into
+/// the allocation of the last when it is of the same kind.
+type Place = Option<Pin<Box<dyn Running>>>;
 
 /// A request that has begun.
 pub(crate) trait Running: Send {
     /// Runs it on. Its future, and what it holds, is gone when this is ready.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Completion>;
 
-    /// Hands the answer over; called when the lease is back.
+    /// Hands the answer over; called when the lease is back. Nothing of the
+    /// request is left then.
     fn answer(self: Pin<&mut Self>);
+
+    /// Becomes the request in `next`, an `Option<Self>`; false when that is of
+    /// another kind.
+    fn become_next(self: Pin<&mut Self>, next: &mut dyn Any) -> bool;
 }
 
 pin_project! {
@@ -41,14 +52,13 @@ pin_project! {
         #[pin]
         future: Option<Fut>,
         answer: Option<Result<Fut::Output, ReplyError>>,
-        packet: Arc<Packet<F, Fut::Output, J>>,
-        answered: bool,
+        packet: Option<Arc<Packet<F, Fut::Output, J>>>,
     }
 
     impl<Fut: Future, F, J: ?Sized> PinnedDrop for Run<Fut, F, J> {
         fn drop(this: Pin<&mut Self>) {
-            if !this.answered {
-                drop(this.project().packet.slot.put(Err(ReplyError::WorkerLost)));
+            if let Some(packet) = this.project().packet.take() {
+                drop(packet.slot.put(Err(ReplyError::WorkerLost)));
             }
         }
     }
@@ -60,20 +70,25 @@ where
     F: FnOnce(StateGuard<S>) -> Fut + Send + 'static,
     Fut: Future<Output: Send> + Send + 'static,
 {
-    fn start(self: Arc<Self>, state: StateGuard<S>) -> Option<Pin<Box<dyn Running>>> {
-        let request = self.begin()?;
+    fn start(self: Arc<Self>, state: StateGuard<S>, place: &mut Place) -> bool {
+        let Some(request) = self.begin() else { return false };
         let (future, answer) = match catch_unwind(AssertUnwindSafe(|| request(state))) {
             Ok(future) => (Some(future), None),
             Err(panic) => (None, Some(Err(ReplyError::Panicked(panic_message(&*panic))))),
         };
-        Some(Box::pin(Run { future, answer, packet: self, answered: false }))
+        let mut run = Some(Run { future, answer, packet: Some(self) });
+        let moved = place.as_mut().is_some_and(|last| last.as_mut().become_next(&mut run));
+        if !moved && let Some(run) = run {
+            *place = Some(Box::pin(run));
+        }
+        true
     }
 }
 
 impl<Fut, F, J> Running for Run<Fut, F, J>
 where
-    Fut: Future<Output: Send> + Send,
-    F: Send,
+    Fut: Future<Output: Send> + Send + 'static,
+    F: Send + 'static,
     J: Job + ?Sized + 'static,
 {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Completion> {
@@ -93,10 +108,14 @@ where
 
     fn answer(self: Pin<&mut Self>) {
         let this = self.project();
-        if let Some(answer) = this.answer.take() {
-            *this.answered = true;
-            drop(this.packet.slot.put(answer));
+        if let (Some(answer), Some(packet)) = (this.answer.take(), this.packet.take()) {
+            drop(packet.slot.put(answer));
         }
+    }
+
+    fn become_next(mut self: Pin<&mut Self>, next: &mut dyn Any) -> bool {
+        let next = next.downcast_mut::<Option<Self>>().and_then(Option::take);
+        next.map(|next| self.set(next)).is_some()
     }
 }
 
@@ -123,7 +142,7 @@ enum End {
 pub(crate) struct Worker<S: Send + 'static> {
     pub(crate) crew: Arc<Crew<dyn TaskJob<S>>>,
     pub(crate) id: WorkerId,
-    pub(crate) parker: Arc<Parker>,
+    pub(crate) parker: Arc<Parker<dyn TaskJob<S>>>,
     pub(crate) factory: Arc<Factory<S>>,
 }
 
@@ -189,39 +208,40 @@ impl<S: Send + 'static> Worker<S> {
             if !self.crew.back_off(self.id, &self.parker, failures) {
                 return None;
             }
-            poll_fn(|cx| self.parker.poll(cx)).await;
+            let handed = poll_fn(|cx| self.parker.poll(cx)).await;
+            debug_assert!(handed.is_none(), "a worker that is not up is given nothing");
         }
         None
     }
 
     async fn run_requests(&self, state: S) -> End {
-        let home = Home::new();
+        let mut home = Home::new();
         let mut state = Some(state);
+        let mut held = Held { crew: &*self.crew, lease: None };
+        // Dropped before its lease is given back.
+        let mut place: Place = None;
         let mut turn = 0;
         let mut at = self.crew.now();
         let mut next = self.crew.next(self.id, None, at);
         loop {
-            let (lease, job, since) = match next {
+            let (lease, job) = match next {
                 Next::Leave => return End::Left,
                 Next::Sleep => {
-                    poll_fn(|cx| self.parker.poll(cx)).await;
+                    let handed = poll_fn(|cx| self.parker.poll(cx)).await;
                     turn = 0;
                     at = self.crew.now();
-                    next = self.crew.next(self.id, None, at);
+                    next = self.crew.woken(self.id, handed, at);
                     continue;
                 }
-                Next::Broadcast(job) => (None, job, None),
-                Next::Run(lease, job) => {
-                    let since = job.since();
-                    (Some(lease), job, Some(since))
-                }
+                Next::Run(lease, job) => (lease, job),
             };
+            let since = lease.is_some().then(|| job.since());
             let began = at;
-            let mut held = Held { crew: &*self.crew, lease };
+            held.lease = lease;
             let Some(lent) = state.take() else { return End::Broken };
             // The request's function runs here already, before its future does.
-            let mut running = job.start(home.lend(lent));
-            let how = match &mut running {
+            let runs = job.start(home.lend(lent), &mut place);
+            let how = match place.as_mut().filter(|_| runs) {
                 None => Completion::Succeeded,
                 Some(running) => poll_fn(|cx| running.as_mut().poll(cx)).await,
             };
@@ -239,13 +259,13 @@ impl<S: Send + 'static> Worker<S> {
                     Completion::Failed => self.crew.broken(self.id, held.lease.take()),
                     Completion::Succeeded => self.crew.renew(self.id, held.lease.take()),
                 }
-                answer(running);
+                answer(&mut place);
                 return End::Broken;
             }
             turn += 1;
             if turn < TURN {
                 next = self.crew.next(self.id, held.lease.take(), at);
-                answer(running);
+                answer(&mut place);
             } else {
                 // With nothing in hand that would be lost if the executor
                 // dropped this worker while it has given way.
@@ -253,7 +273,7 @@ impl<S: Send + 'static> Worker<S> {
                 if let Some(lease) = held.lease.take() {
                     self.crew.complete(lease, at);
                 }
-                answer(running);
+                answer(&mut place);
                 yield_once().await;
                 at = self.crew.now();
                 next = self.crew.next(self.id, None, at);
@@ -270,10 +290,10 @@ impl<S: Send + 'static> Drop for Worker<S> {
 
 /// A panic of a requester's waker, or of an answer that is dropped here because
 /// nobody waits for it, is its own affair.
-fn answer(running: Option<Pin<Box<dyn Running>>>) {
+fn answer(place: &mut Place) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        if let Some(mut running) = running {
-            running.as_mut().answer();
+        if let Some(ended) = place {
+            ended.as_mut().answer();
         }
     }));
 }

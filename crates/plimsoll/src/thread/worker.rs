@@ -59,7 +59,7 @@ enum End {
 pub(crate) struct Worker<S: 'static> {
     pub(crate) crew: Arc<Crew<dyn ThreadJob<S>>>,
     pub(crate) id: WorkerId,
-    pub(crate) parker: Arc<Parker>,
+    pub(crate) parker: Arc<Parker<dyn ThreadJob<S>>>,
     pub(crate) factory: Arc<Factory<S>>,
 }
 
@@ -113,22 +113,10 @@ impl<S: 'static> Worker<S> {
                     at = self.crew.now();
                     self.crew.next(self.id, None, at)
                 }
-                Next::Broadcast(job) => {
-                    let mut how = Completion::Succeeded;
-                    run_quietly(job, &mut state, |ended| how = ended);
-                    if how == Completion::Failed {
-                        self.crew.broken(self.id, None);
-                        drop_quietly(state);
-                        return End::Broken;
-                    }
-                    at = self.crew.now();
-                    self.crew.next(self.id, None, at)
-                }
-                Next::Run(lease, job) => {
+                Next::Run(mut lease, job) => {
                     let began = at;
-                    let mut lease = Some(lease);
                     let mut following = None;
-                    let since = job.since();
+                    let since = lease.is_some().then(|| job.since());
                     run_quietly(job, &mut state, |how| {
                         at = self.crew.now();
                         match how {
@@ -137,7 +125,9 @@ impl<S: 'static> Worker<S> {
                             }
                             Completion::Failed => self.crew.broken(self.id, lease.take()),
                         }
-                        self.crew.record(since, began, at);
+                        if let Some(since) = since {
+                            self.crew.record(since, began, at);
+                        }
                     });
                     let Some(following) = following else {
                         drop_quietly(state);

@@ -1,14 +1,16 @@
 //! Worker futures: their states, their panics, and executors that drop them.
 
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use plimsoll::{FactoryError, Reason, Reply, ReplyError, Shutdown, StateGuard, TaskPool};
 use tokio::sync::oneshot;
 
-use crate::common::{Executor, block_on, bounded, bounded_async, settled, until};
+use crate::common::{Counter, Executor, block_on, bounded, bounded_async, poll, settled, until};
 
 /// One worker, whose state is the number of its building.
 fn counting(workers: usize, capacity: u32) -> TaskPool<usize> {
@@ -294,4 +296,82 @@ fn a_worker_dropped_after_any_number_of_polls_loses_nothing() {
         settled(&pool);
         assert_eq!(block_on(pool.shutdown(Shutdown::Drain)).not_run, 0);
     }
+}
+
+type Life = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// One poll of many.
+fn step<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    poll(future, &Counter::new())
+}
+
+/// A worker that sleeps, for the test to poll.
+fn asleep() -> (TaskPool<Vec<u8>>, Life) {
+    let life = Arc::new(Mutex::new(None));
+    let kept = Arc::clone(&life);
+    let spawn = move |worker| *kept.lock().unwrap() = Some(worker);
+    let pool = TaskPool::builder().capacity(4).build(spawn, |_| async { Ok(Vec::new()) }).unwrap();
+    let mut life = life.lock().unwrap().take().unwrap();
+    assert!(step(&mut life).is_pending());
+    (pool, life)
+}
+
+#[test]
+fn what_a_sleeping_worker_was_given_can_still_be_taken_back() {
+    bounded(|| {
+        let note = |n: u8| move |mut list: StateGuard<Vec<u8>>| async move { list.push(n) };
+        let list = |list: StateGuard<Vec<u8>>| async move { list.clone() };
+
+        // Cancelled: its charge is back at once, and the worker goes on.
+        let (pool, mut life) = asleep();
+        drop(pool.submit(note(1)).unwrap());
+        settled(&pool);
+        let reply = pool.submit(note(2)).unwrap();
+        assert!(step(&mut life).is_pending());
+        block_on(reply).unwrap();
+
+        // A broadcast comes first, then the requests in order.
+        let replies = [3, 4].map(|n| pool.submit(note(n)).unwrap());
+        {
+            let mut broadcast = pin!(pool.broadcast(note(5)));
+            assert!(step(&mut broadcast).is_pending());
+            assert!(step(&mut life).is_pending());
+            assert!(step(&mut broadcast).is_ready());
+        }
+        for reply in replies {
+            block_on(reply).unwrap();
+        }
+        let reply = pool.submit(list).unwrap();
+        assert!(step(&mut life).is_pending());
+        assert_eq!(block_on(reply).unwrap(), [2, 5, 3, 4]);
+
+        // Too late.
+        let soon = Instant::now() + Duration::from_millis(5);
+        let late = pool.request().deadline(soon).submit(note(6)).unwrap();
+        std::thread::sleep(Duration::from_millis(10));
+        assert!(step(&mut life).is_pending());
+        let refused = block_on(late);
+        assert!(matches!(refused, Err(ReplyError::Refused(Reason::DeadlinePassed))));
+        settled(&pool);
+
+        // Dropped with the queue.
+        let replies = [7, 8].map(|n| pool.submit(note(n)).unwrap());
+        let mut shutdown = pin!(pool.shutdown(Shutdown::DropQueue));
+        assert!(step(&mut shutdown).is_pending());
+        settled(&pool);
+        for reply in replies {
+            assert!(matches!(block_on(reply), Err(ReplyError::Shutdown)));
+        }
+        assert!(step(&mut life).is_ready());
+        assert_eq!(block_on(shutdown).not_run, 2);
+
+        // Moved on, when the worker is dropped before it comes.
+        let (pool, life) = asleep();
+        let replies = [9, 10].map(|n| pool.submit(note(n)).unwrap());
+        drop(life);
+        for reply in replies {
+            assert!(matches!(block_on(reply), Err(ReplyError::Refused(Reason::NoWorker))));
+        }
+        settled(&pool);
+    });
 }
