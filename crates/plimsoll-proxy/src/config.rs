@@ -155,12 +155,14 @@ pub struct LineConfig {
     pub length: usize,
     /// The longest that one waits.
     pub time: Duration,
+    /// The most of one client's, by its address; no limit of its own by default.
+    pub per_client: Option<usize>,
 }
 
 impl Default for LineConfig {
     /// 1,024 requests, 10 s.
     fn default() -> Self {
-        Self { length: 1024, time: Duration::from_secs(10) }
+        Self { length: 1024, time: Duration::from_secs(10), per_client: None }
     }
 }
 

@@ -23,6 +23,7 @@ mod pace;
 mod proxy;
 mod refusal;
 mod retry;
+mod share;
 mod shutdown;
 mod stats;
 mod stream;

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::log::Log;
 use crate::pace::Pace;
 use crate::retry::Budget;
+use crate::share::Shares;
 use crate::shutdown::Shutdown;
 use crate::stats::Stats;
 use crate::upstream::Backend;
@@ -24,6 +25,7 @@ pub(crate) struct Proxy {
     pub(crate) seats: Balancer<SeatWorker>,
     pub(crate) shutdown: Shutdown,
     pub(crate) pace: Pace,
+    pub(crate) shares: Shares,
     pub(crate) retries: Budget,
     pub(crate) stats: Stats,
     pub(crate) log: Log,
@@ -45,6 +47,7 @@ impl Proxy {
             seats: Balancer::new(),
             shutdown,
             pace: Pace::new(),
+            shares: Shares::default(),
             retries: Budget::new(),
             stats: Stats::default(),
             log: Log::start(&config.log)?,

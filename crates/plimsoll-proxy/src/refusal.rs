@@ -11,6 +11,8 @@ pub(crate) enum Refusal {
     /// The client's head is not as it should be.
     Fault(Fault),
     LineFull,
+    /// The client has its share of the line.
+    LineShare,
     /// It would wait, or has waited, longer than the line's time.
     LineTooSlow,
     NoBackend,
@@ -30,7 +32,7 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// The reasons as metrics name them.
-    pub(crate) const KINDS: [&'static str; 13] = [
+    pub(crate) const KINDS: [&'static str; 14] = [
         "bad_request",
         "line_full",
         "line_too_slow",
@@ -44,6 +46,7 @@ impl Refusal {
         "body_broken",
         "request_timeout",
         "client_gone",
+        "line_share",
     ];
 
     /// Its place in [`KINDS`](Self::KINDS).
@@ -62,6 +65,7 @@ impl Refusal {
             Self::BodyBroken => 10,
             Self::RequestTimeout => 11,
             Self::ClientGone => 12,
+            Self::LineShare => 13,
         }
     }
 
@@ -70,7 +74,9 @@ impl Refusal {
             Self::Fault(fault) => {
                 StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST)
             }
-            Self::LineFull | Self::LineTooSlow | Self::NoBackend => StatusCode::SERVICE_UNAVAILABLE,
+            Self::LineFull | Self::LineShare | Self::LineTooSlow | Self::NoBackend => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Connect | Self::Broken | Self::Switched => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::RequestTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
@@ -85,6 +91,7 @@ impl Refusal {
         match self {
             Self::Fault(fault) => fault.what(),
             Self::LineFull => "the line is full",
+            Self::LineShare => "the client has as many requests in line as it may",
             Self::LineTooSlow => "the line takes longer than its time limit",
             Self::NoBackend => "no backend is up",
             Self::Connect => "the backend refused the connection",

@@ -70,6 +70,9 @@ async fn serve(
         let listener = tokio::net::TcpListener::from_std(listener)?;
         accepting.spawn(accept(Arc::clone(&seat), listener));
     }
+    if seat.index == 0 {
+        watching.spawn(health::weigh(Arc::clone(&seat.proxy)));
+    }
     for (nth, (_, backend)) in seat.proxy.backends.iter().enumerate() {
         if nth % seat.proxy.config.threads == seat.index {
             let (proxy, backend) = (Arc::clone(&seat.proxy), Arc::clone(backend));

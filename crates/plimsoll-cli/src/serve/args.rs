@@ -76,6 +76,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "1024", allow_negative_numbers = true, value_parser = length)]
     line: usize,
 
+    /// The most requests in line that came from one address [default: no limit]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
+    line_per_client: Option<NonZeroU32>,
+
     /// The longest that a request waits in line
     #[arg(long, value_name = "SECONDS", default_value = "10", allow_negative_numbers = true, value_parser = seconds)]
     line_timeout: Duration,
@@ -228,6 +232,8 @@ impl Args {
         health.slow_start = self.slow_start;
         config.line.length = self.line;
         config.line.time = self.line_timeout;
+        let share = self.line_per_client.map(|most| most.get().try_into().unwrap_or(usize::MAX));
+        config.line.per_client = share;
         let times = &mut config.times;
         times.connect = self.connect_timeout;
         times.response_header = self.response_timeout;

@@ -169,3 +169,27 @@ fn c1_who_leaves_the_line_leaves_it_at_once() {
     drop(first);
     proxy.finish();
 }
+
+#[test]
+fn a_client_has_its_share_of_the_line_and_no_more() {
+    let (backend, go) = gated();
+    let options = ["--capacity", "1", "--line", "100", "--line-per-client", "2"];
+    let proxy = Proxy::over(&[&backend], &options);
+    let mut wires: Vec<_> = (0..3)
+        .map(|n| {
+            let mut wire = proxy.connect();
+            wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+            proxy.until("there", |proxy| proxy.pending() + proxy.in_line() == n + 1);
+            wire
+        })
+        .collect();
+    let refused = proxy.get("/");
+    assert_eq!(refused.status, 503);
+    assert_eq!(proxy.refused("line_share"), 1);
+    for wire in &mut wires {
+        go.send(()).unwrap();
+        assert_eq!(wire.response().status, 200);
+    }
+    drop(wires);
+    proxy.finish();
+}

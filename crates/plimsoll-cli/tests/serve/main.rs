@@ -6,6 +6,7 @@ mod backend;
 mod backend_faults;
 mod client_faults;
 mod health;
+mod http2;
 mod line;
 mod options;
 mod passing;

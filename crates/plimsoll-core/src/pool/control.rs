@@ -7,7 +7,9 @@ use super::{Pool, Ramp};
 use crate::order::Order;
 use crate::pool::outgoing::Due;
 use crate::worker::{RAMP_STEPS, Worker};
-use crate::{Health, Outcome, Policy, Refusal, Request, Time, UnknownWorker, WorkerId, WorkerSpec};
+use crate::{
+    Health, Outcome, Penalty, Policy, Refusal, Request, Time, UnknownWorker, WorkerId, WorkerSpec,
+};
 
 impl<T> Pool<T> {
     /// Adds a worker; waiting requests may get it at once.
@@ -232,6 +234,24 @@ impl<T> Pool<T> {
                 self.order.join(slot, worker, &mut self.rng);
             }
         }
+    }
+
+    /// Changes what a failure costs from now on. Penalties that stand keep
+    /// their size, and the moment of their next halving.
+    ///
+    /// ```
+    /// use plimsoll_core::{Completion, Config, Penalty, Pool, Request, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+    /// pool.set_penalty(Penalty { step: 7, ..Penalty::default() });
+    /// let lease = pool.try_dispatch(&Request::default(), Time::ZERO).unwrap();
+    /// pool.completed(lease, Completion::Failed, Time::ZERO).unwrap();
+    /// assert_eq!(pool.worker(id).unwrap().penalty, 7);
+    /// ```
+    pub fn set_penalty(&mut self, penalty: Penalty) {
+        self.config.penalty = penalty;
     }
 
     /// Changes the most requests in line. Requests beyond a smaller bound

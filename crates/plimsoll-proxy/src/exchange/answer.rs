@@ -1,6 +1,7 @@
 //! The body of what a client is answered.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::record::Record;
+use crate::front::Progress;
 use crate::upstream::{Held, Upload};
 
 /// A body of the proxy's own, or a backend's on its way through.
@@ -18,6 +20,7 @@ pub(crate) struct Answer {
     record: Record,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly all answers are the large one")]
 enum Kind {
     Own(Option<Bytes>),
     Forwarded(Forwarded),
@@ -29,6 +32,7 @@ struct Forwarded {
     /// has it.
     held: Option<Held>,
     upload: Option<Upload>,
+    progress: Option<Arc<Progress>>,
     /// Since when the backend has been silent.
     silent_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -47,7 +51,8 @@ impl Answer {
     ) -> Self {
         let (silent_since, timer) = (None, None);
         let held = Some(held);
-        let mut forwarded = Forwarded { incoming, held, upload, silent_since, timer };
+        let progress = record.asking().client().watch_answer();
+        let mut forwarded = Forwarded { incoming, held, upload, progress, silent_since, timer };
         if forwarded.incoming.is_end_stream() {
             forwarded.over(&record);
         }
@@ -98,6 +103,9 @@ impl Body for Answer {
             }
             Kind::Forwarded(forwarded) => forwarded,
         };
+        if let Some(progress) = &forwarded.progress {
+            progress.goes_on();
+        }
         let what = match Pin::new(&mut forwarded.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 forwarded.silent_since = None;

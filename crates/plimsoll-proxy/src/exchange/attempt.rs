@@ -59,6 +59,9 @@ pub(super) async fn serve(
             Err(failed) => failed,
         };
         last = failed.refusal;
+        if last == Refusal::ClientGone {
+            return Err(last);
+        }
         if !failed.stale && !matches!(last, Refusal::BodyTooLarge | Refusal::BodyBroken) {
             record.served(false);
         }
@@ -103,6 +106,9 @@ async fn lease(
     }
     let since = Instant::now();
     let client = Arc::clone(record.asking().client());
+    let of = client.peer.ip().to_canonical();
+    let most = proxy.config.line.per_client.unwrap_or(usize::MAX);
+    let Some(_share) = proxy.shares.take(of, most) else { return Err(Refusal::LineShare) };
     let waited = tokio::select! {
         lease = acquire => lease.map_err(refusal),
         () = client.departed() => Err(Refusal::ClientGone),
@@ -146,7 +152,19 @@ async fn attempt(
     let mut held = Held::new(connection, lease);
     let request = outgoing.request(&backend.host, body);
     let answering = held.send(request);
-    let Some(answered) = in_time(answering, times.response_header, upload).await else {
+    let in_time = in_time(answering, times.response_header, upload);
+    let answered = if outgoing.asks_upgrade() || record.asking().hides_departure() {
+        let client = Arc::clone(record.asking().client());
+        tokio::select! {
+            answered = in_time => answered,
+            () = client.departed() => {
+                return Err(Failed { refusal: Refusal::ClientGone, unsent: false, stale: false });
+            }
+        }
+    } else {
+        in_time.await
+    };
+    let Some(answered) = answered else {
         held.failed();
         return Err(Failed { refusal: Refusal::ResponseTimeout, unsent: false, stale: false });
     };

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -11,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::screen::Fault;
 use super::socket::Gate;
+use super::stall::{Answers, Progress};
 use crate::stream::SharedStream;
 
 /// One connection from a client.
@@ -23,6 +25,7 @@ pub(crate) struct Client {
     /// Requests that it may send on this connection.
     most: Option<u64>,
     had_last: Notify,
+    answers: Answers,
 }
 
 impl Client {
@@ -34,7 +37,7 @@ impl Client {
         most: Option<u64>,
     ) -> Self {
         let (requests, had_last) = (AtomicU64::new(0), Notify::new());
-        Self { peer, http2, gate, stream, requests, most, had_last }
+        Self { peer, http2, gate, stream, requests, most, had_last, answers: Answers::new() }
     }
 
     /// A request begins; it ends when the value is dropped.
@@ -46,6 +49,17 @@ impl Client {
             self.had_last.notify_one();
         }
         Asking { client: Arc::clone(self), number, last }
+    }
+
+    /// Watches an answer where the socket does not tell that the client takes
+    /// none of it.
+    pub(crate) fn watch_answer(&self) -> Option<Arc<Progress>> {
+        self.http2.then(|| self.answers.begin())
+    }
+
+    /// Whether an answer has not moved for this long.
+    pub(super) fn stalls(&self, limit: Duration) -> bool {
+        self.answers.stall(limit)
     }
 
     /// Ready when it has sent all the requests that it may.
@@ -105,6 +119,12 @@ impl Asking {
         if self.client.http2 { None } else { self.client.gate.fault(self.number) }
     }
 
+    /// Whether its connection would not tell by itself that the client leaves:
+    /// there is something behind the request that is not read yet.
+    pub(crate) fn hides_departure(&self) -> bool {
+        !self.client.http2 && self.client.gate.has_more_than(self.number)
+    }
+
     /// What became of the upgrade that it asks for.
     pub(crate) fn decide(&self, upgraded: bool) {
         self.client.gate.decide(upgraded);
@@ -113,7 +133,6 @@ impl Asking {
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        self.client.gate.decide(false);
         self.client.gate.end();
     }
 }

@@ -23,7 +23,7 @@ use crate::stream::SharedStream;
 /// How often an HTTP/2 connection is asked whether it is idle.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Serves a connection to its end.
+/// Serves a connection to its end. When time is up, its thread drops it.
 pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr) {
     // Without it small answers wait for the client's acknowledgement.
     if stream.set_nodelay(true).is_err() {
@@ -33,14 +33,8 @@ pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr) 
     let stream = SharedStream::new(stream);
     let gate = Arc::new(Gate::new(screen_limits(config)));
     let mut socket = Socket::new(stream.clone(), Arc::clone(&gate), config.times);
-    let phase = seat.proxy.shutdown.watch();
-    let http2 = tokio::select! {
-        speaks = socket.speaks_http2() => speaks,
-        // It has asked nothing.
-        () = phase.reached(Phase::Stopped) => return,
-    };
     // Gone before it said anything.
-    let Ok(http2) = http2 else { return };
+    let Ok(http2) = socket.speaks_http2().await else { return };
     let client =
         Arc::new(Client::new(peer, http2, gate, stream, config.limits.requests_per_connection));
     if http2 {
@@ -60,13 +54,8 @@ async fn serve_http1(seat: &Arc<Seat>, socket: Socket, client: Arc<Client>) {
         .max_headers(config.limits.headers)
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
-    let mut connection = pin!(connection);
-    let phase = seat.proxy.shutdown.watch();
     // Errors are the client's, or are told by the exchange.
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        () = phase.reached(Phase::Stopped) => {}
-    }
+    let _ = connection.await;
 }
 
 async fn serve_http2(seat: &Arc<Seat>, socket: Socket, client: Arc<Client>) {
@@ -99,8 +88,10 @@ async fn serve_http2(seat: &Arc<Seat>, socket: Socket, client: Arc<Client>) {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = phase.reached(Phase::Stopped), if draining => return,
             () = tokio::time::sleep(LOOK) => {
+                if client.stalls(times.body_idle) {
+                    return;
+                }
                 if client.is_active() {
                     idle_since = Instant::now();
                 } else if !draining && idle_since.elapsed() >= times.client_idle {

@@ -4,7 +4,9 @@ mod client;
 mod connection;
 mod screen;
 mod socket;
+mod stall;
 
 pub(crate) use self::client::{Asking, Client};
 pub(crate) use self::connection::serve;
 pub(crate) use self::screen::Fault;
+pub(crate) use self::stall::Progress;

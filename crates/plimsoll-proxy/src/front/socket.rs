@@ -7,6 +7,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
@@ -34,7 +35,12 @@ const LINGER_BYTES: usize = 1 << 20;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// What the socket and the service know together of one connection.
-pub(crate) struct Gate(Mutex<State>);
+pub(crate) struct Gate {
+    state: Mutex<State>,
+    /// A head has been refused, or asks for an upgrade: seldom, and known
+    /// without the lock.
+    special: AtomicBool,
+}
 
 struct State {
     screen: Screen,
@@ -51,7 +57,8 @@ struct State {
 impl Gate {
     pub(super) fn new(limits: Limits) -> Self {
         let screen = Screen::new(limits);
-        Self(Mutex::new(State { screen, heads: 0, refused: None, active: 0, reader: None }))
+        let state = State { screen, heads: 0, refused: None, active: 0, reader: None };
+        Self { state: Mutex::new(state), special: AtomicBool::new(false) }
     }
 
     /// A request begins.
@@ -76,6 +83,13 @@ impl Gate {
 
     /// Whether requests are being answered; `cx` is woken when none is any more.
     fn is_active_for(&self, cx: &Context<'_>) -> bool {
+        let state = self.lock();
+        let known = state.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker()));
+        if state.active == 0 || known {
+            return state.active > 0;
+        }
+        drop(state);
+        // No waker is cloned or dropped under the lock.
         let waker = cx.waker().clone();
         let mut state = self.lock();
         let active = state.active > 0;
@@ -85,14 +99,25 @@ impl Gate {
         active
     }
 
+    /// Whether heads behind this one have come already.
+    pub(crate) fn has_more_than(&self, head: u64) -> bool {
+        self.lock().heads > head + 1
+    }
+
     /// What is wrong with this head, counted from 0.
     pub(crate) fn fault(&self, head: u64) -> Option<Fault> {
+        if !self.special.load(Ordering::Acquire) {
+            return None;
+        }
         self.lock().refused.filter(|(at, _)| *at == head).map(|(_, fault)| fault)
     }
 
     /// What became of an upgrade that was asked for: from here on bytes pass
     /// unseen, or the next is a head's first.
     pub(crate) fn decide(&self, upgraded: bool) {
+        if !self.special.load(Ordering::Acquire) {
+            return;
+        }
         let mut state = self.lock();
         if state.screen.stage() != Stage::Upgrade {
             return;
@@ -121,11 +146,21 @@ impl Gate {
         if let Some(fault) = look.fault {
             state.refused = Some((state.heads, fault));
         }
+        if look.fault.is_some() || state.screen.stage() == Stage::Upgrade {
+            self.special.store(true, Ordering::Release);
+        }
         look
     }
 
+    /// Refuses the head that is under way.
+    fn refuse(&self, fault: Fault) {
+        let mut state = self.lock();
+        state.refused = Some((state.heads, fault));
+        self.special.store(true, Ordering::Release);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -229,11 +264,41 @@ impl Socket {
         match late {
             None => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Some(fault) => {
-                let mut state = self.gate.lock();
-                state.refused = Some((state.heads, fault));
+                self.gate.refuse(fault);
                 Poll::Ready(Ok(()))
             }
         }
+    }
+
+    /// What a refused head, or one that asks for an upgrade, leads to; true when
+    /// there may be something to pass on now.
+    fn poll_special(&mut self, cx: &Context<'_>) -> Poll<io::Result<bool>> {
+        let waker = cx.waker().clone();
+        let mut state = self.gate.lock();
+        let at = state.screen.stage();
+        if let Some((_, fault)) = state.refused {
+            if at == Stage::Body {
+                let error = io::Error::new(io::ErrorKind::InvalidData, fault.what());
+                return Poll::Ready(Err(error));
+            }
+            drop(state);
+            self.refused = true;
+            self.held = PLACEHOLDER.to_vec();
+            self.may_pass = PLACEHOLDER.len();
+            return Poll::Ready(Ok(true));
+        }
+        if at == Stage::Upgrade {
+            // Held back until it is decided what they are.
+            let old = state.reader.replace(waker);
+            drop(state);
+            drop(old);
+            return Poll::Pending;
+        }
+        // Decided: what is held has not been seen from where it begins now.
+        self.gate.special.store(false, Ordering::Release);
+        drop(state);
+        self.look_again = true;
+        Poll::Ready(Ok(false))
     }
 
     /// Moves what may pass to hyper.
@@ -261,35 +326,11 @@ impl AsyncRead for Socket {
                 // An end would look as if the client had left.
                 return Poll::Pending;
             }
-            let state = this.gate.lock();
-            let refused = state.refused;
-            let at = state.screen.stage();
-            drop(state);
-            if let Some((_, fault)) = refused {
-                if at == Stage::Body {
-                    return Poll::Ready(Err(io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        fault.what(),
-                    )));
-                }
-                this.refused = true;
-                buf.put_slice(PLACEHOLDER);
-                return Poll::Ready(Ok(()));
+            if this.gate.special.load(Ordering::Acquire) && ready!(this.poll_special(cx))? {
+                continue;
             }
             if this.ended {
                 return Poll::Ready(Ok(()));
-            }
-            if at == Stage::Upgrade {
-                // Held back until it is decided what they are. The lock again:
-                // it may have been decided meanwhile.
-                let mut state = this.gate.lock();
-                if state.screen.stage() == Stage::Upgrade {
-                    state.reader = Some(cx.waker().clone());
-                    return Poll::Pending;
-                }
-                drop(state);
-                this.look();
-                continue;
             }
             if std::mem::take(&mut this.look_again) && !this.held.is_empty() {
                 this.look();

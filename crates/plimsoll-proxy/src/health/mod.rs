@@ -11,6 +11,13 @@ pub(crate) use self::judge::Judge;
 use self::judge::Verdict;
 use crate::proxy::Proxy;
 use crate::upstream::Backend;
+use plimsoll::Penalty;
+
+/// How often the weight of a failure is set.
+const WEIGHED: Duration = Duration::from_secs(1);
+/// The bounds of a penalty's half-life.
+const LEAST: Duration = Duration::from_millis(10);
+const MOST: Duration = Duration::from_secs(10);
 
 /// How exactly the end of an ejection is kept.
 const TICK: Duration = Duration::from_millis(100);
@@ -58,6 +65,20 @@ fn carry_out(proxy: &Proxy, backend: &Backend, verdict: Verdict) {
                 over => balancer.start_ramp(*id, over),
             }),
     };
+}
+
+/// Has a failure weigh on its backend for about as long as a request takes, so
+/// that one which fails fast looks as busy as those that answer. A request's
+/// time is the median so far.
+pub(crate) async fn weigh(proxy: Arc<Proxy>) {
+    const STEP: Penalty = Penalty { step: 2, most: 1024, half_life: LEAST };
+    loop {
+        tokio::time::sleep(WEIGHED).await;
+        let median = proxy.balancer.snapshot().run.quantile(0.5);
+        // Two halve to one, and one to none.
+        let half_life = (median / 2).clamp(LEAST, MOST);
+        proxy.balancer.set_penalty(Penalty { half_life, ..STEP });
+    }
 }
 
 /// Watches over one backend until the proxy stops.

@@ -4,7 +4,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plimsoll_core::{Health, Policy, UnknownWorker, WorkerId, WorkerSpec};
+use plimsoll_core::{Health, Penalty, Policy, UnknownWorker, WorkerId, WorkerSpec};
 
 use super::{Balancer, Post, Removal};
 use crate::slot::Slot;
@@ -177,6 +177,23 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     /// [`UnknownWorker`] when there is none of this id.
     pub fn start_ramp(&self, id: WorkerId, over: Duration) -> Result<(), UnknownWorker> {
         self.shared.with(Instant::now(), |state, now| state.pool.start_ramp(id, over, now))
+    }
+
+    /// Changes what a failure costs its worker from now on.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, Penalty, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// balancer.set_penalty(Penalty { step: 7, ..Penalty::default() });
+    /// balancer.try_acquire()?.fail();
+    /// assert_eq!(balancer.snapshot().workers[0].penalty, 7);
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// ```
+    pub fn set_penalty(&self, penalty: Penalty) {
+        self.shared.with(Instant::now(), |state, _| state.pool.set_penalty(penalty));
     }
 
     /// Changes how workers are chosen.

@@ -1,0 +1,211 @@
+//! HTTP/2 by prior knowledge.
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper::{Request, Response, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustix::process::Signal;
+
+use crate::backend::{Backend, Then, respond, say};
+use crate::proxy::Proxy;
+
+type Client = SendRequest<Full<Bytes>>;
+
+/// Runs a client's side; its connection ends with it.
+fn with_client<F: Future>(to: SocketAddr, client: impl FnOnce(Client) -> F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(to).await.unwrap();
+        let io = TokioIo::new(stream);
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        // How it ends is for each test to see in its answers.
+        tokio::spawn(async { drop(connection.await) });
+        client(sender).await
+    })
+}
+
+fn request(target: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+    let uri = format!("http://test{target}");
+    Request::post(uri).body(Full::new(body.into())).unwrap()
+}
+
+async fn whole(response: Response<hyper::body::Incoming>) -> Bytes {
+    response.into_body().collect().await.unwrap().to_bytes()
+}
+
+#[test]
+fn a_request_and_its_answer() {
+    let backend = Backend::start(|seen, stream| respond(stream, &seen.body));
+    let proxy = Proxy::over(&[&backend], &[]);
+    let body: Vec<u8> = (0..500_000_u32).map(|n| (n % 251) as u8).collect();
+    with_client(proxy.address, async |mut client| {
+        let response = client.send_request(request("/a?b", body.clone())).await.unwrap();
+        assert_eq!((response.status().as_u16(), response.version()), (200, Version::HTTP_2));
+        assert_eq!(response.headers()["via"], "1.1 plimsoll");
+        assert!(whole(response).await == body);
+    });
+    let seen = &backend.seen()[0];
+    assert_eq!((seen.target(), seen.field("host")), ("/a?b", Some("test")));
+    assert_eq!(seen.field("via"), Some("2.0 plimsoll"));
+    proxy.finish();
+}
+
+#[test]
+fn streams_of_one_connection_run_side_by_side_within_capacity() {
+    let backend = Backend::start(|seen, stream| {
+        thread::sleep(Duration::from_millis(2));
+        respond(stream, &seen.body)
+    });
+    let proxy = Proxy::over(&[&backend], &["--capacity", "5"]);
+    with_client(proxy.address, async |client| {
+        let streams = (0..100).map(|n| {
+            let mut client = client.clone();
+            tokio::spawn(async move {
+                let response = client.send_request(request("/", n.to_string())).await.unwrap();
+                assert_eq!(whole(response).await, n.to_string());
+            })
+        });
+        for stream in streams.collect::<Vec<_>>() {
+            stream.await.unwrap();
+        }
+    });
+    proxy.finish();
+    assert!(backend.most_active() <= 5 && backend.most_open() <= 5);
+    assert!(backend.most_active() > 1, "they run side by side");
+}
+
+#[test]
+fn a_body_that_breaks_off_resets_its_stream_alone() {
+    let backend = Backend::start(|seen, stream| {
+        if seen.target() == "/breaks" {
+            say(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello");
+            return Then::Close;
+        }
+        respond(stream, b"well")
+    });
+    let proxy = Proxy::over(&[&backend], &[]);
+    with_client(proxy.address, async |mut client| {
+        let response = client.send_request(request("/breaks", "")).await.unwrap();
+        assert!(response.into_body().collect().await.is_err(), "never a clean end");
+        let response = client.send_request(request("/", "")).await.unwrap();
+        assert_eq!(whole(response).await, "well");
+    });
+    proxy.finish();
+}
+
+#[test]
+fn c1_a_stream_that_is_reset_leaves_the_line() {
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::start(move |_, stream| {
+        let told = wait.lock().unwrap().recv();
+        assert!(told.is_ok());
+        respond(stream, b"x")
+    });
+    let proxy = Proxy::over(&[&backend], &["--capacity", "1"]);
+    with_client(proxy.address, async |client| {
+        let mut sender = client.clone();
+        let first = tokio::spawn(async move { sender.send_request(request("/", "")).await });
+        let until = async |pending: u64, line: u64| {
+            while (proxy.pending(), proxy.in_line()) != (pending, line) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        until(1, 0).await;
+        let mut sender = client.clone();
+        let second = tokio::spawn(async move { sender.send_request(request("/", "")).await });
+        until(1, 1).await;
+        second.abort();
+        until(1, 0).await;
+        go.send(()).unwrap();
+        let response = first.await.unwrap().unwrap();
+        assert_eq!(whole(response).await, "x");
+    });
+    assert_eq!(backend.seen().len(), 1);
+    proxy.finish();
+}
+
+/// C5: streams opened and reset as fast as can be.
+#[test]
+fn c5_a_rapid_reset_leaves_nothing_behind() {
+    let backend = Backend::start(|_, stream| {
+        thread::sleep(Duration::from_millis(1));
+        respond(stream, b"x")
+    });
+    let proxy = Proxy::over(&[&backend], &["--capacity", "4", "--line", "64"]);
+    with_client(proxy.address, async |client| {
+        for _ in 0..5_000 {
+            let mut sender = client.clone();
+            let stream =
+                tokio::spawn(async move { drop(sender.send_request(request("/", "")).await) });
+            tokio::task::yield_now().await;
+            stream.abort();
+        }
+    });
+    // Others are served as before.
+    assert_eq!(proxy.get("/").text(), "x");
+    proxy.finish();
+}
+
+/// C7: an answer whose window stays shut does not hold its backend for ever.
+#[test]
+fn c7_a_stalled_stream_is_given_up() {
+    let body = vec![b'x'; 20_000_000];
+    let backend = Backend::start(move |_, stream| respond(stream, &body));
+    let proxy = Proxy::over(&[&backend], &["--body-timeout", "0.5"]);
+    with_client(proxy.address, async |mut client| {
+        let response = client.send_request(request("/", "")).await.unwrap();
+        // Held, and not read.
+        while proxy.pending() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        drop(response);
+    });
+    proxy.finish();
+}
+
+#[test]
+fn p4_a_drain_finishes_streams_and_ends_the_connection() {
+    let backend = Backend::start(|_, stream| {
+        thread::sleep(Duration::from_millis(300));
+        respond(stream, b"done")
+    });
+    let mut proxy = Proxy::over(&[&backend], &[]);
+    with_client(proxy.address, async |mut client| {
+        let answer = client.send_request(request("/", ""));
+        let stop = async {
+            while proxy.pending() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            proxy.signal(Signal::TERM);
+        };
+        let (response, ()) = tokio::join!(answer, stop);
+        assert_eq!(whole(response.unwrap()).await, "done");
+    });
+    assert_eq!(proxy.wait().code(), Some(0));
+    proxy.assert_quiet();
+}
+
+#[test]
+fn a_connection_has_so_many_requests_and_no_more() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &["--max-requests", "3"]);
+    with_client(proxy.address, async |mut client| {
+        let mut served = 0;
+        while served < 100
+            && let Ok(response) = client.send_request(request("/", "")).await
+        {
+            assert_eq!(whole(response).await, "x");
+            served += 1;
+        }
+        assert!((3..10).contains(&served), "{served}");
+    });
+    proxy.finish();
+}
