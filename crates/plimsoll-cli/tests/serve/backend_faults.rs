@@ -41,6 +41,31 @@ fn b1_with_no_other_backend_it_is_a_502() {
     proxy.finish();
 }
 
+/// B2: a backend whose queue of connections is full answers no SYN.
+#[test]
+fn b2_a_connection_that_is_not_made_in_time_is_a_504_and_goes_elsewhere() {
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
+    let deaf = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&deaf, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    listen(&deaf, 0).unwrap();
+    let address = std::net::SocketAddr::try_from(getsockname(&deaf).unwrap()).unwrap();
+    let short = Duration::from_millis(200);
+    let filled: Vec<_> =
+        (0..8).map_while(|_| std::net::TcpStream::connect_timeout(&address, short).ok()).collect();
+    assert!(filled.len() < 8, "its queue is full");
+    let options = ["--connect-timeout", "0.2", "--no-health"];
+    let proxy = Proxy::at(&[address], &options);
+    let begun = Instant::now();
+    assert_eq!(proxy.get("/").status, 504);
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    proxy.finish();
+    let other = Backend::says("other");
+    let proxy = Proxy::at(&[address, other.address], &options);
+    (0..3).for_each(|_| assert_eq!(proxy.get("/").text(), "other"));
+    proxy.finish();
+    drop((filled, deaf));
+}
+
 #[test]
 fn b3_a_backend_that_never_answers_is_a_504_and_no_post_is_sent_twice() {
     let silent = Backend::start(|_, _| {

@@ -250,3 +250,69 @@ fn a_client_may_half_close_after_its_request_is_read() {
     assert!(answer.is_none_or(|answer| answer.text() == "x"));
     proxy.finish();
 }
+
+/// C1: clients that leave at any byte of any request, by FIN or by RST, before
+/// or within the answer. `PLIMSOLL_DISCONNECTS` says how many, and
+/// `PLIMSOLL_SEED` which.
+#[test]
+fn c1_disconnects_at_random_offsets_leave_nothing_behind() {
+    let told = |name: &str| std::env::var(name).ok().and_then(|told| told.parse::<u64>().ok());
+    let count = told("PLIMSOLL_DISCONNECTS").unwrap_or(1500);
+    let seed = told("PLIMSOLL_SEED").unwrap_or_else(|| fastrand::u64(..));
+    println!("PLIMSOLL_SEED={seed}");
+    let backend = Backend::start(|seen, stream| {
+        if seen.target() == "/slow" {
+            thread::sleep(Duration::from_millis(1));
+        }
+        respond(stream, &[b'x'; 3000])
+    });
+    let proxy = Proxy::over(&[&backend], &["--capacity", "4", "--line", "64"]);
+    let body = "b".repeat(2000);
+    let requests = [
+        "GET / HTTP/1.1\r\nHost: test\r\n\r\n".to_owned(),
+        "GET /slow HTTP/1.1\r\nHost: test\r\n\r\n".repeat(3),
+        format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2000\r\n\r\n{body}"),
+        format!(
+            "POST /slow HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n\
+             7d0\r\n{body}\r\n0\r\n\r\n"
+        ),
+    ];
+    thread::scope(|scope| {
+        for part in 0..8 {
+            let (proxy, requests) = (&proxy, &requests);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed + part);
+                for _ in 0..count / 8 {
+                    let request = random.choice(requests).unwrap().as_bytes();
+                    let mut wire = proxy.connect();
+                    if random.bool() {
+                        wire.reset_on_close();
+                    }
+                    wire.try_send(&request[..random.usize(..=request.len())]);
+                    if random.bool() {
+                        thread::sleep(Duration::from_micros(random.u64(..2000)));
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(proxy.get("/").status, 200);
+    proxy.finish();
+    assert!(backend.most_active() <= 4);
+}
+
+/// P1: without descriptors nothing spins, and all is well when there are some.
+#[test]
+fn p1_running_out_of_descriptors_is_survived() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::with_descriptors(&[&backend], 60);
+    let wires: Vec<_> = (0..80).map(|_| proxy.connect()).collect();
+    thread::sleep(Duration::from_millis(300));
+    let used = proxy.cpu_ticks();
+    thread::sleep(Duration::from_millis(500));
+    let spent = proxy.cpu_ticks() - used;
+    assert!(spent < 25, "{spent} ticks in half a second of waiting");
+    drop(wires);
+    proxy.until("served again", |proxy| proxy.get("/").status == 200);
+    proxy.finish();
+}

@@ -33,7 +33,26 @@ impl Proxy {
     }
 
     pub(crate) fn at(backends: &[SocketAddr], options: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
+        Self::run(Command::new(env!("CARGO_BIN_EXE_plimsoll")), backends, options)
+    }
+
+    /// With so many descriptors at the most.
+    pub(crate) fn with_descriptors(backends: &[&Backend], most: u32) -> Self {
+        let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
+        let mut shell = Command::new("sh");
+        let limited = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &limited, env!("CARGO_BIN_EXE_plimsoll")]);
+        Self::run(shell, &addresses, &[])
+    }
+
+    /// The processor time that it has used, in ticks of 10 ms.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
+        fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+
+    fn run(mut command: Command, backends: &[SocketAddr], options: &[&str]) -> Self {
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         for backend in backends {
             command.args(["--to", &backend.to_string()]);

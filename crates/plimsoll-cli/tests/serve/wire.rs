@@ -51,6 +51,11 @@ impl Wire {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
+    /// Has closing reset the connection.
+    pub(crate) fn reset_on_close(&self) {
+        rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).unwrap();
+    }
+
     pub(crate) fn half_close(&mut self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
