@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 #[derive(Clone, Debug)]
@@ -15,6 +15,15 @@ pub(crate) struct SharedStream(Arc<TcpStream>);
 impl SharedStream {
     pub(crate) fn new(stream: TcpStream) -> Self {
         Self(Arc::new(stream))
+    }
+
+    /// Notes that all there was has been read, so that the next read waits for
+    /// an event and does not ask the system first. Nothing is lost: events come
+    /// by the runtime of the thread that reads, and not in between.
+    fn mark_drained(&self) {
+        let _ = self.0.try_io(Interest::READABLE, || -> io::Result<()> {
+            Err(io::ErrorKind::WouldBlock.into())
+        });
     }
 
     /// Ends this side's writing.
@@ -39,9 +48,15 @@ impl AsyncRead for SharedStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let room = buf.remaining();
         loop {
             match self.0.try_read_buf(buf) {
-                Ok(_) => return Poll::Ready(Ok(())),
+                Ok(read) => {
+                    if 0 < read && read < room {
+                        self.mark_drained();
+                    }
+                    return Poll::Ready(Ok(()));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready!(self.0.poll_read_ready(cx))?;
                 }
