@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::head::Outgoing;
 use super::record::Record;
+use crate::proxy::Seat;
 use crate::refusal::Refusal;
 use crate::upstream::{Backend, ConnectError, Held, ToBackend, Upload, UploadFault};
 
@@ -33,18 +34,18 @@ struct Failed {
 
 /// Tries backends, each at most once, until one answers.
 pub(super) async fn serve(
+    seat: &Seat,
     record: &mut Record,
     outgoing: Outgoing,
     upload: Option<Upload>,
 ) -> Result<Served, Refusal> {
-    let seat = Arc::clone(record.seat());
     let proxy = &seat.proxy;
     let mut excluded = Vec::new();
     let mut last = Refusal::NoBackend;
     let mut stale = false;
-    let line_ends = Instant::now() + proxy.config.line.time;
+    let line_ends = record.began() + proxy.config.line.time;
     loop {
-        let lease = match lease(record, &excluded, line_ends).await {
+        let lease = match lease(seat, record, &excluded, line_ends).await {
             Ok(lease) => lease,
             // The failure that is behind it says more.
             Err(Refusal::NoBackend) if !excluded.is_empty() => return Err(last),
@@ -54,7 +55,7 @@ pub(super) async fn serve(
         record.backend = Some(Arc::clone(lease.worker()));
         record.pending = lease.pending();
         let id = lease.id();
-        let failed = match attempt(record, lease, &outgoing, upload.as_ref()).await {
+        let failed = match attempt(seat, record, lease, &outgoing, upload.as_ref()).await {
             Ok((response, held)) => return Ok(Served { response, held, upload }),
             Err(failed) => failed,
         };
@@ -86,11 +87,11 @@ pub(super) async fn serve(
 
 /// A lease, at once or after a wait in line.
 async fn lease(
+    seat: &Seat,
     record: &mut Record,
     excluded: &[WorkerId],
     line_ends: Instant,
 ) -> Result<Lease<Arc<Backend>>, Refusal> {
-    let seat = Arc::clone(record.seat());
     let proxy = &seat.proxy;
     let request = proxy.balancer.request().deadline(line_ends);
     let request = excluded.iter().fold(request, |request, &id| request.exclude(id));
@@ -123,12 +124,12 @@ fn refusal(reason: Reason) -> Refusal {
 
 /// One try at the backend of this lease.
 async fn attempt(
+    seat: &Seat,
     record: &mut Record,
     lease: Lease<Arc<Backend>>,
     outgoing: &Outgoing,
     upload: Option<&Upload>,
 ) -> Result<(Response<Incoming>, Held), Failed> {
-    let seat = Arc::clone(record.seat());
     let times = seat.proxy.config.times;
     let backend = Arc::clone(lease.worker());
     let body = match upload {
@@ -148,11 +149,12 @@ async fn attempt(
             return Err(Failed { refusal, unsent: true, stale: false });
         }
     };
-    record.connect = connecting.elapsed();
+    let connected = Instant::now();
+    record.connect = connected - connecting;
     let mut held = Held::new(connection, lease);
     let request = outgoing.request(&backend.host, body);
     let answering = held.send(request);
-    let in_time = in_time(answering, times.response_header, upload);
+    let in_time = in_time(answering, connected, times.response_header, upload);
     let answered = if outgoing.asks_upgrade() || record.asking().hides_departure() {
         let client = Arc::clone(record.asking().client());
         tokio::select! {
@@ -201,11 +203,11 @@ async fn attempt(
 /// of its body, was last seen to go.
 async fn in_time<F: Future>(
     answer: F,
+    mut since: Instant,
     limit: Duration,
     upload: Option<&Upload>,
 ) -> Option<F::Output> {
     let mut answer = pin!(answer);
-    let mut since = Instant::now();
     loop {
         if let Ok(answer) = tokio::time::timeout_at((since + limit).into(), answer.as_mut()).await {
             return Some(answer);

@@ -1,11 +1,8 @@
 //! What is taken from a head, and what is put into it, on its way through.
 
-use std::net::IpAddr;
-
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Uri, Version};
-use ipnet::IpNet;
 
 use crate::front::{Client, Fault};
 use crate::upstream::ToBackend;
@@ -49,7 +46,6 @@ impl Outgoing {
     pub(super) fn new(
         mut head: Parts,
         client: &Client,
-        trust: &[IpNet],
         limits: crate::config::Limits,
     ) -> Result<Self, Fault> {
         check(&head, limits)?;
@@ -59,14 +55,15 @@ impl Outgoing {
         let headers = &mut head.headers;
         // Answered by the proxy itself, when the backend begins to read.
         headers.remove(header::EXPECT);
-        let peer = client.peer.ip().to_canonical();
-        forward(headers, peer, is_trusted(peer, trust), host.as_ref());
+        forward(headers, client, host.as_ref());
         add_via(headers, head.version);
         if let Some(token) = &upgrade {
             headers.insert(header::UPGRADE, token.clone());
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         }
-        if let Some(host) = host {
+        if let Some(host) = host
+            && headers.get(header::HOST) != Some(&host)
+        {
             headers.insert(header::HOST, host);
         }
         Ok(Self {
@@ -189,29 +186,26 @@ fn strip(headers: &mut HeaderMap) {
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .filter(|name| !END_TO_END.contains(name) && headers.contains_key(name))
         .collect();
+    // A look at what is there costs less than asking for what is not.
+    if named.is_empty() && !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return;
+    }
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
 }
 
-fn is_trusted(peer: IpAddr, trust: &[IpNet]) -> bool {
-    trust.iter().any(|net| net.contains(&peer))
-}
-
 /// Says for whom the request is sent. What an untrusted peer says of that is
 /// dropped.
-fn forward(headers: &mut HeaderMap, peer: IpAddr, trusted: bool, host: Option<&HeaderValue>) {
-    let mut chain = String::new();
-    if trusted {
-        for value in headers.get_all(FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok()) {
-            chain.push_str(value);
-            chain.push_str(", ");
-        }
+fn forward(headers: &mut HeaderMap, client: &Client, host: Option<&HeaderValue>) {
+    let trusted = client.is_trusted;
+    let mut chain = client.forwarded_for.clone();
+    if trusted && headers.contains_key(FORWARDED_FOR) {
+        let before = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+        let parts: Vec<_> = before.chain(chain.to_str()).collect();
+        chain = HeaderValue::from_str(&parts.join(", ")).unwrap_or(chain);
     }
-    chain.push_str(&peer.to_string());
-    if let Ok(chain) = HeaderValue::from_str(&chain) {
-        headers.insert(FORWARDED_FOR, chain);
-    }
+    headers.insert(FORWARDED_FOR, chain);
     if !trusted || !headers.contains_key(FORWARDED_PROTO) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     }

@@ -35,14 +35,14 @@ pub(crate) async fn answer(
     asking: Asking,
     mut request: Request<Incoming>,
 ) -> Response<Answer> {
-    let proxy = Arc::clone(&seat.proxy);
+    let proxy = &seat.proxy;
     proxy.retries.earn();
-    let mut record = Record::new(seat, asking, request.method().clone(), request.uri().clone());
+    let mut record = Record::new(Arc::clone(&seat), asking, &request);
     let upgrade = hyper::upgrade::on(&mut request);
     let (http2, last) = (record.asking().client().http2, record.asking().last);
     let exchanged = match proxy.config.times.request {
-        None => exchange(&mut record, request).await,
-        Some(limit) => tokio::time::timeout(limit, exchange(&mut record, request))
+        None => exchange(&seat, &mut record, request).await,
+        Some(limit) => tokio::time::timeout(limit, exchange(&seat, &mut record, request))
             .await
             .unwrap_or(Err(Refusal::RequestTimeout)),
     };
@@ -57,23 +57,25 @@ pub(crate) async fn answer(
     response
 }
 
-async fn exchange(record: &mut Record, request: Request<Incoming>) -> Result<Served, Refusal> {
+async fn exchange(
+    seat: &Seat,
+    record: &mut Record,
+    request: Request<Incoming>,
+) -> Result<Served, Refusal> {
     if let Some(fault) = record.asking().fault() {
         return Err(Refusal::Fault(fault));
     }
-    let seat = Arc::clone(record.seat());
     let config = &seat.proxy.config;
     let (head, incoming) = request.into_parts();
     let client = record.asking().client();
-    let outgoing =
-        Outgoing::new(head, client, &config.trust, config.limits).map_err(Refusal::Fault)?;
+    let outgoing = Outgoing::new(head, client, config.limits).map_err(Refusal::Fault)?;
     let most = config.limits.body_bytes;
     if most.is_some_and(|most| incoming.size_hint().lower() > most) {
         return Err(Refusal::BodyTooLarge);
     }
     let body = !incoming.is_end_stream();
     let upload = body.then(|| Upload::new(incoming, most, outgoing.is_idempotent()));
-    attempt::serve(record, outgoing, upload).await
+    attempt::serve(seat, record, outgoing, upload).await
 }
 
 /// A backend's response on its way to the client.

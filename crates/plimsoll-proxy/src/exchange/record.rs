@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::{Method, Uri};
+use hyper::{Method, Request, Uri};
 
 use crate::front::Asking;
 use crate::health;
@@ -37,7 +37,8 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(seat: Arc<Seat>, asking: Asking, method: Method, uri: Uri) -> Self {
+    pub(super) fn new<B>(seat: Arc<Seat>, asking: Asking, request: &Request<B>) -> Self {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
         Self {
             seat,
             asking,
@@ -67,6 +68,10 @@ impl Record {
 
     pub(crate) fn target(&self) -> &str {
         self.uri.path_and_query().map_or("-", |target| target.as_str())
+    }
+
+    pub(crate) fn began(&self) -> Instant {
+        self.began
     }
 
     pub(crate) fn elapsed(&self) -> Duration {

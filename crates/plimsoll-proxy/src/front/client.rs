@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use hyper::header::HeaderValue;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -13,12 +14,17 @@ use tokio::sync::Notify;
 use super::screen::Fault;
 use super::socket::Gate;
 use super::stall::{Answers, Progress};
+use crate::config::Config;
 use crate::stream::SharedStream;
 
 /// One connection from a client.
 pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     pub(crate) http2: bool,
+    /// Whether it is believed for whom it asks.
+    pub(crate) is_trusted: bool,
+    /// Its address, as backends are told it.
+    pub(crate) forwarded_for: HeaderValue,
     gate: Arc<Gate>,
     stream: SharedStream,
     requests: AtomicU64,
@@ -34,10 +40,26 @@ impl Client {
         http2: bool,
         gate: Arc<Gate>,
         stream: SharedStream,
-        most: Option<u64>,
+        config: &Config,
     ) -> Self {
+        let most = config.limits.requests_per_connection;
+        let address = peer.ip().to_canonical();
+        let is_trusted = config.trust.iter().any(|network| network.contains(&address));
+        let unknown = |_| HeaderValue::from_static("unknown");
+        let forwarded_for = HeaderValue::from_str(&address.to_string()).unwrap_or_else(unknown);
         let (requests, had_last) = (AtomicU64::new(0), Notify::new());
-        Self { peer, http2, gate, stream, requests, most, had_last, answers: Answers::new() }
+        Self {
+            peer,
+            http2,
+            is_trusted,
+            forwarded_for,
+            gate,
+            stream,
+            requests,
+            most,
+            had_last,
+            answers: Answers::new(),
+        }
     }
 
     /// A request begins; it ends when the value is dropped.

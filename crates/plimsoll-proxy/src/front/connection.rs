@@ -35,8 +35,7 @@ pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr) 
     let mut socket = Socket::new(stream.clone(), Arc::clone(&gate), config.times);
     // Gone before it said anything.
     let Ok(http2) = socket.speaks_http2().await else { return };
-    let client =
-        Arc::new(Client::new(peer, http2, gate, stream, config.limits.requests_per_connection));
+    let client = Arc::new(Client::new(peer, http2, gate, stream, config));
     if http2 {
         serve_http2(&seat, socket, client).await;
     } else {
