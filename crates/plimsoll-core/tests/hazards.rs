@@ -601,3 +601,23 @@ fn the_largest_penalty_does_not_overflow() {
     pool.handle_timeout(after(1));
     assert_eq!((pool.worker(id).unwrap().penalty, pool.poll_timeout()), (0, None));
 }
+
+/// What a failure costs can change; a penalty that stands keeps its size and
+/// the moment of its next halving.
+#[test]
+fn a_changed_penalty_is_for_the_failures_to_come() {
+    let penalty = Penalty { step: 8, most: 100, half_life: Duration::from_secs(10) };
+    let mut pool: Pool<u32> = Pool::new(Config { penalty, ..Config::default() });
+    let id = pool.add(WorkerSpec::new(number(1)), NOW);
+    let fail = |pool: &mut Pool<u32>, at| {
+        let lease = pool.try_dispatch(&Request::default(), at).unwrap();
+        pool.completed(lease, Completion::Failed, at).unwrap();
+        pool.worker(id).unwrap().penalty
+    };
+    assert_eq!(fail(&mut pool, NOW), 8);
+    pool.set_penalty(Penalty { step: 1, most: 100, half_life: Duration::from_secs(50) });
+    assert_eq!((fail(&mut pool, NOW), pool.poll_timeout()), (9, Some(after(10))));
+    pool.handle_timeout(after(10));
+    assert_eq!((pool.worker(id).unwrap().penalty, pool.poll_timeout()), (4, Some(after(60))));
+    check(&pool);
+}
