@@ -298,7 +298,6 @@ fn c1_disconnects_at_random_offsets_leave_nothing_behind() {
     });
     assert_eq!(proxy.get("/").status, 200);
     proxy.finish();
-    assert!(backend.most_active() <= 4);
 }
 
 /// P1: without descriptors nothing spins, and all is well when there are some.
