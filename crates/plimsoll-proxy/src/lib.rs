@@ -76,7 +76,7 @@ pub fn run(config: Config, listeners: Listeners, shutdown: &Shutdown) -> io::Res
     if let Some(admin) = listeners.admin {
         admin::start(Arc::clone(&proxy), admin)?;
     }
-    let served = threads::run(&proxy, &listeners.clients);
+    let served = threads::run(&proxy, listeners.clients);
     shutdown.stop();
     served
 }

@@ -11,6 +11,8 @@ pub(crate) struct Pace {
     start: Instant,
     /// Each the number of its second, above the count within it.
     seconds: [AtomicU64; WINDOW],
+    /// What the backends could complete in a second.
+    possible: AtomicU64,
 }
 
 /// A second's number and its count, in one word: they change together.
@@ -18,7 +20,18 @@ const COUNT_BITS: u32 = 32;
 
 impl Pace {
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), seconds: std::array::from_fn(|_| AtomicU64::new(0)) }
+        Self {
+            start: Instant::now(),
+            seconds: std::array::from_fn(|_| AtomicU64::new(0)),
+            possible: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Says what the backends could complete in a second: few completions may
+    /// only mean that few were asked for. Before it is said, anything is
+    /// possible.
+    pub(crate) fn set_possible(&self, a_second: u64) {
+        self.possible.store(a_second, Ordering::Relaxed);
     }
 
     /// A request was completed.
@@ -49,7 +62,8 @@ impl Pace {
         // The present second is not over, nor is the first of a young proxy.
         let whole = at.as_secs().min(WINDOW as u64 - 1) as f64;
         let span = whole + f64::from(at.subsec_nanos()) / 1e9;
-        let rate = completed as f64 / span.max(0.1);
+        let possible = self.possible.load(Ordering::Relaxed) as f64;
+        let rate = (completed as f64 / span.max(0.1)).max(possible);
         (completed > 0).then(|| Duration::from_secs_f64((line as f64 / rate).min(1e6)))
     }
 
@@ -76,6 +90,7 @@ mod tests {
     #[test]
     fn the_forecast_is_the_line_over_the_rate() {
         let pace = Pace::new();
+        pace.set_possible(0);
         assert_eq!(pace.forecast_at(ms(500), 10), None);
         // 100 a second.
         for n in 0..2000 {
@@ -91,6 +106,7 @@ mod tests {
     #[test]
     fn a_young_proxy_counts_the_time_that_it_has() {
         let pace = Pace::new();
+        pace.set_possible(0);
         for n in 0..50 {
             pace.completed_at(ms(n * 10));
         }
@@ -103,6 +119,7 @@ mod tests {
         let pace = Pace::new();
         assert!((1..=2).contains(&pace.retry_after(0)));
         pace.completed();
+        pace.set_possible(10);
         assert_eq!(pace.retry_after(1_000_000), 30);
     }
 }

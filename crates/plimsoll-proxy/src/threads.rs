@@ -32,7 +32,7 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n
     connection: close\r\ncontent-length: 34\r\n\r\n503 there are too many connections";
 
 /// Serves until the shutdown is over.
-pub(crate) fn run(proxy: &Arc<Proxy>, listeners: &[TcpListener]) -> io::Result<()> {
+pub(crate) fn run(proxy: &Arc<Proxy>, listeners: Vec<TcpListener>) -> io::Result<()> {
     let threads = proxy.config.threads.get();
     let share = proxy.config.limits.connections.get().div_ceil(u32::try_from(threads).unwrap_or(1));
     let mut arrivals = Vec::new();
@@ -51,6 +51,8 @@ pub(crate) fn run(proxy: &Arc<Proxy>, listeners: &[TcpListener]) -> io::Result<(
         let thread = std::thread::Builder::new().name(format!("serve-{index}"));
         started.push(thread.spawn(move || runtime.block_on(serve(seat, listeners, arrivals)))?);
     }
+    // What is left of them is the threads': they close the ports when they drain.
+    drop(listeners);
     for thread in started {
         thread.join().map_err(|_| io::Error::other("a thread panicked"))??;
     }

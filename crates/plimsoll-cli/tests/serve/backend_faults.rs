@@ -342,3 +342,45 @@ fn a_backend_that_comes_back_is_used_again() {
     proxy.until("back", |proxy| proxy.get("/").status == 200);
     proxy.finish();
 }
+
+/// Both lengths in a response: the chunks are what counts, and what passes.
+#[test]
+fn a_response_with_both_lengths_is_not_cut() {
+    let backend = Backend::start(|_, stream| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+        say(stream, head.as_bytes());
+        say(stream, b"14\r\nmuch more than five.\r\n0\r\n\r\n");
+        Then::Close
+    });
+    let proxy = Proxy::over(&[&backend], &[]);
+    assert_eq!(proxy.get("/").text(), "much more than five.");
+    proxy.finish();
+}
+
+#[test]
+fn a_response_in_another_coding_is_a_502() {
+    let backend = Backend::start(|_, stream| {
+        say(stream, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\ncoded");
+        Then::Close
+    });
+    let proxy = Proxy::over(&[&backend], &["--tries", "1"]);
+    assert_eq!(proxy.get("/").status, 502);
+    proxy.finish();
+}
+
+/// The line's time is for the line: a slow try before it costs none of it.
+#[test]
+fn a_try_after_a_slow_one_still_has_its_time_in_line() {
+    let silent = Backend::start(|_, _| {
+        thread::sleep(Duration::from_secs(2));
+        Then::Close
+    });
+    let options = ["--response-timeout", "0.4", "--line-timeout", "0.2"];
+    let proxy = Proxy::over(&[&silent], &options);
+    assert_eq!(proxy.get("/").status, 504, "and not what the line says");
+    let other = Backend::says("other");
+    drop(proxy);
+    let proxy = Proxy::over(&[&silent, &other], &options);
+    (0..3).for_each(|_| assert_eq!(proxy.get("/").text(), "other"));
+    proxy.finish();
+}

@@ -70,8 +70,9 @@ fn c2_a_dripping_head_is_a_408() {
     let proxy = Proxy::over(&[&backend], &["--header-timeout", "0.3"]);
     let begun = Instant::now();
     let mut wire = proxy.connect();
-    for byte in "GET / HTTP/1.1\r\nHost: te".bytes() {
-        if !wire.try_send([byte]) {
+    // It never pauses for long, and never ends.
+    for byte in "GET / HTTP/1.1\r\nHost: test\r\nX: ".bytes().chain(b"y".repeat(200)) {
+        if begun.elapsed() > Duration::from_secs(1) || !wire.try_send([byte]) {
             break;
         }
         thread::sleep(Duration::from_millis(20));

@@ -58,6 +58,21 @@ fn a_request_and_its_answer() {
 }
 
 #[test]
+fn crumbs_of_a_cookie_are_one_field_for_the_backend() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &[]);
+    with_client(proxy.address, async |mut client| {
+        let mut request = request("/", "");
+        for crumb in ["a=1", "b=2"] {
+            request.headers_mut().append("cookie", crumb.parse().unwrap());
+        }
+        assert_eq!(client.send_request(request).await.unwrap().status().as_u16(), 200);
+    });
+    assert_eq!(backend.seen()[0].field("cookie"), Some("a=1; b=2"));
+    proxy.finish();
+}
+
+#[test]
 fn streams_of_one_connection_run_side_by_side_within_capacity() {
     let backend = Backend::start(|seen, stream| {
         thread::sleep(Duration::from_millis(2));

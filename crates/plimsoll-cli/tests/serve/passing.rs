@@ -236,3 +236,38 @@ fn a_connection_has_so_many_requests_and_no_more() {
     assert!(wire.is_closed());
     proxy.finish();
 }
+
+#[test]
+fn a_get_keeps_its_chunked_body() {
+    let backend = Backend::start(|seen, stream| respond(stream, &seen.body));
+    let proxy = Proxy::over(&[&backend], &[]);
+    let mut wire = proxy.connect();
+    wire.send("GET / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    wire.send("5\r\nhello\r\n0\r\n\r\n");
+    assert_eq!(wire.response().text(), "hello");
+    drop(wire);
+    proxy.finish();
+}
+
+/// A burst on a proxy that had little to do is no overload.
+#[test]
+fn a_quiet_proxy_takes_a_burst() {
+    let backend = Backend::start(|_, stream| {
+        std::thread::sleep(Duration::from_millis(5));
+        respond(stream, b"x")
+    });
+    let proxy = Proxy::over(&[&backend], &["--capacity", "2"]);
+    assert_eq!(proxy.get("/").status, 200);
+    std::thread::sleep(Duration::from_millis(2500));
+    let wires: Vec<_> = (0..60)
+        .map(|_| {
+            let mut wire = proxy.connect();
+            wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+            wire
+        })
+        .collect();
+    for mut wire in wires {
+        assert_eq!(wire.response().status, 200);
+    }
+    proxy.finish();
+}

@@ -25,6 +25,10 @@ fn p4_what_runs_is_finished_and_nothing_new_is_accepted() {
         wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
         proxy.until("dispatched", |proxy| proxy.pending() == 1);
         proxy.signal(signal);
+        let begun = Instant::now();
+        while TcpStream::connect(proxy.address).is_ok() {
+            assert!(begun.elapsed() < Duration::from_millis(250), "its port is closed at once");
+        }
         let response = wire.response();
         assert_eq!((response.status, response.text()), (200, "done"));
         assert_eq!(response.field("connection"), Some("close"));

@@ -64,10 +64,11 @@ impl Forwarded {
     /// The response has been read to its end.
     fn over(&mut self, record: &Record) {
         let Some(held) = self.held.take() else { return };
-        record.served(!matches!(record.status, 502..=504));
+        let good = !matches!(record.status, 502..=504);
+        record.served(good);
         // A connection whose request is not read to its end serves no other.
         if self.upload.as_ref().is_none_or(Upload::has_ended) {
-            held.over();
+            held.over(good);
         }
     }
 

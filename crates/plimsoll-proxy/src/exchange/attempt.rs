@@ -5,6 +5,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
+use hyper::header;
 use hyper::{Response, StatusCode};
 use plimsoll::{Lease, Reason, WorkerId};
 use std::sync::Arc;
@@ -43,12 +44,15 @@ pub(super) async fn serve(
     let mut excluded = Vec::new();
     let mut last = Refusal::NoBackend;
     let mut stale = false;
-    let line_ends = record.began() + proxy.config.line.time;
     loop {
+        // What it has not waited of its time in line yet.
+        let left = proxy.config.line.time.checked_sub(record.line).unwrap_or_default();
+        let line_ends = Instant::now() + left;
         let lease = match lease(seat, record, &excluded, line_ends).await {
             Ok(lease) => lease,
             // The failure that is behind it says more.
-            Err(Refusal::NoBackend) if !excluded.is_empty() => return Err(last),
+            Err(Refusal::ClientGone) => return Err(Refusal::ClientGone),
+            Err(_) if !excluded.is_empty() => return Err(last),
             Err(refusal) => return Err(refusal),
         };
         record.tries += 1;
@@ -174,12 +178,16 @@ async fn attempt(
         Ok(response) => {
             record.first_byte = Some(record.elapsed());
             let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-            if !switched || outgoing.asks_upgrade() {
+            let refusal = if switched && !outgoing.asks_upgrade() {
+                Refusal::Switched
+            } else if has_other_coding(&response) {
+                Refusal::Broken
+            } else {
                 return Ok((response, held));
-            }
+            };
             drop(response);
             held.failed();
-            return Err(Failed { refusal: Refusal::Switched, unsent: false, stale: false });
+            return Err(Failed { refusal, unsent: false, stale: false });
         }
         Err(error) => error,
     };
@@ -197,6 +205,13 @@ async fn attempt(
         held.failed();
     }
     Err(Failed { refusal: Refusal::Broken, unsent, stale })
+}
+
+/// Whether the body is coded for the way in another form than chunks, which
+/// would pass for the body itself.
+fn has_other_coding(response: &Response<Incoming>) -> bool {
+    let mut codings = response.headers().get_all(header::TRANSFER_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// The answer, unless `limit` has passed since the request, or what there is

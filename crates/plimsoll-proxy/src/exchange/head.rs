@@ -1,5 +1,6 @@
 //! What is taken from a head, and what is put into it, on its way through.
 
+use http_body::Body as _;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Uri, Version};
@@ -57,6 +58,7 @@ impl Outgoing {
         headers.remove(header::EXPECT);
         forward(headers, client, host.as_ref());
         add_via(headers, head.version);
+        join_cookies(headers);
         if let Some(token) = &upgrade {
             headers.insert(header::UPGRADE, token.clone());
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -82,6 +84,11 @@ impl Outgoing {
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
         request.headers_mut().entry(header::HOST).or_insert_with(|| fallback.clone());
+        if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
+            // Else it would be sent without its body where the method seldom has one.
+            let chunked = HeaderValue::from_static("chunked");
+            request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
+        }
         request
     }
 
@@ -98,6 +105,10 @@ impl Outgoing {
 /// Makes a backend's response head a client's; `switched` for a 101.
 pub(super) fn incoming(headers: &mut HeaderMap, version: Version, switched: bool) {
     let token = switched.then(|| headers.remove(header::UPGRADE)).flatten();
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // Chunks have said how long it is (RFC 9112, section 6.3).
+        headers.remove(header::CONTENT_LENGTH);
+    }
     strip(headers);
     if let Some(token) = token {
         headers.insert(header::UPGRADE, token);
@@ -213,6 +224,17 @@ fn forward(headers: &mut HeaderMap, client: &Client, host: Option<&HeaderValue>)
         _ if trusted && headers.contains_key(FORWARDED_HOST) => {}
         Some(host) => _ = headers.insert(FORWARDED_HOST, host.clone()),
         None => _ = headers.remove(FORWARDED_HOST),
+    }
+}
+
+/// HTTP/2 may send each cookie by itself (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<_> = headers.get_all(header::COOKIE).iter().collect();
+    if crumbs.len() > 1 {
+        let crumbs: Vec<_> = crumbs.into_iter().map(HeaderValue::as_bytes).collect();
+        if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+            headers.insert(header::COOKIE, whole);
+        }
     }
 }
 

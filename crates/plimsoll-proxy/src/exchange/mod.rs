@@ -89,6 +89,7 @@ fn forward(served: Served, upgrade: OnUpgrade, mut record: Record) -> Response<A
     if switched {
         let theirs = hyper::upgrade::on(&mut response);
         let (head, _) = response.into_parts();
+        record.served(true);
         record.asking().decide(true);
         tunnel::open(upgrade, theirs, held, record.seat());
         return Response::from_parts(head, Answer::own(Bytes::new(), record));

@@ -70,10 +70,6 @@ impl Record {
         self.uri.path_and_query().map_or("-", |target| target.as_str())
     }
 
-    pub(crate) fn began(&self) -> Instant {
-        self.began
-    }
-
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }

@@ -164,6 +164,7 @@ impl Gate {
     }
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Socket {
     stream: SharedStream,
     gate: Arc<Gate>,
@@ -175,6 +176,8 @@ pub(super) struct Socket {
     /// The last look at it passed or dropped something: what is left has not
     /// been seen from where it begins now.
     look_again: bool,
+    /// A head had begun when bytes came last.
+    in_head: bool,
     /// The placeholder has been given: nothing follows.
     refused: bool,
     ended: bool,
@@ -191,6 +194,7 @@ impl Socket {
             held: Vec::new(),
             may_pass: 0,
             look_again: false,
+            in_head: false,
             refused: false,
             ended: false,
             read_silence: Silence::default(),
@@ -232,9 +236,9 @@ impl Socket {
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) => {
-                self.read_silence.end();
                 self.ended = read == 0;
                 self.look();
+                self.heard();
                 Poll::Ready(Ok(read))
             }
         }
@@ -246,6 +250,16 @@ impl Socket {
         self.held.drain(self.may_pass..self.may_pass + look.skip);
         self.may_pass += look.pass;
         self.look_again = look.skip + look.pass > 0;
+    }
+
+    /// Bytes have come. A head has its time from its first byte on, however it
+    /// drips; everything else has it anew with every byte.
+    fn heard(&mut self) {
+        let in_head = self.gate.stage() == Stage::Head;
+        if !(in_head && self.in_head) {
+            self.read_silence.end();
+        }
+        self.in_head = in_head;
     }
 
     /// Ready with an error when the client has been silent for too long;
@@ -348,13 +362,13 @@ impl AsyncRead for Socket {
                 Poll::Pending => ready!(this.poll_silence(cx))?,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) => {
-                    this.read_silence.end();
                     let bytes = &buf.filled()[before..];
                     if bytes.is_empty() {
                         this.ended = true;
                         return Poll::Ready(Ok(()));
                     }
                     let look = this.gate.look(bytes);
+                    this.heard();
                     if look.skip > 0 || look.pass < bytes.len() {
                         this.held.extend_from_slice(&bytes[look.skip..]);
                         this.may_pass = look.pass;

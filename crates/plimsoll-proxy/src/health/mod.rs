@@ -74,7 +74,15 @@ pub(crate) async fn weigh(proxy: Arc<Proxy>) {
     const STEP: Penalty = Penalty { step: 2, most: 1024, half_life: LEAST };
     loop {
         tokio::time::sleep(WEIGHED).await;
-        let median = proxy.balancer.snapshot().run.quantile(0.5);
+        let snapshot = proxy.balancer.snapshot();
+        let median = snapshot.run.quantile(0.5);
+        if snapshot.run.count() > 0 {
+            let up = snapshot.workers.iter().filter(|worker| worker.health == plimsoll::Health::Up);
+            let room: f64 = up.map(|worker| f64::from(worker.capacity_in_force)).sum();
+            let a_second = room / median.as_secs_f64().max(1e-6);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate")]
+            proxy.pace.set_possible(a_second as u64);
+        }
         // Two halve to one, and one to none.
         let half_life = (median / 2).clamp(LEAST, MOST);
         proxy.balancer.set_penalty(Penalty { half_life, ..STEP });

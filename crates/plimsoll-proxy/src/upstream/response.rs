@@ -42,10 +42,13 @@ impl Held {
         self.parts.as_ref().and_then(|(connection, _)| connection.hold_open())
     }
 
-    /// The exchange is over as it should be: keeps the connection, then gives
-    /// the lease back.
-    pub(crate) fn over(mut self) {
-        let Some((mut connection, lease)) = self.parts.take() else { return };
+    /// The response has been read to its end: keeps the connection, then gives
+    /// the lease back. `good` says whether the backend did what it is for.
+    pub(crate) fn over(mut self, good: bool) {
+        let Some((mut connection, mut lease)) = self.parts.take() else { return };
+        if !good {
+            lease.mark_failed();
+        }
         if connection.is_ready() {
             lease.worker().keep(connection);
         } else if !connection.is_closed() {
