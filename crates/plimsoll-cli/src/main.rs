@@ -5,6 +5,7 @@ mod demo;
 mod map;
 mod serve;
 mod usage;
+mod values;
 
 use std::process::ExitCode;
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::values::seconds;
+
 /// The longest line that can be allowed: lengths in a line fit 32 bits.
 const LONGEST: usize = 1 << 30;
 
@@ -136,14 +138,6 @@ where
         .filter(|number| (least..=most).contains(number))
         .and_then(|number| N::try_from(number).ok())
         .ok_or_else(|| format!("it is a whole number of {of} from {least} to {most}"))
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number: Option<f64> = text.parse().ok();
-    number
-        .filter(|&seconds| (0.001..=1e9).contains(&seconds))
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| "it is a number of seconds from 0.001 to 1000000000, such as 2.5".into())
 }
 
 fn length(text: &str) -> Result<usize, String> {

@@ -10,6 +10,8 @@ use hyper::Uri;
 use ipnet::IpNet;
 use plimsoll_proxy::{BackendConfig, Config, LogFormat};
 
+use crate::values::seconds;
+
 /// Balances HTTP requests over servers: each goes to the least-loaded one.
 ///
 /// No server ever has more requests, or open connections, than its capacity; what has to wait
@@ -327,14 +329,6 @@ fn threads(text: &str) -> Result<NonZeroUsize, String> {
     let number: Option<NonZeroUsize> = text.parse().ok();
     let number = number.filter(|number| number.get() <= 1024);
     number.ok_or_else(|| "it is a whole number of threads from 1 to 1024".into())
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number: Option<f64> = text.parse().ok();
-    number
-        .filter(|&seconds| (0.001..=1e9).contains(&seconds))
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| "it is a number of seconds from 0.001 to 1000000000, such as 2.5".into())
 }
 
 fn seconds_or_none(text: &str) -> Result<Duration, String> {

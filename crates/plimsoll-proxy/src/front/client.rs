@@ -89,14 +89,14 @@ impl Client {
         self.had_last.notified().await;
     }
 
-    /// Ready when the client has closed its side, whatever it sent before and
-    /// nobody has read: HTTP/1 sees that only when it reads. A half-closed
-    /// client counts as gone, as it does for hyper.
     /// Whether a request is being answered.
     pub(super) fn is_active(&self) -> bool {
         self.gate.is_active()
     }
 
+    /// Ready when the client has closed its side, whatever it sent before and
+    /// nobody has read: HTTP/1 sees that only when it reads. A half-closed
+    /// client counts as gone, as it does for hyper.
     pub(crate) async fn departed(&self) {
         // HTTP/2 drops the request by itself.
         if !self.http2 && self.hung_up().await.is_some() {
