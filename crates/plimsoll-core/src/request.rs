@@ -275,10 +275,15 @@ pub enum Completion {
 /// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
 /// let lease = pool.dispatch_to(id, NonZeroU32::MIN).unwrap();
 /// let given_back = other.completed(lease, Completion::Succeeded, Time::ZERO);
-/// assert_eq!(given_back, Err(StaleLease));
+/// // It comes back, for the pool that made it.
+/// let Err(StaleLease(lease)) = given_back else { panic!("it is no lease of this pool") };
+/// assert_eq!(pool.completed(lease, Completion::Succeeded, Time::ZERO), Ok(()));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StaleLease;
+#[derive(Debug, PartialEq, Eq)]
+pub struct StaleLease(
+    /// As it was.
+    pub Lease,
+);
 
 impl fmt::Display for StaleLease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -125,7 +125,8 @@ impl<T> Pool<T> {
     ///
     /// # Errors
     ///
-    /// [`StaleLease`] when this pool did not make the lease; nothing changes.
+    /// [`StaleLease`] with the lease when this pool did not make it; nothing
+    /// changes.
     pub fn completed(
         &mut self,
         lease: Lease,
@@ -168,8 +169,8 @@ impl<T> Pool<T> {
     ///
     /// # Errors
     ///
-    /// [`StaleLease`] with the tag when this pool did not make the lease;
-    /// nothing changes.
+    /// [`StaleLease`] with the lease, and the tag, when this pool did not make
+    /// it; nothing changes.
     pub fn take_back(
         &mut self,
         lease: Lease,
@@ -377,7 +378,7 @@ impl<T> Pool<T> {
     fn uncharge(&mut self, lease: Lease) -> Result<(u32, u64), StaleLease> {
         let Lease { pool, worker, cost, sequence } = lease;
         if pool != self.number {
-            return Err(StaleLease);
+            return Err(StaleLease(Lease { pool, worker, cost, sequence }));
         }
         // Its worker is here: a removed one stays until its last lease is back.
         self.workers[worker.index as usize].pending -= cost.get();

@@ -41,7 +41,9 @@ enum Op {
     ForeignLease,
     /// The excluding of the worker that it is taken back from is the usual case.
     TakeBack(Index, Wish, bool),
+    Reassign(Index, Index),
     Cancel(Index),
+    ClearLine,
     /// Time passes, and the pool is not told.
     Pass(Duration),
     /// Time passes to what is due next, or so far, and the pool is told.
@@ -162,7 +164,11 @@ fn ops() -> BoxedStrategy<Op> {
         1 => Just(Op::ForeignLease),
         3 => (any(), wish(), prop::bool::ANY)
             .prop_map(|(which, wish, avoid)| Op::TakeBack(which, wish, avoid)),
+        3 => (any(), any()).prop_map(|(which, to)| Op::Reassign(which, to)),
         3 => any().prop_map(Op::Cancel),
+        1 => prop::bool::weighted(0.2).prop_map(|clear| {
+            if clear { Op::ClearLine } else { Op::Pass(Duration::ZERO) }
+        }),
         2 => millis(0..8).prop_map(Op::Pass),
         4 => prop_oneof![2 => Just(None), 1 => millis(0..40).prop_map(Some)].prop_map(Op::Timeout),
     ]
@@ -342,6 +348,17 @@ impl Twins {
                 }
                 self.take_back(index.index(self.out.len()), &wish, avoid);
             }
+            Op::Reassign(index, to) => {
+                let Some(to) = self.key(to).filter(|_| !self.out.is_empty()) else { return };
+                self.reassign(index.index(self.out.len()), to);
+            }
+            Op::ClearLine => {
+                let waited: Vec<u32> = self.model.line.drain(..).map(|w| w.tag).collect();
+                assert_eq!(self.pool.clear_line(), waited);
+                self.waiting.clear();
+                let outcomes = self.outcomes();
+                self.settle(outcomes);
+            }
             Op::Cancel(index) => {
                 if self.waiting.is_empty() {
                     return;
@@ -456,19 +473,33 @@ impl Twins {
         self.settle(outcomes);
     }
 
+    fn reassign(&mut self, place: usize, to: Key) {
+        let Out { lease, charge, tag } = self.out.swap_remove(place);
+        let did = self.pool.reassign(lease, self.ids[to], self.now);
+        let outcomes = self.outcomes();
+        self.tell(None, &outcomes);
+        match (did, self.model.reassign(charge, to, self.now)) {
+            (Ok(lease), Some(charge)) => self.assigned(lease, charge, tag),
+            (Err(lease), None) => self.out.push(Out { lease, charge, tag }),
+            (did, expected) => panic!("{did:?}, but expected {expected:?}"),
+        }
+        self.settle(outcomes);
+    }
+
     /// A lease of another pool that looks like one of this pool's.
     fn foreign_lease(&mut self) {
         let Some(spec) = self.model.present().next().map(|(_, ship)| ship.capacity) else { return };
         let mut other: Pool<u32> = Pool::new(Config::default());
         other.add(WorkerSpec::new(cost_of(spec)), self.now);
-        let mut lease = || other.try_dispatch(&Request::default(), self.now);
-        if let Ok(lease) = lease() {
+        if let Ok(lease) = other.try_dispatch(&Request::default(), self.now) {
             let result = self.pool.completed(lease, Completion::Failed, self.now);
-            assert_eq!(result, Err(StaleLease));
+            let Err(StaleLease(lease)) = result else { panic!("{result:?}") };
+            assert_eq!(other.completed(lease, Completion::Succeeded, self.now), Ok(()));
         }
-        if let Ok(lease) = lease() {
+        if let Ok(lease) = other.try_dispatch(&Request::default(), self.now) {
             let result = self.pool.take_back(lease, &Request::default(), 7, self.now);
-            assert_eq!(result, Err((StaleLease, 7)));
+            let Err((StaleLease(lease), 7)) = result else { panic!("{result:?}") };
+            assert_eq!(other.completed(lease, Completion::Succeeded, self.now), Ok(()));
         }
     }
 

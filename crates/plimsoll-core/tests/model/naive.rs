@@ -308,6 +308,22 @@ impl Model {
         self.bury_if_done(charge.key);
     }
 
+    /// `None` when the other worker takes no request of this cost.
+    pub(crate) fn reassign(&mut self, charge: Charge, to: Key, now: Time) -> Option<Charge> {
+        if !self.known(to) || !self.ship(to).room_for(charge.cost) {
+            return None;
+        }
+        let ship = self.ship(charge.key);
+        ship.pending -= u64::from(charge.cost);
+        ship.leases -= 1;
+        ship.dispatched -= 1;
+        let moved = self.charge(to, charge.cost, charge.sequence);
+        self.touch(charge.key);
+        self.serve(now);
+        self.bury_if_done(charge.key);
+        Some(moved)
+    }
+
     pub(crate) fn cancel(&mut self, tag: u32, now: Time) -> bool {
         let before = self.line.len();
         self.line.retain(|waiter| waiter.tag != tag);

@@ -204,7 +204,8 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
 
     /// Whether this thread is, at the moment, a worker of this crew.
     pub(crate) fn serves_here(&self) -> bool {
-        SERVING.with(|serving| serving.borrow().contains(&self.address()))
+        // A thread that ends may drop a pool after its own record is gone.
+        SERVING.try_with(|serving| serving.borrow().contains(&self.address())).unwrap_or(false)
     }
 
     /// Marks this thread as a worker of this crew while `work` runs.

@@ -59,29 +59,33 @@ impl<J: Job + ?Sized + 'static> Crew<J> {
 
     /// The worker's state is built: it takes requests.
     pub(crate) fn up(&self, id: WorkerId) {
-        self.with(self.now(), |state, now, _| {
-            state.factory_error = None;
+        let old = self.with(self.now(), |state, now, _| {
             // No longer after a rest that the timer ended.
             if let Some(post) = state.post(id) {
                 post.asleep = false;
             }
             // A worker may have been removed meanwhile; it learns so from `next`.
             let _ = state.pool.set_health(id, Health::Up, now);
+            state.factory_error.take()
         });
+        // A user's error may do anything when it is dropped.
+        drop(old);
     }
 
     /// The worker's state could not be built, time and again: nothing waits
     /// for it until it is up after all.
     pub(crate) fn down(&self, id: WorkerId, error: Arc<dyn Error + Send + Sync>) {
-        self.with(self.now(), |state, now, after| {
+        let old = self.with(self.now(), |state, now, after| {
             let reason = Reason::Factory(Arc::clone(&error));
-            state.factory_error = Some(error);
+            let old = state.factory_error.replace(error);
             let _ = state.pool.set_health(id, Health::Down, now);
             let broadcasts = state.post(id).map(|post| std::mem::take(&mut post.broadcasts));
             for job in broadcasts.into_iter().flatten() {
                 after.fail(job, ReplyError::Refused(reason.clone()));
             }
+            old
         });
+        drop(old);
     }
 
     /// The worker's state is lost: the request that broke it is over, those
@@ -257,7 +261,6 @@ impl<J: Job + ?Sized + 'static> State<J> {
     }
 
     fn find_work(&mut self, id: WorkerId, now: Time, after: &mut After<J>) -> Next<J> {
-        let finished = self.finished;
         loop {
             let Some(post) = self.post(id) else { return Next::Leave };
             post.asleep = false;
@@ -266,7 +269,8 @@ impl<J: Job + ?Sized + 'static> State<J> {
             }
             let found = post.queue.pop_front();
             let Some((lease, job)) = found.or_else(|| self.take_over(id, now)) else {
-                if finished {
+                // Also when what was too late was the last there was.
+                if self.finished {
                     return Next::Leave;
                 }
                 if let Some(post) = self.post(id) {

@@ -31,7 +31,6 @@ fn pool_at_rest<S>(pool: &ThreadPool<S>) {
     at_rest(&pool.snapshot(), pool.check_invariants());
 }
 
-#[cfg(loom)]
 fn task_pool_at_rest<S: Send>(pool: &crate::TaskPool<S>) {
     at_rest(&pool.snapshot(), pool.check_invariants());
 }

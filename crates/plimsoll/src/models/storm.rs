@@ -8,8 +8,8 @@ use std::time::Duration;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread;
 
-use super::{balancer_at_rest, pool_at_rest};
-use crate::{Balancer, ReplyError, Shutdown, ThreadPool, WorkerSpec};
+use super::{balancer_at_rest, pool_at_rest, task_pool_at_rest};
+use crate::{Balancer, ReplyError, Shutdown, StateGuard, TaskPool, ThreadPool, WorkerSpec};
 
 /// How many schedules, from the script.
 fn schedules() -> usize {
@@ -82,6 +82,55 @@ fn life() {
     pool_at_rest(&pool);
 }
 
+/// Two workers that are tasks, each on a thread, four requesters, one who
+/// resizes and shuts down, and the test's own thread.
+fn tasks() {
+    let spawn = |worker| drop(thread::spawn(move || shuttle::future::block_on(worker)));
+    let pool = TaskPool::builder()
+        .workers(2)
+        .capacity(1 + draw(2))
+        .line(draw(3) as usize)
+        .build(spawn, |_| async { Ok(0_u64) })
+        .unwrap();
+    let requesters: Vec<_> = (0..4)
+        .map(|_| {
+            let pool = pool.clone();
+            thread::spawn(move || {
+                for n in 0..5 {
+                    match draw(6) {
+                        0 => drop(pool.submit(|_| async { blow_up() }).map(crate::Reply::wait)),
+                        1 => drop(pool.submit(|_| async {})),
+                        2 => drop(pool.submit(|_| shuttle::future::yield_now()).map(crate::Reply::detach)),
+                        3 => {
+                            let add = |mut count: StateGuard<u64>| async move { *count += 1 };
+                            drop(shuttle::future::block_on(pool.broadcast(add)));
+                        }
+                        _ => match pool.submit(move |_| async move { n }).map(crate::Reply::wait) {
+                            Ok(Ok(answer)) => assert_eq!(answer, n),
+                            Ok(Err(ReplyError::Shutdown)) | Err(_) => {}
+                            Ok(Err(error)) => panic!("{error}"),
+                        },
+                    }
+                }
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        pool.resize(1 + draw(2) as usize).unwrap();
+        pool.check_invariants().unwrap();
+    }
+    match draw(3) {
+        0 => drop(shuttle::future::block_on(pool.shutdown(Shutdown::Drain))),
+        1 => drop(shuttle::future::block_on(pool.shutdown(Shutdown::DropQueue))),
+        _ => {}
+    }
+    for thread in requesters {
+        thread.join().unwrap();
+    }
+    shuttle::future::block_on(pool.shutdown(Shutdown::Drain));
+    task_pool_at_rest(&pool);
+}
+
 /// Seven requesters over two workers that change, and the one who changes them.
 fn leases() {
     let balancer = Arc::new(Balancer::new());
@@ -138,4 +187,14 @@ fn a_balancer_in_a_storm() {
 #[test]
 fn a_balancer_in_a_storm_with_few_preemptions() {
     shuttle::check_pct(leases, schedules(), 3);
+}
+
+#[test]
+fn a_task_pools_life() {
+    shuttle::check_random(tasks, schedules());
+}
+
+#[test]
+fn a_task_pools_life_with_few_preemptions() {
+    shuttle::check_pct(tasks, schedules(), 3);
 }

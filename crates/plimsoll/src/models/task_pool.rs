@@ -9,7 +9,7 @@ use crate::{ReplyError, Shutdown, TaskPool};
 /// One worker, on a thread of its own.
 fn pool() -> TaskPool<()> {
     let spawn = |worker| drop(thread::spawn(move || loom::future::block_on(worker)));
-    TaskPool::builder().build(spawn, |_| async { Ok(()) }).unwrap()
+    TaskPool::builder().workers(1).build(spawn, |_| async { Ok(()) }).unwrap()
 }
 
 /// With fewer preemptions: a task's life takes many steps.

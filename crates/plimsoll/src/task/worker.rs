@@ -37,6 +37,9 @@ pub(crate) trait Running: Send {
     /// Runs it on. Its future, and what it holds, is gone when this is ready.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Completion>;
 
+    /// Ends it early: its worker is dropped.
+    fn lose(self: Pin<&mut Self>);
+
     /// Hands the answer over; called when the lease is back. Nothing of the
     /// request is left then.
     fn answer(self: Pin<&mut Self>);
@@ -47,20 +50,11 @@ pub(crate) trait Running: Send {
 }
 
 pin_project! {
-    /// Dropped without an answer, it answers that its worker was lost.
     struct Run<Fut: Future, F, J: ?Sized> {
         #[pin]
         future: Option<Fut>,
         answer: Option<Result<Fut::Output, ReplyError>>,
         packet: Option<Arc<Packet<F, Fut::Output, J>>>,
-    }
-
-    impl<Fut: Future, F, J: ?Sized> PinnedDrop for Run<Fut, F, J> {
-        fn drop(this: Pin<&mut Self>) {
-            if let Some(packet) = this.project().packet.take() {
-                drop(packet.slot.put(Err(ReplyError::WorkerLost)));
-            }
-        }
     }
 }
 
@@ -106,6 +100,12 @@ where
         Poll::Ready(if good { Completion::Succeeded } else { Completion::Failed })
     }
 
+    fn lose(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        *this.answer = Some(Err(ReplyError::WorkerLost));
+        this.future.set(None);
+    }
+
     fn answer(self: Pin<&mut Self>) {
         let this = self.project();
         if let (Some(answer), Some(packet)) = (this.answer.take(), this.packet.take()) {
@@ -119,17 +119,35 @@ where
     }
 }
 
-/// A lease while its request runs; dropped with the worker, it is given back.
+/// A request while it runs, and its lease. Dropped with the worker, the request
+/// ends, the lease is given back, and then its requester is told.
 struct Held<'a, S: Send + 'static> {
     crew: &'a Crew<dyn TaskJob<S>>,
     lease: Option<Lease>,
+    place: Place,
+}
+
+impl<S: Send + 'static> Held<'_, S> {
+    /// A panic of a requester's waker, or of an answer that is dropped here
+    /// because nobody waits for it, is its own affair.
+    fn answer(&mut self) {
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(ended) = &mut self.place {
+                ended.as_mut().answer();
+            }
+        }));
+    }
 }
 
 impl<S: Send + 'static> Drop for Held<'_, S> {
     fn drop(&mut self) {
+        if let Some(running) = &mut self.place {
+            let _ = catch_unwind(AssertUnwindSafe(|| running.as_mut().lose()));
+        }
         if let Some(lease) = self.lease.take() {
             self.crew.abandon(lease);
         }
+        self.answer();
     }
 }
 
@@ -217,9 +235,7 @@ impl<S: Send + 'static> Worker<S> {
     async fn run_requests(&self, state: S) -> End {
         let mut home = Home::new();
         let mut state = Some(state);
-        let mut held = Held { crew: &*self.crew, lease: None };
-        // Dropped before its lease is given back.
-        let mut place: Place = None;
+        let mut held = Held { crew: &*self.crew, lease: None, place: None };
         let mut turn = 0;
         let mut at = self.crew.now();
         let mut next = self.crew.next(self.id, None, at);
@@ -240,8 +256,8 @@ impl<S: Send + 'static> Worker<S> {
             held.lease = lease;
             let Some(lent) = state.take() else { return End::Broken };
             // The request's function runs here already, before its future does.
-            let runs = job.start(home.lend(lent), &mut place);
-            let how = match place.as_mut().filter(|_| runs) {
+            let runs = job.start(home.lend(lent), &mut held.place);
+            let how = match held.place.as_mut().filter(|_| runs) {
                 None => Completion::Succeeded,
                 Some(running) => poll_fn(|cx| running.as_mut().poll(cx)).await,
             };
@@ -259,13 +275,13 @@ impl<S: Send + 'static> Worker<S> {
                     Completion::Failed => self.crew.broken(self.id, held.lease.take()),
                     Completion::Succeeded => self.crew.renew(self.id, held.lease.take()),
                 }
-                answer(&mut place);
+                held.answer();
                 return End::Broken;
             }
             turn += 1;
             if turn < TURN {
                 next = self.crew.next(self.id, held.lease.take(), at);
-                answer(&mut place);
+                held.answer();
             } else {
                 // With nothing in hand that would be lost if the executor
                 // dropped this worker while it has given way.
@@ -273,7 +289,7 @@ impl<S: Send + 'static> Worker<S> {
                 if let Some(lease) = held.lease.take() {
                     self.crew.complete(lease, at);
                 }
-                answer(&mut place);
+                held.answer();
                 yield_once().await;
                 at = self.crew.now();
                 next = self.crew.next(self.id, None, at);
@@ -286,16 +302,6 @@ impl<S: Send + 'static> Drop for Worker<S> {
     fn drop(&mut self) {
         self.crew.leave(self.id);
     }
-}
-
-/// A panic of a requester's waker, or of an answer that is dropped here because
-/// nobody waits for it, is its own affair.
-fn answer(place: &mut Place) {
-    let _ = catch_unwind(AssertUnwindSafe(|| {
-        if let Some(ended) = place {
-            ended.as_mut().answer();
-        }
-    }));
 }
 
 async fn yield_once() {

@@ -47,6 +47,8 @@ pub struct MapUnordered<S: 'static, I: Iterator, R, F> {
     sender: Sender<Result<R, ReplyError>>,
     answers: Receiver<Result<R, ReplyError>>,
     going: usize,
+    /// Gone with the iterator: what has not begun then does not run.
+    wanted: Arc<()>,
     /// Why the pool took no more.
     refused: Option<Reason>,
 }
@@ -134,6 +136,7 @@ where
             sender,
             answers,
             going: 0,
+            wanted: Arc::new(()),
             refused: None,
         })
     }
@@ -151,7 +154,11 @@ where
         while let Some(item) = self.source.next(self.going) {
             let function = Arc::clone(&self.source.function);
             let mut answer = Answer { sender: self.sender.clone(), answer: None };
+            let wanted = Arc::downgrade(&self.wanted);
             let request = move |state: &mut S| {
+                if wanted.strong_count() == 0 {
+                    return answer;
+                }
                 match catch_unwind(AssertUnwindSafe(|| function(state, item))) {
                     Ok(result) => answer.answer = Some(Ok(result)),
                     Err(panic) => {

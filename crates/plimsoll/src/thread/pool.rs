@@ -434,10 +434,6 @@ impl<S: 'static> ThreadPool<S> {
         if workers == 0 {
             return Err(BuildError::NoWorkers);
         }
-        // Held throughout, so that a shutdown meanwhile joins the new ones too.
-        let mut threads = lock(&self.handle.threads);
-        #[cfg(not(any(loom, shuttle)))]
-        threads.retain(|thread| !thread.is_finished());
         let added = self.crew().resize(workers, Parker::thread).into_iter();
         let added: Vec<_> = added
             .map(|(id, parker)| {
@@ -447,8 +443,13 @@ impl<S: 'static> ThreadPool<S> {
             .collect();
         for worker in added {
             // On an error this worker and those after it are dropped, and leave
-            // the crew by that.
-            threads.push(worker::spawn(worker, &self.handle.name).map_err(BuildError::Spawn)?);
+            // the crew by that. Nothing of it happens under the threads' lock:
+            // what waited for them may do anything when it is refused.
+            let thread = worker::spawn(worker, &self.handle.name).map_err(BuildError::Spawn)?;
+            let mut threads = lock(&self.handle.threads);
+            #[cfg(not(any(loom, shuttle)))]
+            threads.retain(|thread| !thread.is_finished());
+            threads.push(thread);
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use plimsoll::{Reason, ReplyError, Shutdown, ThreadPool};
@@ -44,7 +46,7 @@ fn a_slow_request_does_not_hold_up_unordered_answers() {
     bounded(|| {
         let pool = ThreadPool::new(2).unwrap();
         let (go, gone) = std::sync::mpsc::channel::<()>();
-        let gone = std::sync::Mutex::new(gone);
+        let gone = Mutex::new(gone);
         let function = move |(): &mut (), n: u32| {
             if n == 0 {
                 gone.lock().unwrap().recv().unwrap_err();
@@ -170,5 +172,32 @@ fn a_map_beside_other_requests_in_a_short_line_goes_on() {
             assert_eq!(mapping.join().unwrap(), 4950);
             settled(&pool);
         }
+    });
+}
+
+#[test]
+fn dropped_unordered_what_has_not_begun_does_not_run() {
+    bounded(|| {
+        let pool = ThreadPool::builder().workers(1).capacity(8).build(|_| Ok(())).unwrap();
+        let (go, gone) = channel::<()>();
+        let (running, runs) = channel();
+        let (gone, ran) = (Mutex::new(gone), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&ran);
+        let mut answers = pool
+            .map_unordered(0..100, move |(), n| {
+                count.fetch_add(1, Ordering::SeqCst);
+                if n == 1 {
+                    running.send(()).unwrap();
+                    gone.lock().unwrap().recv().unwrap_err();
+                }
+            })
+            .unwrap();
+        answers.next().unwrap().unwrap();
+        runs.recv().unwrap();
+        drop(answers);
+        drop(go);
+        pool.shutdown(plimsoll::Shutdown::Drain);
+        assert_eq!(ran.load(Ordering::SeqCst), 2);
+        settled(&pool);
     });
 }

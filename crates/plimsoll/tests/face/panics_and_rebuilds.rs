@@ -8,6 +8,37 @@ use plimsoll::{FactoryError, Health, Reason, ReplyError, Shutdown, ThreadPool};
 
 use crate::common::{bounded, hold, settled, until};
 
+/// Asks a pool something when it is dropped, as a user's value may.
+struct Asks(Arc<Mutex<Option<ThreadPool<()>>>>);
+
+impl Asks {
+    fn pool(&self) -> Option<ThreadPool<()>> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool() {
+            pool.resize(pool.workers()).unwrap();
+        }
+    }
+}
+
+impl std::fmt::Debug for Asks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Asks")
+    }
+}
+
+impl std::fmt::Display for Asks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("it asks")
+    }
+}
+
+impl std::error::Error for Asks {}
+
 #[test]
 fn a_panic_costs_one_request_and_its_state() {
     bounded(|| {
@@ -269,6 +300,47 @@ fn a_worker_that_drops_an_unwanted_answer_counts_as_busy() {
         }
         drop(go);
         pool.shutdown(plimsoll::Shutdown::Drain);
+        settled(&pool);
+    });
+}
+
+#[test]
+fn an_error_that_asks_the_pool_when_it_is_dropped_does_not_hang_it() {
+    bounded(|| {
+        let shared = Arc::new(Mutex::new(None));
+        let asks = Asks(Arc::clone(&shared));
+        let calls = AtomicUsize::new(0);
+        let factory = move |_| {
+            // Three make the pool keep the error, one more replaces it.
+            if calls.fetch_add(1, Ordering::SeqCst) < 4 {
+                return Err(FactoryError::from(Asks(Arc::clone(&asks.0))));
+            }
+            until(|| asks.pool().is_some());
+            Ok(())
+        };
+        let pool = ThreadPool::builder().workers(1).build(factory).unwrap();
+        *shared.lock().unwrap() = Some(pool.clone());
+        until(|| pool.snapshot().workers[0].health == Health::Up);
+        pool.submit(|()| ()).unwrap().wait().unwrap();
+        settled(&pool);
+        drop(shared.lock().unwrap().take());
+    });
+}
+
+#[test]
+fn a_request_that_asks_the_pool_when_a_resize_refuses_it_does_not_hang_it() {
+    bounded(|| {
+        let factory = |number| if number == 0 { Err("it never starts".into()) } else { Ok(()) };
+        let pool = ThreadPool::builder().workers(2).build(factory).unwrap();
+        let of = |number: usize| pool.snapshot().workers[number].health;
+        until(|| of(0) == Health::Down && of(1) == Health::Up);
+        let held = hold(&pool);
+        let asks = Asks(Arc::new(Mutex::new(Some(pool.clone()))));
+        let waits = pool.submit(move |()| drop(asks)).unwrap();
+        // Nothing is left that could ever take it.
+        pool.resize(1).unwrap();
+        assert!(matches!(waits.wait(), Err(ReplyError::Refused(Reason::Factory(_)))));
+        held.let_go();
         settled(&pool);
     });
 }

@@ -226,3 +226,34 @@ fn a_panic_during_the_drain_loses_nothing() {
         settled(&pool);
     });
 }
+
+#[test]
+fn a_drain_ends_also_when_its_last_request_is_too_late() {
+    bounded(|| {
+        let pool = ThreadPool::builder().workers(1).capacity(2).line(0).build(|_| Ok(())).unwrap();
+        let held = hold(&pool);
+        let deadline = Instant::now() + Duration::from_millis(5);
+        let late = pool.request().deadline(deadline).submit(|()| panic!("too late")).unwrap();
+        let other = pool.clone();
+        let shutdown = thread::spawn(move || other.shutdown(Shutdown::Drain));
+        let is_closed = || matches!(pool.try_submit(|()| ()).unwrap_err().reason, Reason::Closed);
+        until(|| is_closed() && Instant::now() > deadline);
+        held.let_go();
+        let refused = late.wait();
+        assert!(matches!(refused, Err(ReplyError::Refused(Reason::DeadlinePassed))));
+        let report = shutdown.join().unwrap();
+        assert_eq!(report, ShutdownReport { not_run: 0, still_running: 0 });
+        settled(&pool);
+    });
+}
+
+#[test]
+fn a_pool_may_be_dropped_with_the_last_of_a_thread() {
+    thread_local! {
+        static POOL: ThreadPool<()> = ThreadPool::new(1).unwrap();
+    }
+    bounded(|| {
+        let answer = POOL.with(|pool| pool.submit(|()| 7).unwrap().wait().unwrap());
+        assert_eq!(answer, 7);
+    });
+}

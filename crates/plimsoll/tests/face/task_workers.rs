@@ -1,10 +1,10 @@
 //! Worker futures: their states, their panics, and executors that drop them.
 
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use plimsoll::{FactoryError, Reason, Reply, ReplyError, Shutdown, StateGuard, TaskPool};
@@ -310,7 +310,8 @@ fn asleep() -> (TaskPool<Vec<u8>>, Life) {
     let life = Arc::new(Mutex::new(None));
     let kept = Arc::clone(&life);
     let spawn = move |worker| *kept.lock().unwrap() = Some(worker);
-    let pool = TaskPool::builder().capacity(4).build(spawn, |_| async { Ok(Vec::new()) }).unwrap();
+    let builder = TaskPool::builder().workers(1).capacity(4);
+    let pool = builder.build(spawn, |_| async { Ok(Vec::new()) }).unwrap();
     let mut life = life.lock().unwrap().take().unwrap();
     assert!(step(&mut life).is_pending());
     (pool, life)
@@ -372,6 +373,74 @@ fn what_a_sleeping_worker_was_given_can_still_be_taken_back() {
         for reply in replies {
             assert!(matches!(block_on(reply), Err(ReplyError::Refused(Reason::NoWorker))));
         }
+        settled(&pool);
+    });
+}
+
+#[test]
+fn a_drain_ends_also_when_its_last_request_is_too_late() {
+    bounded(|| {
+        let (pool, mut life) = asleep();
+        let (go, gone) = oneshot::channel::<()>();
+        let first = pool.submit(|_| async { drop(gone.await) }).unwrap();
+        assert!(step(&mut life).is_pending());
+        let deadline = Instant::now() + Duration::from_millis(5);
+        let late = pool.request().deadline(deadline).submit(|_| async {}).unwrap();
+        let mut shutdown = pin!(pool.shutdown(Shutdown::Drain));
+        assert!(step(&mut shutdown).is_pending());
+        until(|| Instant::now() > deadline);
+        drop(go);
+        assert!(step(&mut life).is_ready(), "the worker leaves");
+        block_on(first).unwrap();
+        let refused = block_on(late);
+        assert!(matches!(refused, Err(ReplyError::Refused(Reason::DeadlinePassed))));
+        assert_eq!(block_on(shutdown).not_run, 0);
+        settled(&pool);
+    });
+}
+
+/// Whether a request had ended, and what was pending, when its requester was
+/// told.
+struct Told {
+    pool: TaskPool<Vec<u8>>,
+    ended: Arc<AtomicBool>,
+    saw: Mutex<Option<(bool, u64)>>,
+}
+
+impl Wake for Told {
+    fn wake(self: Arc<Self>) {
+        let saw = (self.ended.load(Ordering::SeqCst), self.pool.snapshot().pending());
+        *self.saw.lock().unwrap() = Some(saw);
+    }
+}
+
+struct Ends(Arc<AtomicBool>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_lost_request_is_over_and_uncharged_before_it_is_answered() {
+    bounded(|| {
+        let (pool, mut life) = asleep();
+        let ended = Arc::new(AtomicBool::new(false));
+        let ends = Ends(Arc::clone(&ended));
+        let request = |_| async move {
+            let _ends = ends;
+            std::future::pending::<()>().await;
+        };
+        let mut reply = pool.submit(request).unwrap();
+        assert!(step(&mut life).is_pending());
+        let told = Arc::new(Told { pool: pool.clone(), ended, saw: Mutex::new(None) });
+        let waker = Waker::from(Arc::clone(&told));
+        let mut cx = Context::from_waker(&waker);
+        assert!(Pin::new(&mut reply).poll(&mut cx).is_pending());
+        drop(life);
+        assert_eq!(*told.saw.lock().unwrap(), Some((true, 0)));
+        assert!(matches!(block_on(reply), Err(ReplyError::WorkerLost)));
         settled(&pool);
     });
 }
