@@ -43,7 +43,7 @@ mod time;
 mod worker;
 
 pub use load::Load;
-pub use order::Policy;
+pub use order::{Policy, UnknownPolicy};
 pub use pool::{Audit, Config, Penalty, Pool, Violation};
 pub use request::{
     Blocked, Completion, Dispatch, DispatchToError, Lease, Outcome, Refusal, Request, StaleLease,

@@ -42,6 +42,15 @@ impl Load {
     }
 
     /// The load as a floating-point number, for showing.
+    ///
+    /// ```
+    /// use plimsoll_core::{Config, Pool, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// let id = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+    /// assert_eq!(pool.worker(id).unwrap().load.as_f64(), 1.0);
+    /// ```
     #[expect(clippy::cast_precision_loss, reason = "both parts are far below 2^53")]
     pub fn as_f64(self) -> f64 {
         self.sum as f64 * f64::from(Self::UNIT) / f64::from(self.weight)

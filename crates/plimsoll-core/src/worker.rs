@@ -31,6 +31,15 @@ pub struct WorkerId {
 impl WorkerId {
     /// The slot, dense from 0: a shell can keep what belongs to a worker in a
     /// vector at this index.
+    ///
+    /// ```
+    /// use plimsoll_core::{Config, Pool, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// let first = pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+    /// assert_eq!(first.index(), 0);
+    /// ```
     pub fn index(self) -> usize {
         self.index as usize
     }

@@ -97,6 +97,15 @@ impl Times {
     }
 
     /// How many there are.
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let pool = ThreadPool::new(2)?;
+    /// pool.map(0..10, |(), n: u32| n)?.for_each(drop);
+    /// assert_eq!(pool.snapshot().wait.count(), 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn count(&self) -> u64 {
         self.0.len()
     }
@@ -117,11 +126,29 @@ impl Times {
     }
 
     /// Their mean.
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let pool = ThreadPool::new(2)?;
+    /// pool.map(0..10, |(), n: u32| n)?.for_each(drop);
+    /// assert!(pool.snapshot().run.mean().as_secs_f64() < 1.0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn mean(&self) -> Duration {
         Duration::from_secs_f64(self.0.mean() / 1e9)
     }
 
     /// The longest.
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let pool = ThreadPool::new(2)?;
+    /// pool.map(0..10, |(), n: u32| n)?.for_each(drop);
+    /// assert!(pool.snapshot().run.max() >= pool.snapshot().run.mean());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn max(&self) -> Duration {
         Duration::from_nanos(self.0.max())
     }

@@ -10,7 +10,9 @@
 //! few link changes, whatever the number of workers. Where levels are many, an
 //! index takes over from a walk that does not end soon. It knows only some of
 //! the levels: those that such walks found too far from one that it knew. So
-//! it is empty in the common case, and a move costs O(log levels) amortised.
+//! it is empty in the common case. Where all loads are distinct it makes a move
+//! some O(log levels) steps, as measured; a pattern of moves that keeps missing it
+//! may walk further.
 
 use alloc::collections::BTreeMap;
 use alloc::format;

@@ -80,6 +80,13 @@ impl FromStr for Policy {
 }
 
 /// A name that is no policy's.
+///
+/// ```
+/// use plimsoll_core::{Policy, UnknownPolicy};
+///
+/// assert_eq!("round-robin".parse(), Ok(Policy::RoundRobin));
+/// assert_eq!("best".parse::<Policy>(), Err(UnknownPolicy));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownPolicy;
 

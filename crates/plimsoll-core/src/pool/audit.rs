@@ -43,6 +43,16 @@ pub struct Audit {
 
 impl Audit {
     /// The regret of the average dispatch.
+    ///
+    /// ```
+    /// use plimsoll_core::{Config, Pool, Request, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config { audit_every: 1, ..Config::default() });
+    /// pool.add(WorkerSpec::new(NonZeroU32::MIN), Time::ZERO);
+    /// let _lease = pool.try_dispatch(&Request::default(), Time::ZERO).unwrap();
+    /// assert_eq!((pool.audit().audits, pool.audit().mean_regret()), (1, 0.0));
+    /// ```
     #[expect(clippy::cast_precision_loss, reason = "a mean for showing")]
     pub fn mean_regret(&self) -> f64 {
         if self.audits == 0 { 0.0 } else { self.regret / self.audits as f64 }

@@ -141,8 +141,8 @@ struct Ramp {
 ///
 /// With n workers and L distinct loads: `dispatch` and `completed` of cost-1
 /// requests that exclude nothing take constant time when a worker's new load
-/// is within a few levels of its old one, and O(log L) amortised when it is
-/// not, also when requests wait. A request that costs more, or excludes
+/// is within a few levels of its old one, and about log L steps when it is
+/// not (measured, not proven: L at the very worst), also when requests wait. A request that costs more, or excludes
 /// workers, passes the less loaded workers that cannot take it: at worst n.
 /// While the line is not stopped, every call looks at the requests that are
 /// passed over. Control calls that may leave waiting requests without any

@@ -29,6 +29,9 @@ pub(crate) trait Job: Send + Sync {
 
     /// Notes the slot of the worker it was assigned to.
     fn assigned(&self, slot: usize);
+
+    /// Takes it out of line or queue: its submitter left while it was let in.
+    fn leave(&self, ticket: Ticket);
 }
 
 /// A `Reply`'s view of a packet, whatever the request is.
@@ -95,6 +98,18 @@ impl<F: Send, R: Send, J: Job + ?Sized + 'static> Job for Packet<F, R, J> {
         // Read under the same lock that this is written under.
         self.worker.store(slot, Ordering::Relaxed);
     }
+
+    fn leave(&self, ticket: Ticket) {
+        self.take_out(Some(ticket));
+    }
+}
+
+impl<F: Send, R: Send, J: Job + ?Sized + 'static> Packet<F, R, J> {
+    /// Frees its place in line or queue, if it has one still.
+    fn take_out(&self, ticket: Option<Ticket>) {
+        let address = std::ptr::from_ref(self).cast::<()>();
+        self.crew.cancel(address, ticket, || self.worker.load(Ordering::Relaxed));
+    }
 }
 
 impl<F: Send, R: Send, J: Job + ?Sized + 'static> ReplyCell<R> for Packet<F, R, J> {
@@ -110,9 +125,7 @@ impl<F: Send, R: Send, J: Job + ?Sized + 'static> ReplyCell<R> for Packet<F, R, 
         // It may run already: then nobody wants its answer.
         drop(self.slot.close());
         if let Some(request) = self.begin() {
-            let address = std::ptr::from_ref(self).cast::<()>();
-            let worker = || self.worker.load(Ordering::Relaxed);
-            self.crew.cancel(address, ticket, worker);
+            self.take_out(ticket);
             drop(request);
         }
     }

@@ -19,7 +19,8 @@ enum Deed<J: ?Sized> {
     Drop(Arc<J>),
     /// Seldom, and large.
     Admit(Box<(Gated<J>, Admission)>),
-    Admitted(Arc<Slot<Admission>>, Ticket),
+    /// The job, should its submitter have left.
+    Admitted(Arc<Slot<Admission>>, Ticket, Arc<J>),
     Farewell(Arc<Slot<()>>),
 }
 
@@ -30,7 +31,11 @@ impl<J: Job + ?Sized> Deed<J> {
             Self::Fail(job, error) => job.fail(error),
             Self::Drop(job) => drop(job),
             Self::Admit(admit) => drop(admit.0.admission.put(admit.1)),
-            Self::Admitted(admission, ticket) => drop(admission.put(Ok(ticket))),
+            Self::Admitted(admission, ticket, job) => {
+                if admission.put(Ok(ticket)).is_some() {
+                    job.leave(ticket);
+                }
+            }
             Self::Farewell(slot) => drop(slot.put(())),
         }
     }
@@ -302,13 +307,14 @@ impl<J: Job + ?Sized + 'static> State<J> {
             return false;
         }
         let Some(Gated { job, admission }) = self.gate.pop_front() else { return false };
+        let seen = Arc::clone(&job);
         match self.pool.dispatch(&job.terms(), job, now) {
             Dispatch::Assigned(lease, job) => {
-                after.deeds.push(Deed::Admitted(admission, lease.ticket()));
+                after.deeds.push(Deed::Admitted(admission, lease.ticket(), seen));
                 self.assign(lease, job, after);
             }
             Dispatch::InLine(ticket) => {
-                after.deeds.push(Deed::Admitted(admission, ticket));
+                after.deeds.push(Deed::Admitted(admission, ticket, seen));
             }
             Dispatch::Refused(Refusal::LineFull, job) => {
                 self.gate.push_front(Gated { job, admission });

@@ -96,8 +96,8 @@ where
     fn drop(&mut self) {
         let Some(packet) = self.packet.take() else { return };
         if !packet.crew.leave_gate(&self.admission) {
-            // It was let in meanwhile.
-            let ticket = self.admission.take().and_then(Result::ok);
+            // It was let in meanwhile; who has not said so yet finds it closed.
+            let ticket = self.admission.close().and_then(Result::ok);
             packet.cancel(ticket);
         }
     }

@@ -100,7 +100,9 @@ fn tasks() {
                     match draw(6) {
                         0 => drop(pool.submit(|_| async { blow_up() }).map(crate::Reply::wait)),
                         1 => drop(pool.submit(|_| async {})),
-                        2 => drop(pool.submit(|_| shuttle::future::yield_now()).map(crate::Reply::detach)),
+                        2 => drop(
+                            pool.submit(|_| shuttle::future::yield_now()).map(crate::Reply::detach),
+                        ),
                         3 => {
                             let add = |mut count: StateGuard<u64>| async move { *count += 1 };
                             drop(shuttle::future::block_on(pool.broadcast(add)));

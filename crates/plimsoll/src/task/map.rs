@@ -16,6 +16,21 @@ type Submitting<R> = Pin<Box<dyn Future<Output = Result<Reply<R>, Reason>> + Sen
 
 /// The answers of a map, one by one; made by [`TaskPool::map`] and
 /// [`TaskPool::map_unordered`].
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use plimsoll::TaskPool;
+///
+/// let spawn = |worker| drop(tokio::spawn(worker));
+/// let pool = TaskPool::builder().workers(2).build(spawn, |_| async { Ok(()) })?;
+/// let mut doubled = pool.map(1..=2, |_, n| async move { 2 * n })?;
+/// assert_eq!(doubled.next().await.unwrap()?, 2);
+/// assert_eq!(doubled.next().await.unwrap()?, 4);
+/// assert!(doubled.next().await.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct TaskMap<S: Send + 'static, I: Iterator, R, F> {
     pool: TaskPool<S>,
     items: std::iter::Fuse<I>,
@@ -59,6 +74,21 @@ where
 
     /// The next answer; `None` after the last. Dropped before it is ready, it
     /// loses nothing, and may be called again.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// use plimsoll::TaskPool;
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().workers(2).build(spawn, |_| async { Ok(()) })?;
+    /// let mut doubled = pool.map(1..=2, |_, n| async move { 2 * n })?;
+    /// assert_eq!(doubled.next().await.unwrap()?, 2);
+    /// assert_eq!(doubled.next().await.unwrap()?, 4);
+    /// assert!(doubled.next().await.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn next(&mut self) -> Option<Result<R, ReplyError>> {
         poll_fn(|cx| self.poll_next(cx)).await
     }

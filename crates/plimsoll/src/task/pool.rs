@@ -362,6 +362,23 @@ impl<S: Send + 'static> TaskPool<S> {
 
     /// Like [`map`](Self::map), answers as they come.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// use plimsoll::TaskPool;
+    ///
+    /// let spawn = |worker| drop(tokio::spawn(worker));
+    /// let pool = TaskPool::builder().workers(2).build(spawn, |_| async { Ok(()) })?;
+    /// let mut longest = 0;
+    /// let mut lengths = pool.map_unordered(["a", "bcd"], |_, word| async { word.len() })?;
+    /// while let Some(length) = lengths.next().await {
+    ///     longest = longest.max(length?);
+    /// }
+    /// assert_eq!(longest, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Reason::WouldDeadlock`] in a request of this pool.
