@@ -26,13 +26,15 @@ pub(crate) enum Refusal {
     BodyTooLarge,
     /// The client's body did not come to its end.
     BodyBroken,
+    /// The client stopped within its body.
+    BodyTimeout,
     RequestTimeout,
     ClientGone,
 }
 
 impl Refusal {
     /// The reasons as metrics name them.
-    pub(crate) const KINDS: [&'static str; 14] = [
+    pub(crate) const KINDS: [&'static str; 15] = [
         "bad_request",
         "line_full",
         "line_too_slow",
@@ -47,6 +49,7 @@ impl Refusal {
         "request_timeout",
         "client_gone",
         "line_share",
+        "body_timeout",
     ];
 
     /// Its place in [`KINDS`](Self::KINDS).
@@ -66,6 +69,7 @@ impl Refusal {
             Self::RequestTimeout => 11,
             Self::ClientGone => 12,
             Self::LineShare => 13,
+            Self::BodyTimeout => 14,
         }
     }
 
@@ -83,6 +87,7 @@ impl Refusal {
             }
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyBroken | Self::ClientGone => StatusCode::BAD_REQUEST,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
         }
     }
 
@@ -101,6 +106,7 @@ impl Refusal {
             Self::Switched => "the backend switched protocols without being asked",
             Self::BodyTooLarge => "the body is longer than allowed",
             Self::BodyBroken => "the body is malformed or broke off",
+            Self::BodyTimeout => "the body did not go on in time",
             Self::RequestTimeout => "the request took longer than its time limit",
             Self::ClientGone => "the client left",
         }
@@ -114,7 +120,12 @@ impl Refusal {
     /// Whether the connection must not be used any more: its framing is in
     /// doubt, or its body unread.
     pub(crate) fn closes(self) -> bool {
-        matches!(self, Self::Fault(_) | Self::BodyTooLarge | Self::BodyBroken)
+        matches!(self, Self::Fault(_) | Self::BodyTooLarge | Self::BodyBroken | Self::BodyTimeout)
+    }
+
+    /// Whether it says nothing of the backend, and no other would do better.
+    pub(crate) fn spares_backend(self) -> bool {
+        self.closes() || self == Self::ClientGone
     }
 }
 

@@ -1,5 +1,6 @@
 //! Rows C1 to C10 of the hazards: clients that leave, drip, flood or lie.
 
+use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -195,7 +196,6 @@ fn c3_what_is_too_large_is_refused() {
 #[test]
 fn c8_bytes_before_the_101_reach_no_backend() {
     let backend = Backend::heads(|_, stream| {
-        use std::io::Read;
         stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let mut byte = [0];
         assert!(stream.read(&mut byte).is_err(), "nothing comes before the 101");
@@ -215,6 +215,7 @@ fn c8_bytes_before_the_101_reach_no_backend() {
     assert_eq!(wire.response().status, 101);
     assert_eq!(wire.bytes(5), b"early");
     assert!(wire.is_closed());
+    drop(wire);
     proxy.finish();
 }
 
@@ -297,6 +298,8 @@ fn c1_disconnects_at_random_offsets_leave_nothing_behind() {
             });
         }
     });
+    // Who has left the line is seen in a moment.
+    proxy.until("nobody in line", |proxy| proxy.in_line() == 0);
     assert_eq!(proxy.get("/").status, 200);
     proxy.finish();
 }
@@ -314,5 +317,29 @@ fn p1_running_out_of_descriptors_is_survived() {
     assert!(spent < 25, "{spent} ticks in half a second of waiting");
     drop(wires);
     proxy.until("served again", |proxy| proxy.get("/").status == 200);
+    proxy.finish();
+}
+
+/// C2: a client that keeps its body back is no fault of the backend's, however
+/// short the backend's own time is.
+#[test]
+fn c2_a_body_that_stops_is_the_clients_fault() {
+    let backend = Backend::start(|_, stream| respond(stream, b"x"));
+    let options = ["--body-timeout", "0.4", "--response-timeout", "0.2", "--failures", "1"];
+    let other = Backend::says("x");
+    let proxy = Proxy::over(&[&backend, &other], &options);
+    let heads = ["POST / HTTP/1.1\r\nContent-Length: 9", "PUT / HTTP/1.1\r\nContent-Length: 9"];
+    for head in heads {
+        let mut wire = proxy.connect();
+        wire.send(format!("{head}\r\nHost: test\r\n\r\nhalf"));
+        let response = wire.response();
+        assert_eq!((response.status, response.field("connection")), (408, Some("close")));
+    }
+    assert_eq!(proxy.refused("body_timeout"), 2);
+    let workers = proxy.workers();
+    for worker in workers["workers"].as_array().unwrap() {
+        assert_eq!((&worker["failed"], &worker["health"]), (&0.into(), &"up".into()), "{workers}");
+    }
+    assert_eq!(workers["retries"], 0);
     proxy.finish();
 }

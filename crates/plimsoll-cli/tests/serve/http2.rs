@@ -1,13 +1,16 @@
 //! HTTP/2 by prior knowledge.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Mutex;
 use std::sync::mpsc;
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes, Frame};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -18,8 +21,32 @@ use crate::proxy::Proxy;
 
 type Client = SendRequest<Full<Bytes>>;
 
+/// A body of which nothing comes.
+struct Unending;
+
+impl Body for Unending {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
 /// Runs a client's side; its connection ends with it.
 fn with_client<F: Future>(to: SocketAddr, client: impl FnOnce(Client) -> F) -> F::Output {
+    with_body_client(to, client)
+}
+
+/// As [`with_client`], with bodies of any kind.
+fn with_body_client<B, F>(to: SocketAddr, client: impl FnOnce(SendRequest<B>) -> F) -> F::Output
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+    F: Future,
+{
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let stream = tokio::net::TcpStream::connect(to).await.unwrap();
@@ -183,6 +210,21 @@ fn c7_a_stalled_stream_is_given_up() {
         }
         drop(response);
     });
+    proxy.finish();
+}
+
+/// C2: hyper knows no limit for a body that stops.
+#[test]
+fn c2_a_body_that_stops_is_the_clients_fault() {
+    let backend = Backend::says("x");
+    let options = ["--body-timeout", "0.4", "--response-timeout", "0.2"];
+    let proxy = Proxy::over(&[&backend], &options);
+    with_body_client(proxy.address, async |mut client: SendRequest<Unending>| {
+        let request = Request::post("http://test/").body(Unending).unwrap();
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), 408);
+    });
+    assert_eq!(proxy.workers()["workers"][0]["failed"], 0);
     proxy.finish();
 }
 

@@ -107,6 +107,7 @@ impl Body for Answer {
         if let Some(progress) = &forwarded.progress {
             progress.goes_on();
         }
+        let mut silent = false;
         let what = match Pin::new(&mut forwarded.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 forwarded.silent_since = None;
@@ -124,11 +125,19 @@ impl Body for Answer {
             Poll::Pending => {
                 let limit = this.record.seat().proxy.config.times.body_idle;
                 ready!(forwarded.poll_silence(cx, limit));
+                silent = true;
                 "the backend's body stopped for too long"
             }
         };
+        // The backend may want the rest of the request before it goes on.
+        let clients = forwarded.upload.as_ref().is_some_and(|upload| {
+            upload.fault().is_some() || silent && upload.waits_since().is_some()
+        });
+        let what = if clients { "the client did not send its whole body" } else { what };
         this.record.broke_off(what);
-        if let Some(held) = forwarded.held.take() {
+        if let Some(held) = forwarded.held.take()
+            && !clients
+        {
             held.failed();
             this.record.served(false);
         }

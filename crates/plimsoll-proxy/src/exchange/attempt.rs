@@ -12,9 +12,13 @@ use std::sync::Arc;
 
 use super::head::Outgoing;
 use super::record::Record;
+use crate::config::Times;
 use crate::proxy::Seat;
 use crate::refusal::Refusal;
 use crate::upstream::{Backend, ConnectError, Held, ToBackend, Upload, UploadFault};
+
+/// How often a request that takes long is looked at.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// A response whose head is here.
 pub(super) struct Served {
@@ -64,15 +68,15 @@ pub(super) async fn serve(
             Err(failed) => failed,
         };
         last = failed.refusal;
-        if last == Refusal::ClientGone {
+        if last.spares_backend() {
             return Err(last);
         }
-        if !failed.stale && !matches!(last, Refusal::BodyTooLarge | Refusal::BodyBroken) {
+        if !failed.stale {
             record.served(false);
         }
         let harmless = failed.unsent || outgoing.is_idempotent();
         let whole = upload.as_ref().is_none_or(|upload| upload.again().is_some());
-        if !harmless || !whole || matches!(last, Refusal::BodyTooLarge | Refusal::BodyBroken) {
+        if !harmless || !whole {
             return Err(last);
         }
         if failed.stale && !stale {
@@ -158,7 +162,7 @@ async fn attempt(
     let mut held = Held::new(connection, lease);
     let request = outgoing.request(&backend.host, body);
     let answering = held.send(request);
-    let in_time = in_time(answering, connected, times.response_header, upload);
+    let in_time = in_time(answering, connected, &times, upload);
     let answered = if outgoing.asks_upgrade() || record.asking().hides_departure() {
         let client = Arc::clone(record.asking().client());
         tokio::select! {
@@ -170,9 +174,14 @@ async fn attempt(
     } else {
         in_time.await
     };
-    let Some(answered) = answered else {
-        held.failed();
-        return Err(Failed { refusal: Refusal::ResponseTimeout, unsent: false, stale: false });
+    let answered = match answered {
+        Ok(answered) => answered,
+        Err(refusal) => {
+            if !refusal.spares_backend() {
+                held.failed();
+            }
+            return Err(Failed { refusal, unsent: false, stale: false });
+        }
     };
     let error = match answered {
         Ok(response) => {
@@ -195,6 +204,7 @@ async fn attempt(
         let refusal = match fault {
             UploadFault::TooLarge => Refusal::BodyTooLarge,
             UploadFault::Broken => Refusal::BodyBroken,
+            UploadFault::Late => Refusal::BodyTimeout,
         };
         return Err(Failed { refusal, unsent: false, stale: false });
     }
@@ -214,19 +224,32 @@ fn has_other_coding(response: &Response<Incoming>) -> bool {
     codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }
 
-/// The answer, unless `limit` has passed since the request, or what there is
-/// of its body, was last seen to go.
+/// The answer, unless the time for it has passed since the request, or what
+/// there is of its body, was last seen to go. While the body waits for the
+/// client, it is the client's time that passes.
 async fn in_time<F: Future>(
     answer: F,
-    mut since: Instant,
-    limit: Duration,
+    sent: Instant,
+    times: &Times,
     upload: Option<&Upload>,
-) -> Option<F::Output> {
+) -> Result<F::Output, Refusal> {
     let mut answer = pin!(answer);
+    let mut now = sent;
     loop {
-        if let Ok(answer) = tokio::time::timeout_at((since + limit).into(), answer.as_mut()).await {
-            return Some(answer);
+        let (since, limit, late) = if let Some(since) = upload.and_then(Upload::waits_since) {
+            (since, times.body_idle, Refusal::BodyTimeout)
+        } else {
+            let moved = upload.and_then(Upload::last_seen).map_or(sent, |at| at.max(sent));
+            (moved, times.response_header, Refusal::ResponseTimeout)
+        };
+        let due = since + limit;
+        if due <= now {
+            return Err(late);
         }
-        since = upload.and_then(Upload::last_seen).filter(|&at| at > since)?;
+        let look = if upload.is_some() { due.min(now + LOOK) } else { due };
+        if let Ok(answer) = tokio::time::timeout_at(look.into(), answer.as_mut()).await {
+            return Ok(answer);
+        }
+        now = Instant::now();
     }
 }
