@@ -18,6 +18,8 @@ pub(crate) enum Refusal {
     NoBackend,
     Connect,
     ConnectTimeout,
+    /// The proxy itself has no socket for it.
+    NoSocket,
     ResponseTimeout,
     /// The backend closed or broke off before its response's head was whole.
     Broken,
@@ -34,7 +36,7 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// The reasons as metrics name them.
-    pub(crate) const KINDS: [&'static str; 15] = [
+    pub(crate) const KINDS: [&'static str; 16] = [
         "bad_request",
         "line_full",
         "line_too_slow",
@@ -50,6 +52,7 @@ impl Refusal {
         "client_gone",
         "line_share",
         "body_timeout",
+        "no_socket",
     ];
 
     /// Its place in [`KINDS`](Self::KINDS).
@@ -70,6 +73,7 @@ impl Refusal {
             Self::ClientGone => 12,
             Self::LineShare => 13,
             Self::BodyTimeout => 14,
+            Self::NoSocket => 15,
         }
     }
 
@@ -78,9 +82,11 @@ impl Refusal {
             Self::Fault(fault) => {
                 StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST)
             }
-            Self::LineFull | Self::LineShare | Self::LineTooSlow | Self::NoBackend => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::LineFull
+            | Self::LineShare
+            | Self::LineTooSlow
+            | Self::NoBackend
+            | Self::NoSocket => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect | Self::Broken | Self::Switched => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::RequestTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
@@ -101,6 +107,7 @@ impl Refusal {
             Self::NoBackend => "no backend is up",
             Self::Connect => "the backend refused the connection",
             Self::ConnectTimeout => "the backend could not be connected to in time",
+            Self::NoSocket => "there is no socket for another connection to a backend",
             Self::ResponseTimeout => "the backend did not begin to answer in time",
             Self::Broken => "the backend broke off",
             Self::Switched => "the backend switched protocols without being asked",
@@ -123,9 +130,10 @@ impl Refusal {
         matches!(self, Self::Fault(_) | Self::BodyTooLarge | Self::BodyBroken | Self::BodyTimeout)
     }
 
-    /// Whether it says nothing of the backend, and no other would do better.
+    /// Whether it says nothing of the backend, and no other would do better: it
+    /// is the client's fault, or the proxy's.
     pub(crate) fn spares_backend(self) -> bool {
-        self.closes() || self == Self::ClientGone
+        self.closes() || matches!(self, Self::ClientGone | Self::NoSocket)
     }
 }
 

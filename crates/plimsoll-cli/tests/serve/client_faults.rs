@@ -1,5 +1,6 @@
 //! Rows C1 to C10 of the hazards: clients that leave, drip, flood or lie.
 
+use std::cell::Cell;
 use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -308,7 +309,7 @@ fn c1_disconnects_at_random_offsets_leave_nothing_behind() {
 #[test]
 fn p1_running_out_of_descriptors_is_survived() {
     let backend = Backend::says("x");
-    let proxy = Proxy::with_descriptors(&[&backend], 60);
+    let proxy = Proxy::limited("-n 60", &[&backend], &[]);
     let wires: Vec<_> = (0..80).map(|_| proxy.connect()).collect();
     thread::sleep(Duration::from_millis(300));
     let used = proxy.cpu_ticks();
@@ -341,5 +342,37 @@ fn c2_a_body_that_stops_is_the_clients_fault() {
         assert_eq!((&worker["failed"], &worker["health"]), (&0.into(), &"up".into()), "{workers}");
     }
     assert_eq!(workers["retries"], 0);
+    proxy.finish();
+}
+
+/// P1: a backend is not to blame for what this side lacks, in requests or checks.
+#[test]
+fn p1_a_connection_without_a_descriptor_is_no_failure_of_the_backends() {
+    let backend = Backend::says("x");
+    let options =
+        ["--health-interval", "0.02", "--fall", "1", "--rise", "100000", "--failures", "1"];
+    let proxy = Proxy::limited("-n 60", &[&backend], &[&options[..], &["--tries", "1"]].concat());
+    let mut wire = proxy.connect();
+    let others: Vec<_> = (0..80).map(|_| proxy.connect()).collect();
+    // For good: a check has one for a moment.
+    let full = Cell::new(0);
+    proxy.until("without descriptors", |proxy| {
+        full.set(if proxy.open_descriptors() >= 60 { full.get() + 1 } else { 0 });
+        full.get() == 100
+    });
+    for _ in 0..3 {
+        wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        let response = wire.response();
+        let text = "503 there is no socket for another connection to a backend\n";
+        assert_eq!((response.status, response.text()), (503, text));
+        assert!(response.field("retry-after").is_some());
+    }
+    drop(others);
+    proxy.until("a descriptor", |proxy| proxy.open_descriptors() < 50);
+    wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(wire.response().text(), "x", "it is up");
+    assert!(proxy.refused("no_socket") >= 3);
+    assert_eq!(proxy.workers()["workers"][0]["failed"], 0);
+    drop(wire);
     proxy.finish();
 }

@@ -149,11 +149,14 @@ async fn attempt(
     let (connection, reused) = match backend.connection(seat.index, times.connect).await {
         Ok(connected) => connected,
         Err(error) => {
-            lease.fail();
             let refusal = match error {
                 ConnectError::Refused => Refusal::Connect,
                 ConnectError::TimedOut => Refusal::ConnectTimeout,
+                ConnectError::NoSocket => Refusal::NoSocket,
             };
+            if !refusal.spares_backend() {
+                lease.fail();
+            }
             return Err(Failed { refusal, unsent: true, stale: false });
         }
     };
