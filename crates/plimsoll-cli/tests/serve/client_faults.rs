@@ -376,3 +376,12 @@ fn p1_a_connection_without_a_descriptor_is_no_failure_of_the_backends() {
     drop(wire);
     proxy.finish();
 }
+
+#[test]
+fn p1_as_many_descriptors_as_may_be_are_used() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::limited("-Sn 100", &[&backend], &[]);
+    let (at_once, most) = proxy.descriptors_allowed();
+    assert_eq!(at_once, most);
+    proxy.finish();
+}
