@@ -130,6 +130,7 @@ fn b4_no_post_that_reached_a_backend_is_sent_again() {
         wire.send(post("/die", "body"));
         assert_eq!(wire.response().status, 502);
     }
+    assert_eq!(proxy.workers()["workers"][0]["failed"], 20, "each is a failure");
     let died = backend.seen().iter().filter(|seen| seen.target() == "/die").count();
     assert_eq!(died, 20);
     drop(wire);

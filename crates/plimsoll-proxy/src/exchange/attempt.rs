@@ -32,9 +32,9 @@ struct Failed {
     refusal: Refusal,
     /// Nothing of the request has reached the backend.
     unsent: bool,
-    /// A connection that the backend had given up while it was idle: no fault
-    /// of the backend's.
-    stale: bool,
+    /// A connection that the backend seems to have given up while it was idle,
+    /// which is no failure if the request is tried again in silence.
+    stale: Option<Held>,
 }
 
 /// Tries backends, each at most once, until one answers.
@@ -71,19 +71,21 @@ pub(super) async fn serve(
         if last.spares_backend() {
             return Err(last);
         }
-        if !failed.stale {
-            record.served(false);
-        }
         let harmless = failed.unsent || outgoing.is_idempotent();
         let whole = upload.as_ref().is_none_or(|upload| upload.again().is_some());
-        if !harmless || !whole {
-            return Err(last);
+        let again = harmless && whole;
+        if let Some(held) = failed.stale {
+            if again && !stale {
+                // Once, in silence, and to the same backend if it is the least
+                // loaded still.
+                stale = true;
+                continue;
+            }
+            held.failed();
         }
-        if failed.stale && !stale {
-            // Once, in silence, and to the same backend if it is the least
-            // loaded still.
-            stale = true;
-            continue;
+        record.served(false);
+        if !again {
+            return Err(last);
         }
         if record.tries >= proxy.config.tries.get() || !proxy.retries.spend() {
             return Err(last);
@@ -157,7 +159,7 @@ async fn attempt(
             if !refusal.spares_backend() {
                 lease.fail();
             }
-            return Err(Failed { refusal, unsent: true, stale: false });
+            return Err(Failed { refusal, unsent: true, stale: None });
         }
     };
     let connected = Instant::now();
@@ -171,7 +173,7 @@ async fn attempt(
         tokio::select! {
             answered = in_time => answered,
             () = client.departed() => {
-                return Err(Failed { refusal: Refusal::ClientGone, unsent: false, stale: false });
+                return Err(Failed { refusal: Refusal::ClientGone, unsent: false, stale: None });
             }
         }
     } else {
@@ -183,7 +185,7 @@ async fn attempt(
             if !refusal.spares_backend() {
                 held.failed();
             }
-            return Err(Failed { refusal, unsent: false, stale: false });
+            return Err(Failed { refusal, unsent: false, stale: None });
         }
     };
     let error = match answered {
@@ -199,7 +201,7 @@ async fn attempt(
             };
             drop(response);
             held.failed();
-            return Err(Failed { refusal, unsent: false, stale: false });
+            return Err(Failed { refusal, unsent: false, stale: None });
         }
         Err(error) => error,
     };
@@ -209,15 +211,15 @@ async fn attempt(
             UploadFault::Broken => Refusal::BodyBroken,
             UploadFault::Late => Refusal::BodyTimeout,
         };
-        return Err(Failed { refusal, unsent: false, stale: false });
+        return Err(Failed { refusal, unsent: false, stale: None });
     }
     let unsent = error.message().is_some();
     // It broke before it said anything: it had been closed already.
-    let stale = reused && !error.error().is_parse();
-    if !stale {
-        held.failed();
+    if reused && !error.error().is_parse() {
+        return Err(Failed { refusal: Refusal::Broken, unsent, stale: Some(held) });
     }
-    Err(Failed { refusal: Refusal::Broken, unsent, stale })
+    held.failed();
+    Err(Failed { refusal: Refusal::Broken, unsent, stale: None })
 }
 
 /// Whether the body is coded for the way in another form than chunks, which
