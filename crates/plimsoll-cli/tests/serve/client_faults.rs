@@ -220,6 +220,36 @@ fn c8_bytes_before_the_101_reach_no_backend() {
     proxy.finish();
 }
 
+/// C8: an answer to what came before an upgrade says nothing about the upgrade.
+#[test]
+fn c8_an_upgrade_behind_another_request_holds_back_what_follows() {
+    let backend = Backend::heads(|seen, stream| {
+        if seen.target() == "/plain" {
+            return respond(stream, b"x");
+        }
+        say(
+            stream,
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        );
+        let mut bytes = [0; 5];
+        stream.read_exact(&mut bytes).unwrap();
+        say(stream, &bytes);
+        Then::Close
+    });
+    let proxy = Proxy::over(&[&backend], &[]);
+    let mut wire = proxy.connect();
+    wire.send(
+        "GET /plain HTTP/1.1\r\nHost: test\r\n\r\n\
+         GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n\0\x01\x02\x03\x04",
+    );
+    assert_eq!(wire.response().text(), "x");
+    assert_eq!(wire.response().status, 101);
+    assert_eq!(wire.bytes(5), [0, 1, 2, 3, 4]);
+    assert!(wire.is_closed());
+    drop(wire);
+    proxy.finish();
+}
+
 #[test]
 fn c10_beyond_the_limit_on_connections_there_is_a_clear_refusal() {
     let backend = Backend::says("x");

@@ -149,7 +149,7 @@ impl Asking {
 
     /// What became of the upgrade that it asks for.
     pub(crate) fn decide(&self, upgraded: bool) {
-        self.client.gate.decide(upgraded);
+        self.client.gate.decide(self.number, upgraded);
     }
 }
 

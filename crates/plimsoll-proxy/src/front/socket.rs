@@ -112,14 +112,16 @@ impl Gate {
         self.lock().refused.filter(|(at, _)| *at == head).map(|(_, fault)| fault)
     }
 
-    /// What became of an upgrade that was asked for: from here on bytes pass
-    /// unseen, or the next is a head's first.
-    pub(crate) fn decide(&self, upgraded: bool) {
+    /// What became of an upgrade, if this head asked for one: from here on bytes
+    /// pass unseen, or the next is a head's first.
+    pub(crate) fn decide(&self, head: u64, upgraded: bool) {
         if !self.special.load(Ordering::Acquire) {
             return;
         }
         let mut state = self.lock();
-        if state.screen.stage() != Stage::Upgrade {
+        // Nothing passes behind a head that asks, so that it is the last one; those
+        // before it may still be at work.
+        if state.screen.stage() != Stage::Upgrade || state.heads != head + 1 {
             return;
         }
         if upgraded {
