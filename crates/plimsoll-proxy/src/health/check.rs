@@ -17,13 +17,12 @@ const MOST: usize = 64 << 10;
 /// A check takes a connection as requests do, so that a backend never has more
 /// than its capacity for it.
 pub(super) async fn check(backend: &Backend, thread: usize, config: &HealthConfig) -> Option<bool> {
+    let Some(path) = &config.path else {
+        return verdict(backend.accepts(thread, config.timeout).await?);
+    };
     let mut connection = match backend.connection_now(thread, config.timeout).await? {
         Ok((connection, _)) => connection,
         Err(error) => return verdict(Err(error)),
-    };
-    let Some(path) = &config.path else {
-        backend.keep(connection);
-        return verdict(Ok(()));
     };
     let mut request = Request::new(ToBackend::Empty);
     *request.uri_mut() = path.clone();

@@ -1,4 +1,4 @@
-//! Getting a connection for a request that holds a lease.
+//! Getting a connection for a request that holds a lease, or for a check.
 
 use std::io;
 use std::net::SocketAddr;
@@ -53,6 +53,29 @@ impl Backend {
             let found = self.connections.find_now(thread)?;
             if let Some(connected) = self.use_found(thread, found, within).await {
                 return Some(connected);
+            }
+        }
+    }
+
+    /// Whether it takes connections: opens one for no request, where there is
+    /// room, or else looks at an idle one. `None` when all are at work.
+    pub(crate) async fn accepts(
+        &self,
+        thread: usize,
+        within: Duration,
+    ) -> Option<Result<(), ConnectError>> {
+        loop {
+            if let Some(opened) = self.connections.room() {
+                let stream = reach(&self.addresses, within).await;
+                // The socket goes first, and then its place.
+                let accepted = stream.map(drop);
+                drop(opened);
+                return Some(accepted);
+            }
+            let idle = self.connections.idle(thread)?;
+            if idle.is_quiet() {
+                self.connections.keep(idle);
+                return Some(Ok(()));
             }
         }
     }
