@@ -19,6 +19,8 @@ use rustix::process::Signal;
 use crate::backend::{Backend, Then, respond, say};
 use crate::proxy::Proxy;
 
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 type Client = SendRequest<Full<Bytes>>;
 
 /// A body of which nothing comes.
@@ -209,6 +211,39 @@ fn c7_a_stalled_stream_is_given_up() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         drop(response);
+    });
+    proxy.finish();
+}
+
+/// hyper waits for the client to agree to the end of its connection.
+#[test]
+fn a_client_that_does_not_say_goodbye_is_left() {
+    let backend = Backend::says("x");
+    for drains in [false, true] {
+        let mut proxy = Proxy::over(&[&backend], &["--idle-timeout", "0.3"]);
+        let mut wire = proxy.connect();
+        wire.send(PREFACE);
+        wire.send([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+        if drains {
+            proxy.signal(Signal::TERM);
+            assert_eq!(proxy.wait().code(), Some(0));
+        } else {
+            wire.until_closed();
+            proxy.finish();
+        }
+    }
+}
+
+#[test]
+fn a_connection_with_short_requests_is_not_idle() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &["--idle-timeout", "0.4"]);
+    with_client(proxy.address, async |mut client| {
+        for _ in 0..30 {
+            let response = client.send_request(request("/", "")).await.unwrap();
+            assert_eq!(whole(response).await, "x");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     });
     proxy.finish();
 }

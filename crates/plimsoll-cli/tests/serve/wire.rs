@@ -138,6 +138,11 @@ impl Wire {
         !self.more() && self.read.is_empty()
     }
 
+    /// Reads until the other side has closed.
+    pub(crate) fn until_closed(&mut self) {
+        while self.more() {}
+    }
+
     fn more(&mut self) -> bool {
         let mut buffer = [0; 4096];
         match self.stream.read(&mut buffer) {

@@ -84,6 +84,11 @@ impl Client {
         self.answers.stall(limit)
     }
 
+    /// Requests that have begun so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
     /// Ready when it has sent all the requests that it may.
     pub(super) async fn had_its_last(&self) {
         self.had_last.notified().await;
