@@ -16,7 +16,7 @@ use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::Signal;
 
-use crate::backend::{Backend, Then, respond, say};
+use crate::backend::{Backend, Then, nobody, respond, say};
 use crate::proxy::Proxy;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -212,6 +212,21 @@ fn c7_a_stalled_stream_is_given_up() {
         }
         drop(response);
     });
+    proxy.finish();
+}
+
+/// C7: as much holds for what the proxy says itself.
+#[test]
+fn c7_a_stalled_refusal_is_given_up() {
+    let proxy = Proxy::at(&[nobody()], &["--body-timeout", "0.3"]);
+    let mut wire = proxy.connect();
+    // No answer's body has room: a window of 0.
+    wire.send(PREFACE);
+    wire.send([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
+    // GET http://t/, with both ends.
+    wire.send([0, 0, 6, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84, 0x41, 1, b't']);
+    proxy.until("given up", |proxy| proxy.workers()["requests"] == 1);
+    drop(wire);
     proxy.finish();
 }
 
