@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 use std::io::Read;
+use std::sync::Mutex;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -372,6 +374,39 @@ fn c2_a_body_that_stops_is_the_clients_fault() {
         assert_eq!((&worker["failed"], &worker["health"]), (&0.into(), &"up".into()), "{workers}");
     }
     assert_eq!(workers["retries"], 0);
+    proxy.finish();
+}
+
+/// C1: nobody reads the client's socket while something of it is unread.
+#[test]
+fn c1_who_leaves_behind_unread_bytes_frees_the_backend() {
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::heads(move |_, _| {
+        // Until the end of the test.
+        let _ = wait.lock().unwrap().recv();
+        Then::Close
+    });
+    let proxy = Proxy::over(&[&backend], &[]);
+    let get = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+    for late in [true, false] {
+        let mut wire = proxy.connect();
+        if late {
+            wire.send(get);
+            proxy.until("dispatched", |proxy| proxy.pending() == 1);
+            wire.send(get);
+        } else {
+            wire.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100000000\r\n\r\n");
+            // As much as there is room for, on the way to a backend that reads none. An
+            // end behind that would not get through.
+            wire.send_until_full();
+            wire.reset_on_close();
+            proxy.until("dispatched", |proxy| proxy.pending() == 1);
+        }
+        drop(wire);
+        proxy.until("given back", |proxy| proxy.pending() == 0);
+    }
+    drop(go);
     proxy.finish();
 }
 

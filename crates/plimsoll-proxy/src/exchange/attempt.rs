@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::head::Outgoing;
 use super::record::Record;
 use crate::config::Times;
+use crate::front::Client;
 use crate::proxy::Seat;
 use crate::refusal::Refusal;
 use crate::upstream::{Backend, ConnectError, Held, ToBackend, Upload, UploadFault};
@@ -167,7 +168,7 @@ async fn attempt(
     let mut held = Held::new(connection, lease);
     let request = outgoing.request(&backend.host, body);
     let answering = held.send(request);
-    let in_time = in_time(answering, connected, &times, upload);
+    let in_time = in_time(answering, connected, &times, upload, record.asking().client());
     let answered = if outgoing.asks_upgrade() || record.asking().hides_departure() {
         let client = Arc::clone(record.asking().client());
         tokio::select! {
@@ -232,11 +233,15 @@ fn has_other_coding(response: &Response<Incoming>) -> bool {
 /// The answer, unless the time for it has passed since the request, or what
 /// there is of its body, was last seen to go. While the body waits for the
 /// client, it is the client's time that passes.
+///
+/// Now and then it looks whether the client has left, which nobody sees while
+/// there is something of it that nobody reads.
 async fn in_time<F: Future>(
     answer: F,
     sent: Instant,
     times: &Times,
     upload: Option<&Upload>,
+    client: &Client,
 ) -> Result<F::Output, Refusal> {
     let mut answer = pin!(answer);
     let mut now = sent;
@@ -251,9 +256,12 @@ async fn in_time<F: Future>(
         if due <= now {
             return Err(late);
         }
-        let look = if upload.is_some() { due.min(now + LOOK) } else { due };
+        let look = due.min(now + LOOK);
         if let Ok(answer) = tokio::time::timeout_at(look.into(), answer.as_mut()).await {
             return Ok(answer);
+        }
+        if client.has_departed() {
+            return Err(Refusal::ClientGone);
         }
         now = Instant::now();
     }

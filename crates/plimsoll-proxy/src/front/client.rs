@@ -99,6 +99,12 @@ impl Client {
         self.gate.is_active()
     }
 
+    /// Whether the client has closed its side: as [`departed`](Self::departed),
+    /// for one look.
+    pub(crate) fn has_departed(&self) -> bool {
+        !self.http2 && self.stream.has_hung_up()
+    }
+
     /// Ready when the client has closed its side, whatever it sent before and
     /// nobody has read: HTTP/1 sees that only when it reads. A half-closed
     /// client counts as gone, as it does for hyper.
