@@ -410,6 +410,28 @@ fn c1_who_leaves_behind_unread_bytes_frees_the_backend() {
     proxy.finish();
 }
 
+/// A tunnel's reader may pause for as long as the tunnel's own limit says.
+#[test]
+fn a_tunnel_whose_reader_pauses_goes_on() {
+    const LENGTH: usize = 20_000_000;
+    let backend = Backend::heads(|_, stream| {
+        say(
+            stream,
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        );
+        say(stream, &vec![b'x'; LENGTH]);
+        Then::Close
+    });
+    let proxy = Proxy::over(&[&backend], &["--body-timeout", "0.2"]);
+    let mut wire = proxy.connect();
+    wire.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    assert_eq!(wire.response().status, 101);
+    thread::sleep(Duration::from_millis(600));
+    assert_eq!(wire.bytes(LENGTH).len(), LENGTH);
+    drop(wire);
+    proxy.finish();
+}
+
 /// P1: a backend is not to blame for what this side lacks, in requests or checks.
 #[test]
 fn p1_a_connection_without_a_descriptor_is_no_failure_of_the_backends() {

@@ -183,6 +183,7 @@ pub(super) struct Socket {
     /// The placeholder has been given: nothing follows.
     refused: bool,
     ended: bool,
+    http2: bool,
     read_silence: Silence,
     write_silence: Silence,
 }
@@ -199,6 +200,7 @@ impl Socket {
             in_head: false,
             refused: false,
             ended: false,
+            http2: false,
             read_silence: Silence::default(),
             write_silence: Silence::default(),
         }
@@ -209,6 +211,7 @@ impl Socket {
         std::future::poll_fn(|cx| {
             loop {
                 if self.gate.stage() == Stage::Opaque {
+                    self.http2 = true;
                     return Poll::Ready(Ok(true));
                 }
                 if self.may_pass > 0 || self.gate.lock().refused.is_some() {
@@ -284,6 +287,12 @@ impl Socket {
                 Poll::Ready(Ok(()))
             }
         }
+    }
+
+    /// Whether it is the end of a tunnel: that has a limit of its own, for both
+    /// ways together, and may be closed one way.
+    fn is_tunnel(&self) -> bool {
+        !self.http2 && self.gate.stage() == Stage::Opaque
     }
 
     /// What a refused head, or one that asks for an upgrade, leads to; true when
@@ -401,6 +410,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         match Pin::new(&mut this.stream).poll_write_vectored(cx, bufs) {
+            Poll::Pending if this.is_tunnel() => Poll::Pending,
             Poll::Pending => {
                 ready!(this.write_silence.poll(cx, this.times.body_idle));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -423,7 +433,8 @@ impl AsyncWrite for Socket {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         let rest = self.refused || !self.held.is_empty() || self.gate.stage() == Stage::Body;
-        if rest && !self.ended {
+        // What comes through a tunnel still has its reader.
+        if rest && !self.ended && !self.is_tunnel() {
             tokio::spawn(linger(self.stream.clone()));
         }
         Poll::Ready(Ok(()))
