@@ -1,6 +1,7 @@
 //! `plimsoll serve`: HTTP servers as workers.
 
 mod args;
+mod listen;
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
@@ -65,5 +66,5 @@ fn allow_descriptors() {
 }
 
 fn listen(option: &str, at: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(at).map_err(|error| format!("{option} {at}: {error}"))
+    listen::on(at).map_err(|error| format!("{option} {at}: {error}"))
 }
