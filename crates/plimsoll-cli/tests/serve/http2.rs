@@ -215,6 +215,27 @@ fn c7_a_stalled_stream_is_given_up() {
     proxy.finish();
 }
 
+/// C3: as strictly as HTTP/1.
+#[test]
+fn c3_a_host_that_is_none_is_refused() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &[]);
+    with_client(proxy.address, async |mut client| {
+        for host in ["a,b", "a:", "a:99999"] {
+            let mut request = Request::new(Full::new(Bytes::new()));
+            *request.uri_mut() = format!("http://{host}/").parse().unwrap();
+            let response = client.send_request(request).await.unwrap();
+            assert_eq!(response.status().as_u16(), 400, "{host}");
+        }
+        let mut request = Request::new(Full::new(Bytes::new()));
+        request.headers_mut().insert("host", "a,b".parse().unwrap());
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), 400);
+    });
+    assert_eq!(backend.seen().len(), 0);
+    proxy.finish();
+}
+
 /// C7: as much holds for what the proxy says itself.
 #[test]
 fn c7_a_stalled_refusal_is_given_up() {
