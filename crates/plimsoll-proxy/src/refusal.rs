@@ -32,11 +32,12 @@ pub(crate) enum Refusal {
     BodyTimeout,
     RequestTimeout,
     ClientGone,
+    TooManyConnections,
 }
 
 impl Refusal {
     /// The reasons as metrics name them.
-    pub(crate) const KINDS: [&'static str; 16] = [
+    pub(crate) const KINDS: [&'static str; 17] = [
         "bad_request",
         "line_full",
         "line_too_slow",
@@ -53,6 +54,7 @@ impl Refusal {
         "line_share",
         "body_timeout",
         "no_socket",
+        "too_many_connections",
     ];
 
     /// Its place in [`KINDS`](Self::KINDS).
@@ -74,6 +76,7 @@ impl Refusal {
             Self::LineShare => 13,
             Self::BodyTimeout => 14,
             Self::NoSocket => 15,
+            Self::TooManyConnections => 16,
         }
     }
 
@@ -86,7 +89,8 @@ impl Refusal {
             | Self::LineShare
             | Self::LineTooSlow
             | Self::NoBackend
-            | Self::NoSocket => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::NoSocket
+            | Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect | Self::Broken | Self::Switched => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::RequestTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
@@ -116,6 +120,7 @@ impl Refusal {
             Self::BodyTimeout => "the body did not go on in time",
             Self::RequestTimeout => "the request took longer than its time limit",
             Self::ClientGone => "the client left",
+            Self::TooManyConnections => "there are too many connections",
         }
     }
 

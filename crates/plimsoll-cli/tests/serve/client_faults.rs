@@ -472,3 +472,22 @@ fn p1_as_many_descriptors_as_may_be_are_used() {
     assert_eq!(at_once, most);
     proxy.finish();
 }
+
+/// C10: so many, whatever the threads are.
+#[test]
+fn c10_the_limit_on_connections_is_exact() {
+    let backend = Backend::says("x");
+    for (most, threads) in [(1, "2"), (5, "4")] {
+        let told = most.to_string();
+        let proxy = Proxy::over(&[&backend], &["--max-connections", &told, "--threads", threads]);
+        let mut wires: Vec<_> = (0..most).map(|_| proxy.connect()).collect();
+        for wire in &mut wires {
+            wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+            assert_eq!(wire.response().text(), "x");
+        }
+        assert_eq!(proxy.connect().response().status, 503);
+        assert_eq!(proxy.refused("too_many_connections"), 1);
+        drop(wires);
+        proxy.finish();
+    }
+}
