@@ -133,7 +133,7 @@ fn text(record: &Record) -> String {
         "time={} client={client} method={} path={} status={} bytes={} backend={} pending={} \
          line={:.6} tries={} connect={:.6}",
         Timestamp::now(),
-        record.method,
+        record.method(),
         record.target(),
         record.status,
         record.bytes,
@@ -158,7 +158,7 @@ fn json(record: &Record) -> String {
     let line = json!({
         "time": Timestamp::now().to_string(),
         "client": record.asking().client().peer.ip().to_canonical().to_string(),
-        "method": record.method.as_str(),
+        "method": record.method(),
         "path": record.target(),
         "status": record.status,
         "bytes": record.bytes,

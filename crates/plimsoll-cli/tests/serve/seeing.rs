@@ -74,6 +74,28 @@ fn the_log_has_a_line_a_request() {
     }
 }
 
+/// What hyper is given in a refused head's place is not what the client asked.
+#[test]
+fn a_head_that_is_refused_has_no_method_and_no_path() {
+    let folder = tempfile::tempdir().unwrap();
+    for (format, expected) in
+        [("text", " method=- path=- status=400 "), ("json", r#""method":"-""#)]
+    {
+        let file = folder.path().join(format);
+        let backend = Backend::says("x");
+        let options = ["--log", format, "--log-file", file.to_str().unwrap()];
+        let proxy = Proxy::over(&[&backend], &options);
+        let mut wire = proxy.connect();
+        wire.send("PUT /secret HTTP/1.1\r\n\r\n");
+        assert_eq!(wire.response().status, 400);
+        let logged = || fs::read_to_string(&file).unwrap_or_default();
+        proxy.until("logged", |_| logged().lines().count() == 1);
+        assert!(logged().contains(expected), "{}", logged());
+        drop(wire);
+        proxy.finish();
+    }
+}
+
 #[test]
 fn p2_a_full_disk_stops_no_traffic_and_dropped_lines_are_counted() {
     let backend = Backend::says("x");
