@@ -103,7 +103,9 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let proxy = &self.seat.proxy;
-        if self.backend.is_some() {
+        // Who leaves makes room, but not at the pace of those that are answered.
+        let left = self.status == 0 || self.refusal == Some(Refusal::ClientGone);
+        if self.backend.is_some() && !left {
             proxy.pace.completed();
         }
         proxy.stats.note(self);
