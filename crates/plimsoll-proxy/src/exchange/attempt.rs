@@ -118,9 +118,14 @@ async fn lease(
     }
     let since = Instant::now();
     let client = Arc::clone(record.asking().client());
-    let of = client.peer.ip().to_canonical();
-    let most = proxy.config.line.per_client.unwrap_or(usize::MAX);
-    let Some(_share) = proxy.shares.take(of, most) else { return Err(Refusal::LineShare) };
+    // All threads count in one place: only where there is something to count.
+    let _share = match proxy.config.line.per_client {
+        None => None,
+        Some(most) => {
+            let share = proxy.shares.take(client.peer.ip().to_canonical(), most);
+            Some(share.ok_or(Refusal::LineShare)?)
+        }
+    };
     let waited = tokio::select! {
         lease = acquire => lease.map_err(refusal),
         () = client.departed() => Err(Refusal::ClientGone),
