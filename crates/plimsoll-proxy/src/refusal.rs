@@ -135,10 +135,14 @@ impl Refusal {
         matches!(self, Self::Fault(_) | Self::BodyTooLarge | Self::BodyBroken | Self::BodyTimeout)
     }
 
-    /// Whether it says nothing of the backend, and no other would do better: it
-    /// is the client's fault, or the proxy's.
-    pub(crate) fn spares_backend(self) -> bool {
-        self.closes() || matches!(self, Self::ClientGone | Self::NoSocket)
+    /// Whether the client is why: no backend would do better.
+    pub(crate) fn is_the_clients(self) -> bool {
+        self.closes() || self == Self::ClientGone
+    }
+
+    /// Whether it says something of the backend that was tried.
+    pub(crate) fn is_the_backends(self) -> bool {
+        !self.is_the_clients() && self != Self::NoSocket
     }
 }
 

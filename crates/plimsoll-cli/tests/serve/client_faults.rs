@@ -436,9 +436,10 @@ fn a_tunnel_whose_reader_pauses_goes_on() {
 #[test]
 fn p1_a_connection_without_a_descriptor_is_no_failure_of_the_backends() {
     let backend = Backend::says("x");
+    let other = Backend::says("x");
     let options =
         ["--health-interval", "0.02", "--fall", "1", "--rise", "100000", "--failures", "1"];
-    let proxy = Proxy::limited("-n 60", &[&backend], &[&options[..], &["--tries", "1"]].concat());
+    let proxy = Proxy::limited("-n 60", &[&backend, &other], &options);
     let mut wire = proxy.connect();
     let others: Vec<_> = (0..80).map(|_| proxy.connect()).collect();
     // For good: a check has one for a moment.
@@ -459,7 +460,10 @@ fn p1_a_connection_without_a_descriptor_is_no_failure_of_the_backends() {
     wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     assert_eq!(wire.response().text(), "x", "it is up");
     assert!(proxy.refused("no_socket") >= 3);
-    assert_eq!(proxy.workers()["workers"][0]["failed"], 0);
+    let workers = proxy.workers();
+    for worker in workers["workers"].as_array().unwrap() {
+        assert_eq!((&worker["failed"], &worker["health"]), (&0.into(), &"up".into()), "{workers}");
+    }
     drop(wire);
     proxy.finish();
 }

@@ -69,7 +69,7 @@ pub(super) async fn serve(
             Err(failed) => failed,
         };
         last = failed.refusal;
-        if last.spares_backend() {
+        if last.is_the_clients() {
             return Err(last);
         }
         let harmless = failed.unsent || outgoing.is_idempotent();
@@ -84,7 +84,9 @@ pub(super) async fn serve(
             }
             held.failed();
         }
-        record.served(false);
+        if last.is_the_backends() {
+            record.served(false);
+        }
         if !again {
             return Err(last);
         }
@@ -162,7 +164,7 @@ async fn attempt(
                 ConnectError::TimedOut => Refusal::ConnectTimeout,
                 ConnectError::NoSocket => Refusal::NoSocket,
             };
-            if !refusal.spares_backend() {
+            if refusal.is_the_backends() {
                 lease.fail();
             }
             return Err(Failed { refusal, unsent: true, stale: None });
@@ -188,7 +190,7 @@ async fn attempt(
     let answered = match answered {
         Ok(answered) => answered,
         Err(refusal) => {
-            if !refusal.spares_backend() {
+            if refusal.is_the_backends() {
                 held.failed();
             }
             return Err(Failed { refusal, unsent: false, stale: None });
