@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +28,7 @@ const HEADER_TIME: Duration = Duration::from_secs(5);
 const QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
 
 /// Serves until the proxy has stopped.
-pub(crate) fn start(proxy: Arc<Proxy>, listener: TcpListener) -> io::Result<()> {
+pub(crate) fn start(proxy: Arc<Proxy>, listener: TcpListener) -> io::Result<JoinHandle<()>> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("serve-admin".into());
@@ -40,8 +41,7 @@ pub(crate) fn start(proxy: Arc<Proxy>, listener: TcpListener) -> io::Result<()> 
                 () = phase.reached(Phase::Stopped) => {}
             }
         });
-    })?;
-    Ok(())
+    })
 }
 
 async fn accept(proxy: &Arc<Proxy>, listener: TcpListener) -> io::Result<()> {
@@ -87,10 +87,8 @@ fn backends<'a>(
     proxy: &'a Proxy,
     snapshot: &'a Snapshot,
 ) -> impl Iterator<Item = (&'a Backend, &'a WorkerStats)> {
-    proxy.backends.iter().filter_map(|(id, backend)| {
-        let stats = snapshot.workers.iter().find(|stats| stats.id == *id)?;
-        Some((&**backend, stats))
-    })
+    // None is ever removed, so that both have them in the order they came.
+    proxy.backends.iter().zip(&snapshot.workers).map(|((_, backend), stats)| (&**backend, stats))
 }
 
 fn health(health: Health) -> &'static str {

@@ -33,6 +33,7 @@ mod upstream;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use proxy::Proxy;
 
@@ -73,10 +74,12 @@ pub struct Listeners {
 /// log's file cannot be opened.
 pub fn run(config: Config, listeners: Listeners, shutdown: &Shutdown) -> io::Result<()> {
     let proxy = Arc::new(Proxy::new(config, shutdown.clone())?);
-    if let Some(admin) = listeners.admin {
-        admin::start(Arc::clone(&proxy), admin)?;
-    }
+    let admin = listeners.admin.map(|at| admin::start(Arc::clone(&proxy), at)).transpose()?;
     let served = threads::run(&proxy, listeners.clients);
     shutdown.stop();
+    // What it panicked with is on stderr, and the end of the proxy is no worse.
+    let _ = admin.map(JoinHandle::join);
+    // The last to hold it, and with it the log, whose lines are written now.
+    drop(proxy);
     served
 }

@@ -6,9 +6,9 @@
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -22,17 +22,28 @@ const ROOM: usize = 8192;
 /// Bytes that are written in one go.
 const BATCH: usize = 64 << 10;
 
+/// The longest that the last lines are waited for. Nobody may read the pipe
+/// that they go to.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Dropped, it has its last lines written.
 pub(crate) struct Log {
     format: Option<LogFormat>,
-    sender: Option<SyncSender<String>>,
+    writer: Option<Writer>,
     dropped: Arc<AtomicU64>,
+}
+
+struct Writer {
+    sender: SyncSender<String>,
+    /// Says that it has ended, by being closed; in a lock only to be shared.
+    ended: Mutex<Receiver<()>>,
 }
 
 impl Log {
     /// Opens the file and starts the writer.
     pub(crate) fn start(config: &LogConfig) -> io::Result<Self> {
         let dropped = Arc::new(AtomicU64::new(0));
-        let mut log = Self { format: config.format, sender: None, dropped: Arc::clone(&dropped) };
+        let mut log = Self { format: config.format, writer: None, dropped: Arc::clone(&dropped) };
         if config.format.is_none() {
             return Ok(log);
         }
@@ -45,20 +56,24 @@ impl Log {
             }
         };
         let (sender, lines) = sync_channel(ROOM);
+        let (ends, ended) = sync_channel(0);
         let thread = std::thread::Builder::new().name("serve-log".into());
-        thread.spawn(move || write(&lines, to, &dropped))?;
-        log.sender = Some(sender);
+        thread.spawn(move || {
+            write(&lines, to, &dropped);
+            drop(ends);
+        })?;
+        log.writer = Some(Writer { sender, ended: Mutex::new(ended) });
         Ok(log)
     }
 
     /// Notes an exchange that is over.
     pub(crate) fn line(&self, record: &Record) {
-        let (Some(sender), Some(format)) = (&self.sender, self.format) else { return };
+        let (Some(writer), Some(format)) = (&self.writer, self.format) else { return };
         let line = match format {
             LogFormat::Text => text(record),
             LogFormat::Json => json(record),
         };
-        if sender.try_send(line).is_err() {
+        if writer.sender.try_send(line).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -66,6 +81,17 @@ impl Log {
     /// Lines that were not written.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if let Some(Writer { sender, ended }) = self.writer.take() {
+            // Its end is what the writer waits for.
+            drop(sender);
+            let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let _ = ended.recv_timeout(FAREWELL);
+        }
     }
 }
 
@@ -107,7 +133,7 @@ fn text(record: &Record) -> String {
         "time={} client={client} method={} path={} status={} bytes={} backend={} pending={} \
          line={:.6} tries={} connect={:.6}",
         Timestamp::now(),
-        record.method,
+        record.method(),
         record.target(),
         record.status,
         record.bytes,
@@ -132,7 +158,7 @@ fn json(record: &Record) -> String {
     let line = json!({
         "time": Timestamp::now().to_string(),
         "client": record.asking().client().peer.ip().to_canonical().to_string(),
-        "method": record.method.as_str(),
+        "method": record.method(),
         "path": record.target(),
         "status": record.status,
         "bytes": record.bytes,

@@ -18,6 +18,8 @@ pub(crate) enum Refusal {
     NoBackend,
     Connect,
     ConnectTimeout,
+    /// The proxy itself has no socket for it.
+    NoSocket,
     ResponseTimeout,
     /// The backend closed or broke off before its response's head was whole.
     Broken,
@@ -26,13 +28,16 @@ pub(crate) enum Refusal {
     BodyTooLarge,
     /// The client's body did not come to its end.
     BodyBroken,
+    /// The client stopped within its body.
+    BodyTimeout,
     RequestTimeout,
     ClientGone,
+    TooManyConnections,
 }
 
 impl Refusal {
     /// The reasons as metrics name them.
-    pub(crate) const KINDS: [&'static str; 14] = [
+    pub(crate) const KINDS: [&'static str; 17] = [
         "bad_request",
         "line_full",
         "line_too_slow",
@@ -47,6 +52,9 @@ impl Refusal {
         "request_timeout",
         "client_gone",
         "line_share",
+        "body_timeout",
+        "no_socket",
+        "too_many_connections",
     ];
 
     /// Its place in [`KINDS`](Self::KINDS).
@@ -66,6 +74,9 @@ impl Refusal {
             Self::RequestTimeout => 11,
             Self::ClientGone => 12,
             Self::LineShare => 13,
+            Self::BodyTimeout => 14,
+            Self::NoSocket => 15,
+            Self::TooManyConnections => 16,
         }
     }
 
@@ -74,15 +85,19 @@ impl Refusal {
             Self::Fault(fault) => {
                 StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST)
             }
-            Self::LineFull | Self::LineShare | Self::LineTooSlow | Self::NoBackend => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::LineFull
+            | Self::LineShare
+            | Self::LineTooSlow
+            | Self::NoBackend
+            | Self::NoSocket
+            | Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect | Self::Broken | Self::Switched => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::RequestTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
             }
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyBroken | Self::ClientGone => StatusCode::BAD_REQUEST,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
         }
     }
 
@@ -96,13 +111,16 @@ impl Refusal {
             Self::NoBackend => "no backend is up",
             Self::Connect => "the backend refused the connection",
             Self::ConnectTimeout => "the backend could not be connected to in time",
+            Self::NoSocket => "there is no socket for another connection to a backend",
             Self::ResponseTimeout => "the backend did not begin to answer in time",
             Self::Broken => "the backend broke off",
             Self::Switched => "the backend switched protocols without being asked",
             Self::BodyTooLarge => "the body is longer than allowed",
             Self::BodyBroken => "the body is malformed or broke off",
+            Self::BodyTimeout => "the body did not go on in time",
             Self::RequestTimeout => "the request took longer than its time limit",
             Self::ClientGone => "the client left",
+            Self::TooManyConnections => "there are too many connections",
         }
     }
 
@@ -114,7 +132,17 @@ impl Refusal {
     /// Whether the connection must not be used any more: its framing is in
     /// doubt, or its body unread.
     pub(crate) fn closes(self) -> bool {
-        matches!(self, Self::Fault(_) | Self::BodyTooLarge | Self::BodyBroken)
+        matches!(self, Self::Fault(_) | Self::BodyTooLarge | Self::BodyBroken | Self::BodyTimeout)
+    }
+
+    /// Whether the client is why: no backend would do better.
+    pub(crate) fn is_the_clients(self) -> bool {
+        self.closes() || self == Self::ClientGone
+    }
+
+    /// Whether it says something of the backend that was tried.
+    pub(crate) fn is_the_backends(self) -> bool {
+        !self.is_the_clients() && self != Self::NoSocket
     }
 }
 

@@ -37,7 +37,8 @@ impl Budget {
 
     fn spend_at(&self, at: Duration) -> bool {
         let now = at.as_secs();
-        let filled = self.filled.swap(now, Ordering::Relaxed);
+        // Never back: another thread's clock may have been read later.
+        let filled = self.filled.fetch_max(now, Ordering::Relaxed);
         let brought = now.saturating_sub(filled) * PER_SECOND;
         self.add(i64::try_from(brought).unwrap_or(MOST) * REQUESTS_A_RETRY);
         let left = |fifths: i64| (fifths >= REQUESTS_A_RETRY).then(|| fifths - REQUESTS_A_RETRY);
@@ -69,6 +70,14 @@ mod tests {
         assert_eq!(spent(&budget, 0), 3);
         assert_eq!(spent(&budget, 1), 3);
         assert_eq!(spent(&budget, 3), 6);
+    }
+
+    #[test]
+    fn no_second_brings_its_share_twice() {
+        let budget = Budget::new();
+        assert_eq!(spent(&budget, 5), 18);
+        assert_eq!(spent(&budget, 4), 0);
+        assert_eq!(spent(&budget, 5), 0);
     }
 
     #[test]

@@ -19,11 +19,10 @@ impl Shares {
     /// may.
     pub(crate) fn take(&self, of: IpAddr, most: usize) -> Option<Share<'_>> {
         let mut shares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = shares.entry(of).or_default();
-        if *count >= most {
+        if shares.get(&of).is_some_and(|&count| count >= most) || most == 0 {
             return None;
         }
-        *count += 1;
+        *shares.entry(of).or_default() += 1;
         Some(Share { shares: self, of })
     }
 }
@@ -55,6 +54,7 @@ mod tests {
         drop(first);
         assert!(shares.take(one, 2).is_some());
         drop(second);
+        assert!(shares.take(one, 0).is_none());
         assert!(shares.0.lock().unwrap().is_empty(), "who has left is forgotten");
     }
 }

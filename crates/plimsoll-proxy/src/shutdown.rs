@@ -1,11 +1,14 @@
 //! Stopping: first gently, then at once.
 
-use tokio::sync::watch;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::sync::Notify;
 
 /// How far stopping has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    #[default]
     Serving,
     /// No new connections; what runs is finished.
     Draining,
@@ -21,12 +24,20 @@ pub(crate) enum Phase {
 /// assert!(shutdown.is_draining());
 /// ```
 #[derive(Clone, Debug)]
-pub struct Shutdown(watch::Sender<Phase>);
+pub struct Shutdown(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    /// A [`Phase`]: every response asks for it, so it is read without a lock.
+    phase: AtomicU8,
+    advanced: Notify,
+}
 
 impl Shutdown {
     /// For a proxy that runs.
     pub fn new() -> Self {
-        Self(watch::Sender::new(Phase::Serving))
+        let phase = AtomicU8::new(Phase::Serving as u8);
+        Self(Arc::new(State { phase, advanced: Notify::new() }))
     }
 
     /// Accepts no more, finishes what runs, and stops when that is done or the
@@ -42,19 +53,22 @@ impl Shutdown {
 
     /// Whether it has been told to stop, gently or at once.
     pub fn is_draining(&self) -> bool {
-        *self.0.borrow() >= Phase::Draining
+        self.0.has_reached(Phase::Draining)
     }
 
     pub(crate) fn watch(&self) -> Watch {
-        Watch(self.0.subscribe())
+        Watch(Arc::clone(&self.0))
     }
 
     fn advance(&self, to: Phase) {
-        self.0.send_if_modified(|phase| {
-            let on = to > *phase;
-            *phase = (*phase).max(to);
-            on
-        });
+        self.0.phase.fetch_max(to as u8, Ordering::Release);
+        self.0.advanced.notify_waiters();
+    }
+}
+
+impl State {
+    fn has_reached(&self, phase: Phase) -> bool {
+        self.phase.load(Ordering::Acquire) >= phase as u8
     }
 }
 
@@ -64,14 +78,19 @@ impl Default for Shutdown {
     }
 }
 
-pub(crate) struct Watch(watch::Receiver<Phase>);
+pub(crate) struct Watch(Arc<State>);
 
 impl Watch {
     /// Ready when stopping has come this far.
     pub(crate) async fn reached(&self, phase: Phase) {
-        if self.0.clone().wait_for(|&at| at >= phase).await.is_err() {
-            // Its sender is in the proxy, which outlives its connections.
-            std::future::pending::<()>().await;
+        loop {
+            let mut advanced = pin!(self.0.advanced.notified());
+            // Before the look: what comes after it is not missed.
+            advanced.as_mut().enable();
+            if self.0.has_reached(phase) {
+                return;
+            }
+            advanced.await;
         }
     }
 }

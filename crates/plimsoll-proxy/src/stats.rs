@@ -22,6 +22,11 @@ impl Stats {
         }
     }
 
+    /// A connection was refused, with whatever requests it would have had.
+    pub(crate) fn refused_connection(&self) {
+        self.refused[Refusal::TooManyConnections.kind()].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A request is tried again.
     pub(crate) fn retried(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);

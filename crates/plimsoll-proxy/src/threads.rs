@@ -33,13 +33,16 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n
 
 /// Serves until the shutdown is over.
 pub(crate) fn run(proxy: &Arc<Proxy>, listeners: Vec<TcpListener>) -> io::Result<()> {
-    let threads = proxy.config.threads.get();
-    let share = proxy.config.limits.connections.get().div_ceil(u32::try_from(threads).unwrap_or(1));
+    let mut connections = proxy.config.limits.connections.get();
     let mut arrivals = Vec::new();
-    for _ in 0..threads {
+    for left in (1..=proxy.config.threads.get()).rev() {
         let (sender, receiver) = unbounded_channel();
-        let share = NonZeroU32::new(share).unwrap_or(NonZeroU32::MIN);
-        proxy.seats.add(SeatWorker { arrivals: sender }, WorkerSpec::new(share));
+        let share = connections.div_ceil(u32::try_from(left).unwrap_or(u32::MAX));
+        connections -= share;
+        // With fewer connections than threads, some have none.
+        if let Some(share) = NonZeroU32::new(share) {
+            proxy.seats.add(SeatWorker { arrivals: sender }, WorkerSpec::new(share));
+        }
         arrivals.push(receiver);
     }
     let mut started = Vec::new();
@@ -141,6 +144,7 @@ async fn accept(seat: Arc<Seat>, listener: tokio::net::TcpListener) {
 /// Gives a connection to the thread that has the fewest.
 async fn give(seat: &Seat, mut stream: TcpStream, peer: SocketAddr) {
     let Ok(lease) = seat.proxy.seats.try_acquire() else {
+        seat.proxy.stats.refused_connection();
         // Best effort: the client is over the limit.
         let _ = tokio::time::timeout(ACCEPT_REST, stream.write_all(TOO_MANY)).await;
         return;

@@ -1,11 +1,13 @@
 //! `plimsoll serve`: HTTP servers as workers.
 
 mod args;
+mod listen;
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 
 use plimsoll_proxy::{Listeners, Shutdown};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -24,6 +26,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 }
 
 fn serve(args: &Args) -> Result<(), String> {
+    allow_descriptors();
     let addresses = args.listen()?;
     let config = args.config()?;
     let clients: Vec<_> =
@@ -53,6 +56,15 @@ fn serve(args: &Args) -> Result<(), String> {
     served.map_err(|error| error.to_string())
 }
 
+/// Allows itself as many descriptors as it may have: every client takes one, and
+/// every connection to a backend. What the soft limit protects, programs that
+/// select, is none of this one's.
+fn allow_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    // With fewer it serves as well, until there are none.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
 fn listen(option: &str, at: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(at).map_err(|error| format!("{option} {at}: {error}"))
+    listen::on(at).map_err(|error| format!("{option} {at}: {error}"))
 }

@@ -1,9 +1,10 @@
 //! Rows B1 to B16 of the hazards: backends that fail in every way.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -130,6 +131,7 @@ fn b4_no_post_that_reached_a_backend_is_sent_again() {
         wire.send(post("/die", "body"));
         assert_eq!(wire.response().status, 502);
     }
+    assert_eq!(proxy.workers()["workers"][0]["failed"], 20, "each is a failure");
     let died = backend.seen().iter().filter(|seen| seen.target() == "/die").count();
     assert_eq!(died, 20);
     drop(wire);
@@ -176,6 +178,55 @@ fn b7_a_slow_body_is_no_fault_until_it_stops() {
     let begun = Instant::now();
     let stopped = proxy.get("/stops");
     assert!(!stopped.whole && begun.elapsed() < Duration::from_secs(2));
+    proxy.finish();
+}
+
+const SWITCH: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n";
+const ASKS: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+
+/// B8: the other direction of a tunnel goes on.
+#[test]
+fn b8_a_client_that_has_said_all_is_still_answered() {
+    let backend = Backend::heads(|_, stream| {
+        say(stream, SWITCH);
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).unwrap();
+        say(stream, &all);
+        Then::Close
+    });
+    let proxy = Proxy::over(&[&backend], &[]);
+    let mut wire = proxy.connect();
+    wire.send(ASKS);
+    assert_eq!(wire.response().status, 101);
+    wire.send("all there is");
+    wire.half_close();
+    assert_eq!(wire.bytes(12), b"all there is");
+    assert!(wire.is_closed());
+    proxy.finish();
+}
+
+#[test]
+fn b8_a_backend_that_has_said_all_is_still_told() {
+    let (tell, told) = mpsc::channel();
+    let backend = Backend::heads(move |_, stream| {
+        say(stream, SWITCH);
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).unwrap();
+        tell.send(all).unwrap();
+        Then::Close
+    });
+    let proxy = Proxy::over(&[&backend], &[]);
+    let mut wire = proxy.connect();
+    wire.send(ASKS);
+    assert_eq!(wire.response().status, 101);
+    assert!(wire.is_closed());
+    let all = vec![b'x'; 5_000_000];
+    wire.send(&all);
+    assert_eq!(proxy.pending(), 1, "its lease is held");
+    wire.half_close();
+    assert!(told.recv().unwrap() == all);
     proxy.finish();
 }
 

@@ -1,5 +1,9 @@
 //! Rows C1 to C10 of the hazards: clients that leave, drip, flood or lie.
 
+use std::cell::Cell;
+use std::io::Read;
+use std::sync::Mutex;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -195,7 +199,6 @@ fn c3_what_is_too_large_is_refused() {
 #[test]
 fn c8_bytes_before_the_101_reach_no_backend() {
     let backend = Backend::heads(|_, stream| {
-        use std::io::Read;
         stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let mut byte = [0];
         assert!(stream.read(&mut byte).is_err(), "nothing comes before the 101");
@@ -215,6 +218,37 @@ fn c8_bytes_before_the_101_reach_no_backend() {
     assert_eq!(wire.response().status, 101);
     assert_eq!(wire.bytes(5), b"early");
     assert!(wire.is_closed());
+    drop(wire);
+    proxy.finish();
+}
+
+/// C8: an answer to what came before an upgrade says nothing about the upgrade.
+#[test]
+fn c8_an_upgrade_behind_another_request_holds_back_what_follows() {
+    let backend = Backend::heads(|seen, stream| {
+        if seen.target() == "/plain" {
+            return respond(stream, b"x");
+        }
+        say(
+            stream,
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        );
+        let mut bytes = [0; 5];
+        stream.read_exact(&mut bytes).unwrap();
+        say(stream, &bytes);
+        Then::Close
+    });
+    let proxy = Proxy::over(&[&backend], &[]);
+    let mut wire = proxy.connect();
+    wire.send(
+        "GET /plain HTTP/1.1\r\nHost: test\r\n\r\n\
+         GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n\0\x01\x02\x03\x04",
+    );
+    assert_eq!(wire.response().text(), "x");
+    assert_eq!(wire.response().status, 101);
+    assert_eq!(wire.bytes(5), [0, 1, 2, 3, 4]);
+    assert!(wire.is_closed());
+    drop(wire);
     proxy.finish();
 }
 
@@ -297,6 +331,8 @@ fn c1_disconnects_at_random_offsets_leave_nothing_behind() {
             });
         }
     });
+    // Who has left the line is seen in a moment.
+    proxy.until("nobody in line", |proxy| proxy.in_line() == 0);
     assert_eq!(proxy.get("/").status, 200);
     proxy.finish();
 }
@@ -305,7 +341,7 @@ fn c1_disconnects_at_random_offsets_leave_nothing_behind() {
 #[test]
 fn p1_running_out_of_descriptors_is_survived() {
     let backend = Backend::says("x");
-    let proxy = Proxy::with_descriptors(&[&backend], 60);
+    let proxy = Proxy::limited("-n 60", &[&backend], &[]);
     let wires: Vec<_> = (0..80).map(|_| proxy.connect()).collect();
     thread::sleep(Duration::from_millis(300));
     let used = proxy.cpu_ticks();
@@ -315,4 +351,147 @@ fn p1_running_out_of_descriptors_is_survived() {
     drop(wires);
     proxy.until("served again", |proxy| proxy.get("/").status == 200);
     proxy.finish();
+}
+
+/// C2: a client that keeps its body back is no fault of the backend's, however
+/// short the backend's own time is.
+#[test]
+fn c2_a_body_that_stops_is_the_clients_fault() {
+    let backend = Backend::start(|_, stream| respond(stream, b"x"));
+    let options = ["--body-timeout", "0.4", "--response-timeout", "0.2", "--failures", "1"];
+    let other = Backend::says("x");
+    let proxy = Proxy::over(&[&backend, &other], &options);
+    let heads = ["POST / HTTP/1.1\r\nContent-Length: 9", "PUT / HTTP/1.1\r\nContent-Length: 9"];
+    for head in heads {
+        let mut wire = proxy.connect();
+        wire.send(format!("{head}\r\nHost: test\r\n\r\nhalf"));
+        let response = wire.response();
+        assert_eq!((response.status, response.field("connection")), (408, Some("close")));
+    }
+    assert_eq!(proxy.refused("body_timeout"), 2);
+    let workers = proxy.workers();
+    for worker in workers["workers"].as_array().unwrap() {
+        assert_eq!((&worker["failed"], &worker["health"]), (&0.into(), &"up".into()), "{workers}");
+    }
+    assert_eq!(workers["retries"], 0);
+    proxy.finish();
+}
+
+/// C1: nobody reads the client's socket while something of it is unread.
+#[test]
+fn c1_who_leaves_behind_unread_bytes_frees_the_backend() {
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::heads(move |_, _| {
+        // Until the end of the test.
+        let _ = wait.lock().unwrap().recv();
+        Then::Close
+    });
+    let proxy = Proxy::over(&[&backend], &[]);
+    let get = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+    for late in [true, false] {
+        let mut wire = proxy.connect();
+        if late {
+            wire.send(get);
+            proxy.until("dispatched", |proxy| proxy.pending() == 1);
+            wire.send(get);
+        } else {
+            wire.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100000000\r\n\r\n");
+            // As much as there is room for, on the way to a backend that reads none. An
+            // end behind that would not get through.
+            wire.send_until_full();
+            wire.reset_on_close();
+            proxy.until("dispatched", |proxy| proxy.pending() == 1);
+        }
+        drop(wire);
+        proxy.until("given back", |proxy| proxy.pending() == 0);
+    }
+    drop(go);
+    proxy.finish();
+}
+
+/// A tunnel's reader may pause for as long as the tunnel's own limit says.
+#[test]
+fn a_tunnel_whose_reader_pauses_goes_on() {
+    const LENGTH: usize = 20_000_000;
+    let backend = Backend::heads(|_, stream| {
+        say(
+            stream,
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        );
+        say(stream, &vec![b'x'; LENGTH]);
+        Then::Close
+    });
+    let proxy = Proxy::over(&[&backend], &["--body-timeout", "0.2"]);
+    let mut wire = proxy.connect();
+    wire.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    assert_eq!(wire.response().status, 101);
+    thread::sleep(Duration::from_millis(600));
+    assert_eq!(wire.bytes(LENGTH).len(), LENGTH);
+    drop(wire);
+    proxy.finish();
+}
+
+/// P1: a backend is not to blame for what this side lacks, in requests or checks.
+#[test]
+fn p1_a_connection_without_a_descriptor_is_no_failure_of_the_backends() {
+    let backend = Backend::says("x");
+    let other = Backend::says("x");
+    let options =
+        ["--health-interval", "0.02", "--fall", "1", "--rise", "100000", "--failures", "1"];
+    let proxy = Proxy::limited("-n 60", &[&backend, &other], &options);
+    let mut wire = proxy.connect();
+    let others: Vec<_> = (0..80).map(|_| proxy.connect()).collect();
+    // For good: a check has one for a moment.
+    let full = Cell::new(0);
+    proxy.until("without descriptors", |proxy| {
+        full.set(if proxy.open_descriptors() >= 60 { full.get() + 1 } else { 0 });
+        full.get() == 100
+    });
+    for _ in 0..3 {
+        wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        let response = wire.response();
+        let text = "503 there is no socket for another connection to a backend\n";
+        assert_eq!((response.status, response.text()), (503, text));
+        assert!(response.field("retry-after").is_some());
+    }
+    drop(others);
+    proxy.until("a descriptor", |proxy| proxy.open_descriptors() < 50);
+    wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(wire.response().text(), "x", "it is up");
+    assert!(proxy.refused("no_socket") >= 3);
+    let workers = proxy.workers();
+    for worker in workers["workers"].as_array().unwrap() {
+        assert_eq!((&worker["failed"], &worker["health"]), (&0.into(), &"up".into()), "{workers}");
+    }
+    drop(wire);
+    proxy.finish();
+}
+
+#[test]
+fn p1_as_many_descriptors_as_may_be_are_used() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::limited("-Sn 100", &[&backend], &[]);
+    let (at_once, most) = proxy.descriptors_allowed();
+    assert_eq!(at_once, most);
+    proxy.finish();
+}
+
+/// C10: so many, whatever the threads are.
+#[test]
+fn c10_the_limit_on_connections_is_exact() {
+    let backend = Backend::says("x");
+    for (most, threads) in [(1, "2"), (5, "4")] {
+        let told = most.to_string();
+        let proxy = Proxy::over(&[&backend], &["--max-connections", &told, "--threads", threads]);
+        let mut wires: Vec<_> = (0..most).map(|_| proxy.connect()).collect();
+        for wire in &mut wires {
+            wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+            assert_eq!(wire.response().text(), "x");
+        }
+        assert_eq!(proxy.connect().response().status, 503);
+        assert_eq!(proxy.refused("too_many_connections"), 1);
+        drop(wires);
+        proxy.finish();
+    }
 }

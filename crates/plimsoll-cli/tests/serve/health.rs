@@ -1,5 +1,6 @@
 //! Backends that go and come back.
 
+use std::io::Read;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -137,5 +138,47 @@ fn b14_flapping_moves_no_count_below_zero() {
         }
     });
     up.store(true, Ordering::SeqCst);
+    proxy.finish();
+}
+
+/// An answer without an end is read as far as it must be, and no further.
+#[test]
+fn a_check_reads_no_more_than_it_must() {
+    let backend = Backend::start(|_, stream| {
+        say(stream, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let chunk = [&b"10000\r\n"[..], &vec![b'x'; 0x10000], b"\r\n"].concat();
+        while say(stream, &chunk) == Then::Keep {}
+        Then::Close
+    });
+    let options = ["--health", "/", "--health-timeout", "1"];
+    let proxy = Proxy::over(&[&backend], &[&QUICK[..], &options].concat());
+    proxy.until("checked", |_| backend.seen().len() >= 5);
+    assert_eq!(health(&proxy, 0), "up");
+    proxy.finish();
+}
+
+/// A connection that is kept says nothing of whether others would be taken.
+#[test]
+fn a_check_by_a_connection_makes_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let proxy = Proxy::at(&[address], &[&QUICK[..], &["--threads", "1"]].concat());
+    let serving = thread::spawn(move || {
+        // The first request's connection stays open; checks come and go before it.
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = [0; 1024];
+            if stream.read(&mut head).unwrap_or(0) > 0 {
+                respond(&mut stream, b"x");
+                return stream;
+            }
+        }
+        unreachable!("somebody asks");
+    });
+    assert_eq!(proxy.get("/").text(), "x");
+    // Nobody listens any more.
+    let kept = serving.join().unwrap();
+    proxy.until("down", |proxy| health(proxy, 0) == "down");
+    drop(kept);
     proxy.finish();
 }

@@ -1,25 +1,54 @@
 //! HTTP/2 by prior knowledge.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Mutex;
 use std::sync::mpsc;
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes, Frame};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::Signal;
 
-use crate::backend::{Backend, Then, respond, say};
+use crate::backend::{Backend, Then, nobody, respond, say};
 use crate::proxy::Proxy;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 type Client = SendRequest<Full<Bytes>>;
 
+/// A body of which nothing comes.
+struct Unending;
+
+impl Body for Unending {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
 /// Runs a client's side; its connection ends with it.
 fn with_client<F: Future>(to: SocketAddr, client: impl FnOnce(Client) -> F) -> F::Output {
+    with_body_client(to, client)
+}
+
+/// As [`with_client`], with bodies of any kind.
+fn with_body_client<B, F>(to: SocketAddr, client: impl FnOnce(SendRequest<B>) -> F) -> F::Output
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+    F: Future,
+{
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let stream = tokio::net::TcpStream::connect(to).await.unwrap();
@@ -183,6 +212,90 @@ fn c7_a_stalled_stream_is_given_up() {
         }
         drop(response);
     });
+    proxy.finish();
+}
+
+/// C3: as strictly as HTTP/1.
+#[test]
+fn c3_a_host_that_is_none_is_refused() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &[]);
+    with_client(proxy.address, async |mut client| {
+        for host in ["a,b", "a:", "a:99999"] {
+            let mut request = Request::new(Full::new(Bytes::new()));
+            *request.uri_mut() = format!("http://{host}/").parse().unwrap();
+            let response = client.send_request(request).await.unwrap();
+            assert_eq!(response.status().as_u16(), 400, "{host}");
+        }
+        let mut request = Request::new(Full::new(Bytes::new()));
+        request.headers_mut().insert("host", "a,b".parse().unwrap());
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), 400);
+    });
+    assert_eq!(backend.seen().len(), 0);
+    proxy.finish();
+}
+
+/// C7: as much holds for what the proxy says itself.
+#[test]
+fn c7_a_stalled_refusal_is_given_up() {
+    let proxy = Proxy::at(&[nobody()], &["--body-timeout", "0.3"]);
+    let mut wire = proxy.connect();
+    // No answer's body has room: a window of 0.
+    wire.send(PREFACE);
+    wire.send([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
+    // GET http://t/, with both ends.
+    wire.send([0, 0, 6, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84, 0x41, 1, b't']);
+    proxy.until("given up", |proxy| proxy.workers()["requests"] == 1);
+    drop(wire);
+    proxy.finish();
+}
+
+/// hyper waits for the client to agree to the end of its connection.
+#[test]
+fn a_client_that_does_not_say_goodbye_is_left() {
+    let backend = Backend::says("x");
+    for drains in [false, true] {
+        let mut proxy = Proxy::over(&[&backend], &["--idle-timeout", "0.3"]);
+        let mut wire = proxy.connect();
+        wire.send(PREFACE);
+        wire.send([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+        if drains {
+            proxy.signal(Signal::TERM);
+            assert_eq!(proxy.wait().code(), Some(0));
+        } else {
+            wire.until_closed();
+            proxy.finish();
+        }
+    }
+}
+
+#[test]
+fn a_connection_with_short_requests_is_not_idle() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &["--idle-timeout", "0.4"]);
+    with_client(proxy.address, async |mut client| {
+        for _ in 0..30 {
+            let response = client.send_request(request("/", "")).await.unwrap();
+            assert_eq!(whole(response).await, "x");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    proxy.finish();
+}
+
+/// C2: hyper knows no limit for a body that stops.
+#[test]
+fn c2_a_body_that_stops_is_the_clients_fault() {
+    let backend = Backend::says("x");
+    let options = ["--body-timeout", "0.4", "--response-timeout", "0.2"];
+    let proxy = Proxy::over(&[&backend], &options);
+    with_body_client(proxy.address, async |mut client: SendRequest<Unending>| {
+        let request = Request::post("http://test/").body(Unending).unwrap();
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), 408);
+    });
+    assert_eq!(proxy.workers()["workers"][0]["failed"], 0);
     proxy.finish();
 }
 

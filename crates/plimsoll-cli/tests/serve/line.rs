@@ -193,3 +193,30 @@ fn a_client_has_its_share_of_the_line_and_no_more() {
     drop(wires);
     proxy.finish();
 }
+
+/// How soon a client leaves says nothing of how fast the line moves.
+#[test]
+fn who_has_left_is_not_part_of_the_pace() {
+    let (backend, go) = gated();
+    let proxy = Proxy::over(&[&backend], &["--capacity", "1", "--line-timeout", "0.5"]);
+    let request = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+    let mut leaves = proxy.connect();
+    leaves.send(request);
+    proxy.until("dispatched", |proxy| proxy.pending() == 1);
+    thread::sleep(Duration::from_millis(1500));
+    drop(leaves);
+    proxy.until("gone", |proxy| proxy.pending() == 0);
+    // The proxy looks once a second at how long requests take.
+    thread::sleep(Duration::from_millis(1100));
+    let mut first = proxy.connect();
+    first.send(request);
+    proxy.until("dispatched", |proxy| proxy.pending() == 1);
+    let mut second = proxy.connect();
+    second.send(request);
+    proxy.until("in line, not refused on arrival", |proxy| proxy.in_line() == 1);
+    (0..3).for_each(|_| go.send(()).unwrap());
+    assert_eq!(first.response().status, 200);
+    assert_eq!(second.response().status, 200);
+    drop((first, second));
+    proxy.finish();
+}

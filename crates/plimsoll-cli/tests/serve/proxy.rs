@@ -36,13 +36,13 @@ impl Proxy {
         Self::run(Command::new(env!("CARGO_BIN_EXE_plimsoll")), backends, options)
     }
 
-    /// With so many descriptors at the most.
-    pub(crate) fn with_descriptors(backends: &[&Backend], most: u32) -> Self {
+    /// With what the shell's `ulimit` has for it.
+    pub(crate) fn limited(limit: &str, backends: &[&Backend], options: &[&str]) -> Self {
         let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
         let mut shell = Command::new("sh");
-        let limited = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
+        let limited = format!("ulimit {limit}; exec \"$0\" \"$@\"");
         shell.args(["-c", &limited, env!("CARGO_BIN_EXE_plimsoll")]);
-        Self::run(shell, &addresses, &[])
+        Self::run(shell, &addresses, options)
     }
 
     /// The processor time that it has used, in ticks of 10 ms.
@@ -166,7 +166,15 @@ impl Proxy {
         assert!(!said.contains("panicked") && !said.contains("ERROR"), "{said}");
     }
 
-    fn open_descriptors(&self) -> usize {
+    /// Descriptors that it may have: at once, and at the most.
+    pub(crate) fn descriptors_allowed(&self) -> (String, String) {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let mut words = line.split_whitespace().skip(3).map(str::to_owned);
+        (words.next().unwrap(), words.next().unwrap())
+    }
+
+    pub(crate) fn open_descriptors(&self) -> usize {
         let folder: PathBuf = format!("/proc/{}/fd", self.child.id()).into();
         std::fs::read_dir(folder).unwrap().count()
     }

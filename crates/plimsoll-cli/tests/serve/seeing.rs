@@ -1,8 +1,12 @@
 //! What operators see: metrics, workers, the access log.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::backend::{Backend, nobody};
@@ -70,6 +74,28 @@ fn the_log_has_a_line_a_request() {
     }
 }
 
+/// What hyper is given in a refused head's place is not what the client asked.
+#[test]
+fn a_head_that_is_refused_has_no_method_and_no_path() {
+    let folder = tempfile::tempdir().unwrap();
+    for (format, expected) in
+        [("text", " method=- path=- status=400 "), ("json", r#""method":"-""#)]
+    {
+        let file = folder.path().join(format);
+        let backend = Backend::says("x");
+        let options = ["--log", format, "--log-file", file.to_str().unwrap()];
+        let proxy = Proxy::over(&[&backend], &options);
+        let mut wire = proxy.connect();
+        wire.send("PUT /secret HTTP/1.1\r\n\r\n");
+        assert_eq!(wire.response().status, 400);
+        let logged = || fs::read_to_string(&file).unwrap_or_default();
+        proxy.until("logged", |_| logged().lines().count() == 1);
+        assert!(logged().contains(expected), "{}", logged());
+        drop(wire);
+        proxy.finish();
+    }
+}
+
 #[test]
 fn p2_a_full_disk_stops_no_traffic_and_dropped_lines_are_counted() {
     let backend = Backend::says("x");
@@ -90,4 +116,51 @@ fn a_log_that_cannot_be_opened_is_said() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("/no/such/folder/log: No such file"), "{said}");
+}
+
+/// A pipe as the log: what its reader does is for each test to say.
+fn pipe(folder: &tempfile::TempDir) -> (PathBuf, fs::File) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let path = folder.path().join("pipe");
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    // Opened for both, it waits for nobody.
+    let both = fs::File::options().read(true).write(true).open(&path).unwrap();
+    (path, both)
+}
+
+/// So many lines that a pipe does not hold them.
+const LONG_LINES: usize = 40;
+
+fn ask_long(proxy: &Proxy) {
+    let long = "x".repeat(4000);
+    (0..LONG_LINES).for_each(|_| assert_eq!(proxy.get(&format!("/{long}")).status, 200));
+}
+
+#[test]
+fn the_last_lines_are_written_before_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, both) = pipe(&folder);
+    let backend = Backend::says("x");
+    let mut proxy = Proxy::over(&[&backend], &["--log-file", path.to_str().unwrap()]);
+    ask_long(&proxy);
+    proxy.signal(Signal::TERM);
+    proxy.until("draining", |proxy| TcpStream::connect(proxy.address).is_err());
+    let reader = fs::File::open(&path).unwrap();
+    drop(both);
+    assert_eq!(BufReader::new(reader).lines().count(), LONG_LINES);
+    assert_eq!(proxy.wait().code(), Some(0));
+    proxy.assert_quiet();
+}
+
+#[test]
+fn p2_a_pipe_that_nobody_reads_does_not_keep_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, both) = pipe(&folder);
+    let backend = Backend::says("x");
+    let mut proxy = Proxy::over(&[&backend], &["--log-file", path.to_str().unwrap()]);
+    ask_long(&proxy);
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.wait().code(), Some(0));
+    proxy.assert_quiet();
+    drop(both);
 }

@@ -51,6 +51,13 @@ impl Wire {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
+    /// Sends until nothing more is taken for a moment.
+    pub(crate) fn send_until_full(&mut self) {
+        self.stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        let piece = vec![b'x'; 65536];
+        while self.stream.write(&piece).is_ok() {}
+    }
+
     /// Has closing reset the connection.
     pub(crate) fn reset_on_close(&self) {
         rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).unwrap();
@@ -136,6 +143,11 @@ impl Wire {
     /// Whether the other side has closed, and said nothing more before.
     pub(crate) fn is_closed(&mut self) -> bool {
         !self.more() && self.read.is_empty()
+    }
+
+    /// Reads until the other side has closed.
+    pub(crate) fn until_closed(&mut self) {
+        while self.more() {}
     }
 
     fn more(&mut self) -> bool {

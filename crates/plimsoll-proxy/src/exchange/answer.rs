@@ -17,10 +17,10 @@ use crate::upstream::{Held, Upload};
 /// A body of the proxy's own, or a backend's on its way through.
 pub(crate) struct Answer {
     body: Kind,
+    progress: Option<Arc<Progress>>,
     record: Record,
 }
 
-#[expect(clippy::large_enum_variant, reason = "nearly all answers are the large one")]
 enum Kind {
     Own(Option<Bytes>),
     Forwarded(Forwarded),
@@ -32,7 +32,6 @@ struct Forwarded {
     /// has it.
     held: Option<Held>,
     upload: Option<Upload>,
-    progress: Option<Arc<Progress>>,
     /// Since when the backend has been silent.
     silent_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -40,7 +39,7 @@ struct Forwarded {
 
 impl Answer {
     pub(super) fn own(text: Bytes, record: Record) -> Self {
-        Self { body: Kind::Own(Some(text).filter(|text| !text.is_empty())), record }
+        Self::new(Kind::Own(Some(text).filter(|text| !text.is_empty())), record)
     }
 
     pub(super) fn forwarded(
@@ -51,12 +50,16 @@ impl Answer {
     ) -> Self {
         let (silent_since, timer) = (None, None);
         let held = Some(held);
-        let progress = record.asking().client().watch_answer();
-        let mut forwarded = Forwarded { incoming, held, upload, progress, silent_since, timer };
+        let mut forwarded = Forwarded { incoming, held, upload, silent_since, timer };
         if forwarded.incoming.is_end_stream() {
             forwarded.over(&record);
         }
-        Self { body: Kind::Forwarded(forwarded), record }
+        Self::new(Kind::Forwarded(forwarded), record)
+    }
+
+    fn new(body: Kind, record: Record) -> Self {
+        let progress = record.asking().client().watch_answer();
+        Self { body, progress, record }
     }
 }
 
@@ -96,6 +99,9 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
         let this = self.get_mut();
+        if let Some(progress) = &this.progress {
+            progress.goes_on();
+        }
         let forwarded = match &mut this.body {
             Kind::Own(text) => {
                 let frame = text.take();
@@ -104,9 +110,7 @@ impl Body for Answer {
             }
             Kind::Forwarded(forwarded) => forwarded,
         };
-        if let Some(progress) = &forwarded.progress {
-            progress.goes_on();
-        }
+        let mut silent = false;
         let what = match Pin::new(&mut forwarded.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 forwarded.silent_since = None;
@@ -124,11 +128,19 @@ impl Body for Answer {
             Poll::Pending => {
                 let limit = this.record.seat().proxy.config.times.body_idle;
                 ready!(forwarded.poll_silence(cx, limit));
+                silent = true;
                 "the backend's body stopped for too long"
             }
         };
+        // The backend may want the rest of the request before it goes on.
+        let clients = forwarded.upload.as_ref().is_some_and(|upload| {
+            upload.fault().is_some() || silent && upload.waits_since().is_some()
+        });
+        let what = if clients { "the client did not send its whole body" } else { what };
         this.record.broke_off(what);
-        if let Some(held) = forwarded.held.take() {
+        if let Some(held) = forwarded.held.take()
+            && !clients
+        {
             held.failed();
             this.record.served(false);
         }

@@ -12,9 +12,14 @@ use std::sync::Arc;
 
 use super::head::Outgoing;
 use super::record::Record;
+use crate::config::Times;
+use crate::front::Client;
 use crate::proxy::Seat;
 use crate::refusal::Refusal;
 use crate::upstream::{Backend, ConnectError, Held, ToBackend, Upload, UploadFault};
+
+/// How often a request that takes long is looked at.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// A response whose head is here.
 pub(super) struct Served {
@@ -28,9 +33,9 @@ struct Failed {
     refusal: Refusal,
     /// Nothing of the request has reached the backend.
     unsent: bool,
-    /// A connection that the backend had given up while it was idle: no fault
-    /// of the backend's.
-    stale: bool,
+    /// A connection that the backend seems to have given up while it was idle,
+    /// which is no failure if the request is tried again in silence.
+    stale: Option<Held>,
 }
 
 /// Tries backends, each at most once, until one answers.
@@ -64,22 +69,26 @@ pub(super) async fn serve(
             Err(failed) => failed,
         };
         last = failed.refusal;
-        if last == Refusal::ClientGone {
+        if last.is_the_clients() {
             return Err(last);
-        }
-        if !failed.stale && !matches!(last, Refusal::BodyTooLarge | Refusal::BodyBroken) {
-            record.served(false);
         }
         let harmless = failed.unsent || outgoing.is_idempotent();
         let whole = upload.as_ref().is_none_or(|upload| upload.again().is_some());
-        if !harmless || !whole || matches!(last, Refusal::BodyTooLarge | Refusal::BodyBroken) {
-            return Err(last);
+        let again = harmless && whole;
+        if let Some(held) = failed.stale {
+            if again && !stale {
+                // Once, in silence, and to the same backend if it is the least
+                // loaded still.
+                stale = true;
+                continue;
+            }
+            held.failed();
         }
-        if failed.stale && !stale {
-            // Once, in silence, and to the same backend if it is the least
-            // loaded still.
-            stale = true;
-            continue;
+        if last.is_the_backends() {
+            record.served(false);
+        }
+        if !again {
+            return Err(last);
         }
         if record.tries >= proxy.config.tries.get() || !proxy.retries.spend() {
             return Err(last);
@@ -111,9 +120,14 @@ async fn lease(
     }
     let since = Instant::now();
     let client = Arc::clone(record.asking().client());
-    let of = client.peer.ip().to_canonical();
-    let most = proxy.config.line.per_client.unwrap_or(usize::MAX);
-    let Some(_share) = proxy.shares.take(of, most) else { return Err(Refusal::LineShare) };
+    // All threads count in one place: only where there is something to count.
+    let _share = match proxy.config.line.per_client {
+        None => None,
+        Some(most) => {
+            let share = proxy.shares.take(client.peer.ip().to_canonical(), most);
+            Some(share.ok_or(Refusal::LineShare)?)
+        }
+    };
     let waited = tokio::select! {
         lease = acquire => lease.map_err(refusal),
         () = client.departed() => Err(Refusal::ClientGone),
@@ -145,12 +159,15 @@ async fn attempt(
     let (connection, reused) = match backend.connection(seat.index, times.connect).await {
         Ok(connected) => connected,
         Err(error) => {
-            lease.fail();
             let refusal = match error {
                 ConnectError::Refused => Refusal::Connect,
                 ConnectError::TimedOut => Refusal::ConnectTimeout,
+                ConnectError::NoSocket => Refusal::NoSocket,
             };
-            return Err(Failed { refusal, unsent: true, stale: false });
+            if refusal.is_the_backends() {
+                lease.fail();
+            }
+            return Err(Failed { refusal, unsent: true, stale: None });
         }
     };
     let connected = Instant::now();
@@ -158,21 +175,26 @@ async fn attempt(
     let mut held = Held::new(connection, lease);
     let request = outgoing.request(&backend.host, body);
     let answering = held.send(request);
-    let in_time = in_time(answering, connected, times.response_header, upload);
+    let in_time = in_time(answering, connected, &times, upload, record.asking().client());
     let answered = if outgoing.asks_upgrade() || record.asking().hides_departure() {
         let client = Arc::clone(record.asking().client());
         tokio::select! {
             answered = in_time => answered,
             () = client.departed() => {
-                return Err(Failed { refusal: Refusal::ClientGone, unsent: false, stale: false });
+                return Err(Failed { refusal: Refusal::ClientGone, unsent: false, stale: None });
             }
         }
     } else {
         in_time.await
     };
-    let Some(answered) = answered else {
-        held.failed();
-        return Err(Failed { refusal: Refusal::ResponseTimeout, unsent: false, stale: false });
+    let answered = match answered {
+        Ok(answered) => answered,
+        Err(refusal) => {
+            if refusal.is_the_backends() {
+                held.failed();
+            }
+            return Err(Failed { refusal, unsent: false, stale: None });
+        }
     };
     let error = match answered {
         Ok(response) => {
@@ -187,7 +209,7 @@ async fn attempt(
             };
             drop(response);
             held.failed();
-            return Err(Failed { refusal, unsent: false, stale: false });
+            return Err(Failed { refusal, unsent: false, stale: None });
         }
         Err(error) => error,
     };
@@ -195,16 +217,17 @@ async fn attempt(
         let refusal = match fault {
             UploadFault::TooLarge => Refusal::BodyTooLarge,
             UploadFault::Broken => Refusal::BodyBroken,
+            UploadFault::Late => Refusal::BodyTimeout,
         };
-        return Err(Failed { refusal, unsent: false, stale: false });
+        return Err(Failed { refusal, unsent: false, stale: None });
     }
     let unsent = error.message().is_some();
     // It broke before it said anything: it had been closed already.
-    let stale = reused && !error.error().is_parse();
-    if !stale {
-        held.failed();
+    if reused && !error.error().is_parse() {
+        return Err(Failed { refusal: Refusal::Broken, unsent, stale: Some(held) });
     }
-    Err(Failed { refusal: Refusal::Broken, unsent, stale })
+    held.failed();
+    Err(Failed { refusal: Refusal::Broken, unsent, stale: None })
 }
 
 /// Whether the body is coded for the way in another form than chunks, which
@@ -214,19 +237,39 @@ fn has_other_coding(response: &Response<Incoming>) -> bool {
     codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }
 
-/// The answer, unless `limit` has passed since the request, or what there is
-/// of its body, was last seen to go.
+/// The answer, unless the time for it has passed since the request, or what
+/// there is of its body, was last seen to go. While the body waits for the
+/// client, it is the client's time that passes.
+///
+/// Now and then it looks whether the client has left, which nobody sees while
+/// there is something of it that nobody reads.
 async fn in_time<F: Future>(
     answer: F,
-    mut since: Instant,
-    limit: Duration,
+    sent: Instant,
+    times: &Times,
     upload: Option<&Upload>,
-) -> Option<F::Output> {
+    client: &Client,
+) -> Result<F::Output, Refusal> {
     let mut answer = pin!(answer);
+    let mut now = sent;
     loop {
-        if let Ok(answer) = tokio::time::timeout_at((since + limit).into(), answer.as_mut()).await {
-            return Some(answer);
+        let (since, limit, late) = if let Some(since) = upload.and_then(Upload::waits_since) {
+            (since, times.body_idle, Refusal::BodyTimeout)
+        } else {
+            let moved = upload.and_then(Upload::last_seen).map_or(sent, |at| at.max(sent));
+            (moved, times.response_header, Refusal::ResponseTimeout)
+        };
+        let due = since + limit;
+        if due <= now {
+            return Err(late);
         }
-        since = upload.and_then(Upload::last_seen).filter(|&at| at > since)?;
+        let look = due.min(now + LOOK);
+        if let Ok(answer) = tokio::time::timeout_at(look.into(), answer.as_mut()).await {
+            return Ok(answer);
+        }
+        if client.has_departed() {
+            return Err(Refusal::ClientGone);
+        }
+        now = Instant::now();
     }
 }

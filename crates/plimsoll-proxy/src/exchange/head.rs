@@ -3,9 +3,10 @@
 use http_body::Body as _;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Uri, Version};
 
-use crate::front::{Client, Fault};
+use crate::front::{Client, Fault, is_authority};
 use crate::upstream::ToBackend;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -145,20 +146,24 @@ fn host(head: &Parts) -> Result<Option<HeaderValue>, Fault> {
     if named.next().is_some() {
         return Err(fault("there are two Host fields"));
     }
-    let Some(authority) = head.uri.authority() else {
-        return match host {
-            None if head.version >= Version::HTTP_11 => Err(fault("there is no host")),
-            host => Ok(host.cloned()),
-        };
+    let host = match head.uri.authority().map(Authority::as_str) {
+        None => host.cloned(),
+        Some(authority) => {
+            let same =
+                |host: &HeaderValue| host.as_bytes().eq_ignore_ascii_case(authority.as_bytes());
+            if !host.is_none_or(same) {
+                return Err(fault("Host and the target's authority differ"));
+            }
+            let named = HeaderValue::from_str(authority);
+            Some(named.map_err(|_| fault("the authority is malformed"))?)
+        }
     };
-    let authority = authority.as_str();
-    if authority.is_empty() || authority.contains('@') {
-        return Err(fault("the authority is malformed"));
+    match &host {
+        None if head.version >= Version::HTTP_11 => Err(fault("there is no host")),
+        // HTTP/2 as strictly as the screen has seen to it for HTTP/1.
+        Some(host) if !is_authority(host.as_bytes()) => Err(fault("the host is malformed")),
+        _ => Ok(host),
     }
-    if host.is_some_and(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())) {
-        return Err(fault("Host and the target's authority differ"));
-    }
-    HeaderValue::from_str(authority).map(Some).map_err(|_| fault("the authority is malformed"))
 }
 
 /// Backends get a path, not the client's absolute form.

@@ -17,7 +17,7 @@ pub(crate) struct Record {
     seat: Arc<Seat>,
     asking: Asking,
     began: Instant,
-    pub(crate) method: Method,
+    method: Method,
     uri: Uri,
     pub(crate) status: u16,
     pub(crate) backend: Option<Arc<Backend>>,
@@ -66,7 +66,20 @@ impl Record {
         &self.asking
     }
 
+    /// Whether its head was refused before it could be read: what hyper was given
+    /// in its place says nothing of the client's request.
+    fn is_unread(&self) -> bool {
+        self.asking.fault().is_some()
+    }
+
+    pub(crate) fn method(&self) -> &str {
+        if self.is_unread() { "-" } else { self.method.as_str() }
+    }
+
     pub(crate) fn target(&self) -> &str {
+        if self.is_unread() {
+            return "-";
+        }
         self.uri.path_and_query().map_or("-", |target| target.as_str())
     }
 
@@ -90,7 +103,9 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let proxy = &self.seat.proxy;
-        if self.backend.is_some() {
+        // Who leaves makes room, but not at the pace of those that are answered.
+        let left = self.status == 0 || self.refusal == Some(Refusal::ClientGone);
+        if self.backend.is_some() && !left {
             proxy.pace.completed();
         }
         proxy.stats.note(self);

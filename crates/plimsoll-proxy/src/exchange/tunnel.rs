@@ -1,4 +1,4 @@
-//! After a switch of protocols: bytes both ways, until either side has ended.
+//! After a switch of protocols: bytes both ways, until both sides have ended.
 
 use std::io;
 use std::sync::Arc;
@@ -38,8 +38,8 @@ pub(super) fn open(client: OnUpgrade, backend: OnUpgrade, held: Held, seat: &Arc
     });
 }
 
-/// Ends when either side has ended and what it said has been passed on, or
-/// when both have been silent for too long.
+/// Passes each side's end on, and ends when both have ended or one has broken
+/// off, or when both have been silent for too long.
 async fn join(client: Upgraded, backend: Upgraded, idle: Duration) {
     let (client_read, client_write) = split(TokioIo::new(client));
     let (backend_read, backend_write) = split(TokioIo::new(backend));
@@ -55,9 +55,10 @@ async fn join(client: Upgraded, backend: Upgraded, idle: Duration) {
             tokio::time::sleep(idle).await;
         }
     };
+    let to_backend = pass(client_read, backend_write, &passed);
+    let to_client = pass(backend_read, client_write, &passed);
     tokio::select! {
-        _ = pass(client_read, backend_write, &passed) => {}
-        _ = pass(backend_read, client_write, &passed) => {}
+        _ = async { tokio::try_join!(to_backend, to_client) } => {}
         () = silence => {}
     }
 }

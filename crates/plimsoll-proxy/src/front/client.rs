@@ -84,6 +84,11 @@ impl Client {
         self.answers.stall(limit)
     }
 
+    /// Requests that have begun so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
     /// Ready when it has sent all the requests that it may.
     pub(super) async fn had_its_last(&self) {
         self.had_last.notified().await;
@@ -92,6 +97,12 @@ impl Client {
     /// Whether a request is being answered.
     pub(super) fn is_active(&self) -> bool {
         self.gate.is_active()
+    }
+
+    /// Whether the client has closed its side: as [`departed`](Self::departed),
+    /// for one look.
+    pub(crate) fn has_departed(&self) -> bool {
+        !self.http2 && self.stream.has_hung_up()
     }
 
     /// Ready when the client has closed its side, whatever it sent before and
@@ -149,7 +160,7 @@ impl Asking {
 
     /// What became of the upgrade that it asks for.
     pub(crate) fn decide(&self, upgraded: bool) {
-        self.client.gate.decide(upgraded);
+        self.client.gate.decide(self.number, upgraded);
     }
 }
 

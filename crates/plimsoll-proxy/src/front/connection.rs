@@ -20,8 +20,13 @@ use crate::proxy::Seat;
 use crate::shutdown::Phase;
 use crate::stream::SharedStream;
 
-/// How often an HTTP/2 connection is asked whether it is idle.
+/// How often an HTTP/2 connection is asked whether it is idle, unless its
+/// limits are shorter.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// The longest that a client without a request takes to agree to the end of
+/// its connection. hyper would wait for it for ever.
+const PARTING: Duration = Duration::from_secs(3);
 
 /// Serves a connection to its end. When time is up, its thread drops it.
 pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr) {
@@ -74,30 +79,34 @@ async fn serve_http2(seat: &Arc<Seat>, socket: Socket, client: Arc<Client>) {
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
     let phase = seat.proxy.shutdown.watch();
-    let mut idle_since = Instant::now();
+    let look = LOOK.min(times.client_idle).min(times.body_idle);
+    let (mut idle_since, mut begun) = (Instant::now(), 0);
     let mut draining = false;
     loop {
-        tokio::select! {
+        let ends = tokio::select! {
             _ = connection.as_mut() => return,
-            () = phase.reached(Phase::Draining), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = client.had_its_last(), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = tokio::time::sleep(LOOK) => {
+            () = phase.reached(Phase::Draining), if !draining => true,
+            () = client.had_its_last(), if !draining => true,
+            () = tokio::time::sleep(look) => {
                 if client.stalls(times.body_idle) {
                     return;
                 }
-                if client.is_active() {
+                // One that came and went between two looks counts as well.
+                let before = std::mem::replace(&mut begun, client.requests());
+                if client.is_active() || begun > before {
                     idle_since = Instant::now();
-                } else if !draining && idle_since.elapsed() >= times.client_idle {
-                    draining = true;
-                    connection.as_mut().graceful_shutdown();
                 }
+                let idle = idle_since.elapsed();
+                if draining && idle >= PARTING {
+                    return;
+                }
+                !draining && idle >= times.client_idle
             }
+        };
+        if ends {
+            draining = true;
+            idle_since = Instant::now();
+            connection.as_mut().graceful_shutdown();
         }
     }
 }

@@ -8,5 +8,5 @@ mod stall;
 
 pub(crate) use self::client::{Asking, Client};
 pub(crate) use self::connection::serve;
-pub(crate) use self::screen::Fault;
+pub(crate) use self::screen::{Fault, is_authority};
 pub(crate) use self::stall::Progress;

@@ -112,14 +112,16 @@ impl Gate {
         self.lock().refused.filter(|(at, _)| *at == head).map(|(_, fault)| fault)
     }
 
-    /// What became of an upgrade that was asked for: from here on bytes pass
-    /// unseen, or the next is a head's first.
-    pub(crate) fn decide(&self, upgraded: bool) {
+    /// What became of an upgrade, if this head asked for one: from here on bytes
+    /// pass unseen, or the next is a head's first.
+    pub(crate) fn decide(&self, head: u64, upgraded: bool) {
         if !self.special.load(Ordering::Acquire) {
             return;
         }
         let mut state = self.lock();
-        if state.screen.stage() != Stage::Upgrade {
+        // Nothing passes behind a head that asks, so that it is the last one; those
+        // before it may still be at work.
+        if state.screen.stage() != Stage::Upgrade || state.heads != head + 1 {
             return;
         }
         if upgraded {
@@ -181,6 +183,7 @@ pub(super) struct Socket {
     /// The placeholder has been given: nothing follows.
     refused: bool,
     ended: bool,
+    http2: bool,
     read_silence: Silence,
     write_silence: Silence,
 }
@@ -197,6 +200,7 @@ impl Socket {
             in_head: false,
             refused: false,
             ended: false,
+            http2: false,
             read_silence: Silence::default(),
             write_silence: Silence::default(),
         }
@@ -207,6 +211,7 @@ impl Socket {
         std::future::poll_fn(|cx| {
             loop {
                 if self.gate.stage() == Stage::Opaque {
+                    self.http2 = true;
                     return Poll::Ready(Ok(true));
                 }
                 if self.may_pass > 0 || self.gate.lock().refused.is_some() {
@@ -282,6 +287,12 @@ impl Socket {
                 Poll::Ready(Ok(()))
             }
         }
+    }
+
+    /// Whether it is the end of a tunnel: that has a limit of its own, for both
+    /// ways together, and may be closed one way.
+    fn is_tunnel(&self) -> bool {
+        !self.http2 && self.gate.stage() == Stage::Opaque
     }
 
     /// What a refused head, or one that asks for an upgrade, leads to; true when
@@ -399,6 +410,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         match Pin::new(&mut this.stream).poll_write_vectored(cx, bufs) {
+            Poll::Pending if this.is_tunnel() => Poll::Pending,
             Poll::Pending => {
                 ready!(this.write_silence.poll(cx, this.times.body_idle));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -421,7 +433,8 @@ impl AsyncWrite for Socket {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         let rest = self.refused || !self.held.is_empty() || self.gate.stage() == Stage::Body;
-        if rest && !self.ended {
+        // What comes through a tunnel still has its reader.
+        if rest && !self.ended && !self.is_tunnel() {
             tokio::spawn(linger(self.stream.clone()));
         }
         Poll::Ready(Ok(()))

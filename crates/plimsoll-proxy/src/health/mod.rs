@@ -30,8 +30,15 @@ pub(crate) fn served(proxy: &Proxy, backend: &Backend, good: bool) {
     let now = Instant::now();
     // Looks at the others' health, so not while this one's is held.
     let may_eject = !good && may_eject(proxy);
-    let verdict = backend.judge().served(good, may_eject, now);
-    if let Some(verdict) = verdict {
+    judge(proxy, backend, |judge| judge.served(good, may_eject, now));
+}
+
+/// Tells the judge something, and does what it says. Its lock is held until
+/// that is done: else another thread could do what it says next before. The
+/// balancer, which has a lock of its own, calls nothing of this.
+fn judge(proxy: &Proxy, backend: &Backend, tell: impl FnOnce(&mut Judge) -> Option<Verdict>) {
+    let mut judge = backend.judge();
+    if let Some(verdict) = tell(&mut judge) {
         carry_out(proxy, backend, verdict);
     }
 }
@@ -97,18 +104,12 @@ pub(crate) async fn watch(proxy: Arc<Proxy>, backend: Arc<Backend>, thread: usiz
     loop {
         tokio::time::sleep(TICK.min(config.interval)).await;
         let now = Instant::now();
-        let verdict = backend.judge().tick(now);
-        if let Some(verdict) = verdict {
-            carry_out(&proxy, &backend, verdict);
-        }
+        judge(&proxy, &backend, |judge| judge.tick(now));
         if now < next || !config.active {
             continue;
         }
         if let Some(good) = check::check(&backend, thread, config).await {
-            let verdict = backend.judge().checked(good);
-            if let Some(verdict) = verdict {
-                carry_out(&proxy, &backend, verdict);
-            }
+            judge(&proxy, &backend, |judge| judge.checked(good));
         }
         next = Instant::now() + config.interval.mul_f64(0.9 + 0.2 * fastrand::f64());
     }

@@ -1,8 +1,10 @@
-//! Getting a connection for a request that holds a lease.
+//! Getting a connection for a request that holds a lease, or for a check.
 
 use std::io;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -10,10 +12,12 @@ use super::connections::{Found, Opened};
 use super::{Backend, Connection};
 
 /// Why there is no connection.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectError {
     Refused,
     TimedOut,
+    /// The system gives this process no socket: no fault of the backend's.
+    NoSocket,
 }
 
 impl Backend {
@@ -24,20 +28,16 @@ impl Backend {
         thread: usize,
         within: Duration,
     ) -> Result<(Connection, bool), ConnectError> {
-        // The common case needs no timer.
         loop {
+            // The common case needs no timer.
             let found = match self.connections.find_now(thread) {
                 Some(found) => found,
                 None => timeout(within, self.connections.find(thread))
                     .await
                     .map_err(|_| ConnectError::TimedOut)?,
             };
-            match found {
-                Found::Idle(idle) if idle.is_sound() => return Ok((idle, true)),
-                Found::Idle(closed) => drop(closed),
-                Found::Room(opened) => {
-                    return Ok((self.open_within(thread, opened, within).await?, false));
-                }
+            if let Some(connected) = self.use_found(thread, found, within).await {
+                return connected;
             }
         }
     }
@@ -48,29 +48,121 @@ impl Backend {
         &self,
         thread: usize,
         within: Duration,
-    ) -> Option<Result<Connection, ConnectError>> {
+    ) -> Option<Result<(Connection, bool), ConnectError>> {
         loop {
-            match self.connections.find_now(thread)? {
-                Found::Idle(idle) if idle.is_sound() => return Some(Ok(idle)),
-                Found::Idle(closed) => drop(closed),
-                Found::Room(opened) => return Some(self.open_within(thread, opened, within).await),
+            let found = self.connections.find_now(thread)?;
+            if let Some(connected) = self.use_found(thread, found, within).await {
+                return Some(connected);
             }
         }
     }
 
-    async fn open_within(
+    /// Whether it takes connections: opens one for no request, where there is
+    /// room, or else looks at an idle one. `None` when all are at work.
+    pub(crate) async fn accepts(
+        &self,
+        thread: usize,
+        within: Duration,
+    ) -> Option<Result<(), ConnectError>> {
+        loop {
+            if let Some(opened) = self.connections.room() {
+                let stream = reach(&self.addresses, within).await;
+                // The socket goes first, and then its place.
+                let accepted = stream.map(drop);
+                drop(opened);
+                return Some(accepted);
+            }
+            let idle = self.connections.idle(thread)?;
+            if idle.is_quiet() {
+                self.connections.keep(idle);
+                return Some(Ok(()));
+            }
+        }
+    }
+
+    /// `None` when it is an idle one that serves no more.
+    async fn use_found(
+        &self,
+        thread: usize,
+        found: Found,
+        within: Duration,
+    ) -> Option<Result<(Connection, bool), ConnectError>> {
+        match found {
+            Found::Idle(idle) => idle.is_sound().then_some(Ok((idle, true))),
+            Found::Room(opened) => {
+                Some(self.open_one(thread, opened, within).await.map(|opened| (opened, false)))
+            }
+        }
+    }
+
+    async fn open_one(
         &self,
         thread: usize,
         opened: Opened,
         within: Duration,
     ) -> Result<Connection, ConnectError> {
-        let open = timeout(within, self.open_one(thread, opened)).await;
-        open.map_err(|_| ConnectError::TimedOut)?.map_err(|_| ConnectError::Refused)
+        let stream = reach(&self.addresses, within).await?;
+        // It may be gone already.
+        stream.set_nodelay(true).map_err(|_| ConnectError::Refused)?;
+        Connection::start(stream, thread, opened).await.map_err(|_| ConnectError::Refused)
+    }
+}
+
+/// A connection to the first of these that takes one. Each has its share of
+/// the time that is left, so that one which says nothing leaves the others
+/// theirs.
+async fn reach(addresses: &[SocketAddr], within: Duration) -> Result<TcpStream, ConnectError> {
+    let begun = Instant::now();
+    let mut failed = ConnectError::NoSocket;
+    for (address, others) in addresses.iter().zip((1..=addresses.len()).rev()) {
+        let share = within.saturating_sub(begun.elapsed()) / u32::try_from(others).unwrap_or(1);
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            // What another address has said tells more.
+            Ok(Err(error)) if is_ours(&error) => {}
+            Ok(Err(_)) => failed = ConnectError::Refused,
+            Err(_) => failed = ConnectError::TimedOut,
+        }
+    }
+    Err(failed)
+}
+
+/// Whether there are no descriptors, no ports or no memory on this side.
+fn is_ours(error: &io::Error) -> bool {
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOMEM, Errno::NOBUFS];
+    Errno::from_io_error(error).is_some_and(|error| ours.contains(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A listener whose queue is full answers no SYN.
+    #[test]
+    fn an_address_that_says_nothing_leaves_time_for_the_next() {
+        use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
+        let deaf = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&deaf, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        listen(&deaf, 0).unwrap();
+        let silent = SocketAddr::try_from(getsockname(&deaf).unwrap()).unwrap();
+        let short = Duration::from_millis(200);
+        let connect = |_| std::net::TcpStream::connect_timeout(&silent, short).ok();
+        let filled: Vec<_> = (0..8).map_while(connect).collect();
+        assert!(filled.len() < 8, "its queue is full");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let live = listener.local_addr().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let reached = reach(&[silent, live], Duration::from_millis(600)).await;
+            assert_eq!(reached.unwrap().peer_addr().unwrap(), live);
+            let reached = reach(&[silent, silent], Duration::from_millis(100)).await;
+            assert_eq!(reached.unwrap_err(), ConnectError::TimedOut);
+        });
     }
 
-    async fn open_one(&self, thread: usize, opened: Opened) -> io::Result<Connection> {
-        let stream = TcpStream::connect(&*self.addresses).await?;
-        stream.set_nodelay(true)?;
-        Connection::start(stream, thread, opened).await.map_err(io::Error::other)
+    #[test]
+    fn what_this_side_lacks_is_no_refusal() {
+        assert!(is_ours(&Errno::MFILE.into()) && is_ours(&Errno::ADDRNOTAVAIL.into()));
+        assert!(!is_ours(&Errno::CONNREFUSED.into()) && !is_ours(&io::ErrorKind::TimedOut.into()));
     }
 }

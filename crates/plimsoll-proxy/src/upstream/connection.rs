@@ -73,12 +73,11 @@ impl Connection {
     /// Whether it may carry a request, as far as can be seen: the backend may
     /// have closed it while nobody looked, or said what nobody asked for.
     pub(super) fn is_sound(&self) -> bool {
-        if self.is_closed() {
-            return false;
-        }
-        if self.idle_since.elapsed() < TRUSTED {
-            return true;
-        }
+        !self.is_closed() && (self.idle_since.elapsed() < TRUSTED || self.is_quiet())
+    }
+
+    /// Whether the backend has neither closed it nor said anything.
+    pub(super) fn is_quiet(&self) -> bool {
         let peeked =
             rustix::net::recv(&self.stream, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)

@@ -30,6 +30,18 @@ struct State {
     waiting: usize,
 }
 
+impl State {
+    fn takes_one_more(&mut self) -> bool {
+        let room = self.open < self.most;
+        self.open += usize::from(room);
+        room
+    }
+
+    fn any_idle(&mut self) -> Option<Connection> {
+        self.idle.iter_mut().find_map(Vec::pop)
+    }
+}
+
 /// One of the connections that may be open; dropped when it is closed.
 pub(super) struct Opened(Arc<Connections>);
 
@@ -67,12 +79,22 @@ impl Connections {
         if let Some(own) = state.idle[thread].pop() {
             return Some(Found::Idle(own));
         }
-        if state.open < state.most {
-            state.open += 1;
+        if state.takes_one_more() {
             return Some(Found::Room(Opened(Arc::clone(self))));
         }
         // At capacity, and not with requests: another thread's is idle.
-        state.idle.iter_mut().find_map(Vec::pop).map(Found::Idle)
+        state.any_idle().map(Found::Idle)
+    }
+
+    /// Room for one more, if there is any.
+    pub(super) fn room(self: &Arc<Self>) -> Option<Opened> {
+        self.lock().takes_one_more().then(|| Opened(Arc::clone(self)))
+    }
+
+    /// An idle connection, if there is one, this thread's own if it has one.
+    pub(super) fn idle(&self, thread: usize) -> Option<Connection> {
+        let mut state = self.lock();
+        state.idle[thread].pop().or_else(|| state.any_idle())
     }
 
     /// Keeps a connection for the next request.

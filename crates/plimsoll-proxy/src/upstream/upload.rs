@@ -1,5 +1,6 @@
 //! A request's body on its way to a backend, kept as far as a retry needs it.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -19,6 +20,8 @@ pub(crate) enum UploadFault {
     TooLarge,
     /// The client stopped, or what it sent is malformed.
     Broken,
+    /// The client kept its connection, and its body to itself.
+    Late,
 }
 
 /// A body that may be sent more than once, while what was sent of it is kept.
@@ -35,6 +38,9 @@ struct State {
     most: u64,
     /// When a frame was last taken.
     last_seen: Option<Instant>,
+    /// Since when the backend would have more of it and the client has sent
+    /// none.
+    waits_since: Option<Instant>,
     ended: bool,
     fault: Option<UploadFault>,
 }
@@ -49,6 +55,7 @@ impl Upload {
             seen: 0,
             most: most.unwrap_or(u64::MAX),
             last_seen: None,
+            waits_since: None,
             ended: false,
             fault: None,
         })))
@@ -56,7 +63,9 @@ impl Upload {
 
     /// The body from its beginning; `None` when that is gone.
     pub(crate) fn again(&self) -> Option<ToBackend> {
-        let state = self.lock();
+        let mut state = self.lock();
+        // The client may have gone on while nobody asked it to.
+        state.waits_since = None;
         let whole = state.seen == 0 || state.kept.is_some();
         drop(state);
         whole.then(|| ToBackend::Upload { upload: self.clone(), sent: 0 })
@@ -71,6 +80,12 @@ impl Upload {
     /// When something of it was last sent on.
     pub(crate) fn last_seen(&self) -> Option<Instant> {
         self.lock().last_seen
+    }
+
+    /// Since when it waits for the client, if it does: what then stands still is
+    /// no fault of the backend's.
+    pub(crate) fn waits_since(&self) -> Option<Instant> {
+        self.lock().waits_since
     }
 
     /// What the client did wrong, if that is why the exchange failed.
@@ -91,14 +106,19 @@ impl State {
         if let Some(fault) = self.fault {
             return Poll::Ready(Some(Err(UploadError(fault))));
         }
-        let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(None) => {
+        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            self.waits_since.get_or_insert_with(Instant::now);
+            return Poll::Pending;
+        };
+        self.waits_since = None;
+        let frame = match frame {
+            None => {
                 self.ended = true;
                 return Poll::Ready(None);
             }
-            Poll::Ready(Some(Err(_))) => return self.fail(UploadFault::Broken),
-            Poll::Ready(Some(Ok(frame))) => frame,
+            Some(Err(error)) if is_late(&error) => return self.fail(UploadFault::Late),
+            Some(Err(_)) => return self.fail(UploadFault::Broken),
+            Some(Ok(frame)) => frame,
         };
         let Some(data) = frame.data_ref() else {
             // Trailers end a body, and are not sent twice.
@@ -124,6 +144,13 @@ impl State {
         self.fault = Some(fault);
         Poll::Ready(Some(Err(UploadError(fault))))
     }
+}
+
+/// Whether it is the socket's limit on silence that ended the body.
+fn is_late(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    let source = source.and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
 }
 
 /// The body of a request to a backend.
@@ -185,6 +212,7 @@ impl std::fmt::Display for UploadError {
         f.write_str(match self.0 {
             UploadFault::TooLarge => "the body is longer than allowed",
             UploadFault::Broken => "the client did not send its whole body",
+            UploadFault::Late => "the client did not go on with its body",
         })
     }
 }

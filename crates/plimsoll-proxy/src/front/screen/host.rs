@@ -9,7 +9,7 @@ use core::str;
 /// Stricter than the grammar: a comma, which would make two hosts of one in a
 /// list, a percent sign, whose decoding servers disagree about, an empty port
 /// and an address of a future version are not taken.
-pub(super) fn is_authority(bytes: &[u8]) -> bool {
+pub(crate) fn is_authority(bytes: &[u8]) -> bool {
     let (host_is_good, port) = if let Some(rest) = bytes.strip_prefix(b"[") {
         let Some(end) = rest.iter().position(|&byte| byte == b']') else {
             return false;

@@ -17,6 +17,7 @@ mod tests;
 mod words;
 
 pub(crate) use fault::Fault;
+pub(crate) use host::is_authority;
 
 use chunks::Chunks;
 use head::{After, Head};
