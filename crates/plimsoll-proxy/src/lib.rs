@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod alarm;
 mod config;
 mod exchange;
 mod front;

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -25,6 +25,18 @@ impl SharedStream {
         let _ = self.0.try_io(Interest::READABLE, || -> io::Result<()> {
             Err(io::ErrorKind::WouldBlock.into())
         });
+    }
+
+    /// Whether the runtime has heard that there is something to read, or the
+    /// end, since all there was has been read. For a stream that nobody waits
+    /// for.
+    pub(crate) fn has_news(&self) -> bool {
+        self.0.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    /// The stream itself, from its last holder.
+    pub(crate) fn into_inner(self) -> Option<TcpStream> {
+        Arc::into_inner(self.0)
     }
 
     /// Whether the other side has ended its writing, whatever of it is unread.

@@ -8,7 +8,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
 
 use super::record::Record;
 use crate::front::Progress;
@@ -34,7 +33,7 @@ struct Forwarded {
     upload: Option<Upload>,
     /// Since when the backend has been silent.
     silent_since: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    broke_off: Option<BrokeOff>,
 }
 
 impl Answer {
@@ -48,9 +47,8 @@ impl Answer {
         upload: Option<Upload>,
         record: Record,
     ) -> Self {
-        let (silent_since, timer) = (None, None);
         let held = Some(held);
-        let mut forwarded = Forwarded { incoming, held, upload, silent_since, timer };
+        let mut forwarded = Forwarded { incoming, held, upload, silent_since: None, broke_off: None };
         if forwarded.incoming.is_end_stream() {
             forwarded.over(&record);
         }
@@ -75,17 +73,10 @@ impl Forwarded {
         }
     }
 
-    /// The backend was silent for too long.
-    fn poll_silence(&mut self, cx: &mut Context<'_>, limit: std::time::Duration) -> Poll<()> {
-        let due = *self.silent_since.get_or_insert_with(Instant::now) + limit;
-        let timer =
-            self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if Instant::now() >= due {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(due.into());
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match &mut self.held {
+            Some(held) => held.poll_frame(&mut self.incoming, cx),
+            None => Pin::new(&mut self.incoming).poll_frame(cx),
         }
     }
 }
@@ -110,8 +101,11 @@ impl Body for Answer {
             }
             Kind::Forwarded(forwarded) => forwarded,
         };
+        if let Some(broke_off) = forwarded.broke_off {
+            return Poll::Ready(Some(Err(broke_off)));
+        }
         let mut silent = false;
-        let what = match Pin::new(&mut forwarded.incoming).poll_frame(cx) {
+        let what = match forwarded.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 forwarded.silent_since = None;
                 this.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -127,7 +121,8 @@ impl Body for Answer {
             Poll::Ready(Some(Err(_))) => "the backend broke off its body",
             Poll::Pending => {
                 let limit = this.record.seat().proxy.config.times.body_idle;
-                ready!(forwarded.poll_silence(cx, limit));
+                let since = *forwarded.silent_since.get_or_insert_with(Instant::now);
+                ready!(this.record.asking_mut().alarm.poll(cx, since + limit));
                 silent = true;
                 "the backend's body stopped for too long"
             }
@@ -144,7 +139,10 @@ impl Body for Answer {
             held.failed();
             this.record.served(false);
         }
-        Poll::Ready(Some(Err(BrokeOff(what))))
+        // Told when what came before has had its turn to be written.
+        forwarded.broke_off = Some(BrokeOff(what));
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
@@ -176,7 +174,7 @@ impl Drop for Answer {
 
 /// A response that does not come to its end: what is sent of it is cut off, so
 /// that nobody takes it for whole.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct BrokeOff(&'static str);
 
 impl std::fmt::Display for BrokeOff {

@@ -1,7 +1,8 @@
 //! A request's tries: a lease, a connection, a response's head.
 
+use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use super::head::Outgoing;
 use super::record::Record;
 use crate::config::Times;
-use crate::front::Client;
+use crate::front::Asking;
 use crate::proxy::Seat;
 use crate::refusal::Refusal;
 use crate::upstream::{Backend, ConnectError, Held, ToBackend, Upload, UploadFault};
@@ -109,7 +110,7 @@ async fn lease(
     let request = proxy.balancer.request().deadline(line_ends);
     let request = excluded.iter().fold(request, |request, &id| request.exclude(id));
     let mut acquire = pin!(request.acquire());
-    let at_once = std::future::poll_fn(|cx| Poll::Ready(acquire.as_mut().poll(cx))).await;
+    let at_once = poll_fn(|cx| Poll::Ready(acquire.as_mut().poll(cx))).await;
     if let Poll::Ready(lease) = at_once {
         return lease.map_err(refusal);
     }
@@ -174,10 +175,10 @@ async fn attempt(
     record.connect = connected - connecting;
     let mut held = Held::new(connection, lease);
     let request = outgoing.request(&backend.host, body);
-    let answering = held.send(request);
-    let in_time = in_time(answering, connected, &times, upload, record.asking().client());
-    let answered = if outgoing.asks_upgrade() || record.asking().hides_departure() {
-        let client = Arc::clone(record.asking().client());
+    let client = Arc::clone(record.asking().client());
+    let hidden = outgoing.asks_upgrade() || record.asking().hides_departure();
+    let in_time = in_time(held.send(request), connected, &times, upload, record.asking_mut());
+    let answered = if hidden {
         tokio::select! {
             answered = in_time => answered,
             () = client.departed() => {
@@ -241,35 +242,39 @@ fn has_other_coding(response: &Response<Incoming>) -> bool {
 /// there is of its body, was last seen to go. While the body waits for the
 /// client, it is the client's time that passes.
 ///
-/// Now and then it looks whether the client has left, which nobody sees while
-/// there is something of it that nobody reads.
+/// While there is something of the client's that nobody reads it looks now and
+/// then whether the client has left, since nobody else would see that.
 async fn in_time<F: Future>(
     answer: F,
     sent: Instant,
     times: &Times,
     upload: Option<&Upload>,
-    client: &Client,
+    asking: &mut Asking,
 ) -> Result<F::Output, Refusal> {
     let mut answer = pin!(answer);
     let mut now = sent;
-    loop {
-        let (since, limit, late) = if let Some(since) = upload.and_then(Upload::waits_since) {
-            (since, times.body_idle, Refusal::BodyTimeout)
-        } else {
-            let moved = upload.and_then(Upload::last_seen).map_or(sent, |at| at.max(sent));
-            (moved, times.response_header, Refusal::ResponseTimeout)
-        };
-        let due = since + limit;
-        if due <= now {
-            return Err(late);
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            return Poll::Ready(Ok(answer));
         }
-        let look = due.min(now + LOOK);
-        if let Ok(answer) = tokio::time::timeout_at(look.into(), answer.as_mut()).await {
-            return Ok(answer);
+        loop {
+            let (since, limit, late) = if let Some(since) = upload.and_then(Upload::waits_since) {
+                (since, times.body_idle, Refusal::BodyTimeout)
+            } else {
+                let moved = upload.and_then(Upload::last_seen).map_or(sent, |at| at.max(sent));
+                (moved, times.response_header, Refusal::ResponseTimeout)
+            };
+            let due = since + limit;
+            if due <= now {
+                return Poll::Ready(Err(late));
+            }
+            let hides = upload.is_some() || asking.hides_departure();
+            ready!(asking.alarm.poll(cx, if hides { due.min(now + LOOK) } else { due }));
+            if asking.client().has_departed() {
+                return Poll::Ready(Err(Refusal::ClientGone));
+            }
+            now = Instant::now();
         }
-        if client.has_departed() {
-            return Err(Refusal::ClientGone);
-        }
-        now = Instant::now();
-    }
+    })
+    .await
 }

@@ -20,6 +20,7 @@ pub(crate) use self::answer::Answer;
 use self::attempt::Served;
 use self::head::Outgoing;
 pub(crate) use self::record::Record;
+pub(crate) use self::tunnel::Tunnel;
 use crate::front::Asking;
 use crate::proxy::Seat;
 use crate::refusal::Refusal;
@@ -87,11 +88,11 @@ fn forward(served: Served, upgrade: OnUpgrade, mut record: Record) -> Response<A
     head::incoming(response.headers_mut(), version, switched);
     *response.version_mut() = Version::HTTP_11;
     if switched {
-        let theirs = hyper::upgrade::on(&mut response);
         let (head, _) = response.into_parts();
         record.served(true);
         record.asking().decide(true);
-        tunnel::open(upgrade, theirs, held, record.seat());
+        let tunnel = Tunnel::new(upgrade, held, Arc::clone(record.seat()));
+        record.asking().client().begin_tunnel(tunnel);
         return Response::from_parts(head, Answer::own(Bytes::new(), record));
     }
     record.asking().decide(false);

@@ -76,6 +76,10 @@ impl Record {
         if self.is_unread() { "-" } else { self.method.as_str() }
     }
 
+    pub(crate) fn asking_mut(&mut self) -> &mut Asking {
+        &mut self.asking
+    }
+
     pub(crate) fn target(&self) -> &str {
         if self.is_unread() {
             return "-";

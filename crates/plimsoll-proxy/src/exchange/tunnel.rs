@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use bytes::Bytes;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 
@@ -16,33 +17,46 @@ use crate::upstream::Held;
 /// Bytes on their way, in each direction.
 const BUFFER: usize = 16 << 10;
 
-/// Joins the two sides once both have switched. The lease is given back when
-/// the backend's side is closed.
-pub(super) fn open(client: OnUpgrade, backend: OnUpgrade, held: Held, seat: &Arc<Seat>) {
-    let phase = seat.proxy.shutdown.watch();
-    let idle = seat.proxy.config.times.tunnel_idle;
-    tokio::spawn(async move {
-        // Holds the socket's place among the open connections.
-        let open = held.hold_open();
-        let both = async {
-            if let Ok((client, backend)) = tokio::try_join!(client, backend) {
-                join(client, backend, idle).await;
-            }
-        };
+/// A backend that has switched protocols, for a client that is about to. It
+/// runs in the place of the client's connection, which it was.
+pub(crate) struct Tunnel {
+    client: OnUpgrade,
+    held: Held,
+    seat: Arc<Seat>,
+}
+
+impl Tunnel {
+    pub(super) fn new(client: OnUpgrade, held: Held, seat: Arc<Seat>) -> Self {
+        Self { client, held, seat }
+    }
+
+    /// Joins the two sides. The lease is given back when the backend's side is
+    /// closed.
+    pub(crate) async fn run(self) {
+        // It left before it had the answer.
+        let Ok(client) = self.client.await else { return };
+        let proxy = &self.seat.proxy;
+        let (phase, idle) = (proxy.shutdown.watch(), proxy.config.times.tunnel_idle);
+        let (_lease, backend) = self.held.switched().await;
         tokio::select! {
-            () = both => {}
+            () = join(TokioIo::new(client), backend.stream, backend.early, idle) => {}
             () = phase.reached(Phase::Stopped) => {}
         }
-        drop(held);
-        drop(open);
-    });
+        drop(backend.place);
+    }
 }
 
 /// Passes each side's end on, and ends when both have ended or one has broken
-/// off, or when both have been silent for too long.
-async fn join(client: Upgraded, backend: Upgraded, idle: Duration) {
-    let (client_read, client_write) = split(TokioIo::new(client));
-    let (backend_read, backend_write) = split(TokioIo::new(backend));
+/// off, or when both have been silent for too long. `early` is what the backend
+/// has said already.
+async fn join(
+    client: impl AsyncRead + AsyncWrite,
+    backend: impl AsyncRead + AsyncWrite,
+    early: Bytes,
+    idle: Duration,
+) {
+    let (client_read, client_write) = split(client);
+    let (backend_read, backend_write) = split(backend);
     let passed = AtomicU64::new(0);
     let silence = async {
         let mut before = u64::MAX;
@@ -55,8 +69,8 @@ async fn join(client: Upgraded, backend: Upgraded, idle: Duration) {
             tokio::time::sleep(idle).await;
         }
     };
-    let to_backend = pass(client_read, backend_write, &passed);
-    let to_client = pass(backend_read, client_write, &passed);
+    let to_backend = pass(Bytes::new(), client_read, backend_write, &passed);
+    let to_client = pass(early, backend_read, client_write, &passed);
     tokio::select! {
         _ = async { tokio::try_join!(to_backend, to_client) } => {}
         () = silence => {}
@@ -64,10 +78,12 @@ async fn join(client: Upgraded, backend: Upgraded, idle: Duration) {
 }
 
 async fn pass(
+    early: Bytes,
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     passed: &AtomicU64,
 ) -> io::Result<()> {
+    to.write_all(&early).await?;
     let mut buffer = vec![0; BUFFER];
     loop {
         let read = from.read(&mut buffer).await?;

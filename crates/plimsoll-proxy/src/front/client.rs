@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,7 +14,9 @@ use tokio::sync::Notify;
 use super::screen::Fault;
 use super::socket::Gate;
 use super::stall::{Answers, Progress};
+use crate::alarm::Alarm;
 use crate::config::Config;
+use crate::exchange::Tunnel;
 use crate::stream::SharedStream;
 
 /// One connection from a client.
@@ -31,6 +33,10 @@ pub(crate) struct Client {
     /// Requests that it may send on this connection.
     most: Option<u64>,
     had_last: Notify,
+    /// Between requests; the one that is under way has it.
+    alarm: Mutex<Alarm>,
+    /// What its connection is to become.
+    tunnel: Mutex<Option<Tunnel>>,
     answers: Answers,
 }
 
@@ -58,6 +64,8 @@ impl Client {
             requests,
             most,
             had_last,
+            alarm: Mutex::default(),
+            tunnel: Mutex::default(),
             answers: Answers::new(),
         }
     }
@@ -70,7 +78,18 @@ impl Client {
         if last {
             self.had_last.notify_one();
         }
-        Asking { client: Arc::clone(self), number, last }
+        Asking { client: Arc::clone(self), number, last, alarm: take(&self.alarm) }
+    }
+
+    /// Has its connection become a tunnel when the request under way is
+    /// answered.
+    pub(crate) fn begin_tunnel(&self, tunnel: Tunnel) {
+        *lock(&self.tunnel) = Some(tunnel);
+    }
+
+    /// What its connection is to become, if anything.
+    pub(super) fn tunnel(&self) -> Option<Tunnel> {
+        take(&self.tunnel)
     }
 
     /// Watches an answer where the socket does not tell that the client takes
@@ -140,6 +159,7 @@ pub(crate) struct Asking {
     number: u64,
     /// No other follows on its connection.
     pub(crate) last: bool,
+    pub(crate) alarm: Alarm,
 }
 
 impl Asking {
@@ -166,6 +186,15 @@ impl Asking {
 
 impl Drop for Asking {
     fn drop(&mut self) {
+        *lock(&self.client.alarm) = std::mem::take(&mut self.alarm);
         self.client.gate.end();
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn take<T: Default>(mutex: &Mutex<T>) -> T {
+    std::mem::take(&mut *lock(mutex))
 }

@@ -60,6 +60,9 @@ async fn serve_http1(seat: &Arc<Seat>, socket: Socket, client: Arc<Client>) {
         .with_upgrades();
     // Errors are the client's, or are told by the exchange.
     let _ = connection.await;
+    if let Some(tunnel) = client.tunnel() {
+        tunnel.run().await;
+    }
 }
 
 async fn serve_http2(seat: &Arc<Seat>, socket: Socket, client: Arc<Client>) {

@@ -13,9 +13,9 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
 
 use super::screen::{Fault, Limits, Look, Screen, Stage};
+use crate::alarm::Alarm;
 use crate::config::Times;
 use crate::stream::SharedStream;
 
@@ -459,12 +459,11 @@ async fn linger(mut stream: SharedStream) {
     let _ = tokio::time::timeout(LINGER, all).await;
 }
 
-/// Since when nothing has come, looked at lazily: the timer is set again only
-/// when it has run out, not at every byte.
+/// Since when nothing has come.
 #[derive(Default)]
 struct Silence {
     since: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
 }
 
 impl Silence {
@@ -475,19 +474,6 @@ impl Silence {
     /// Ready when nothing has come for this long.
     fn poll(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<()> {
         let since = *self.since.get_or_insert_with(Instant::now);
-        let due = since + limit;
-        loop {
-            let timer =
-                self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
-            // Never later than it should be: a limit may be shorter than the last.
-            if timer.deadline() > due.into() {
-                timer.as_mut().reset(due.into());
-            }
-            ready!(timer.as_mut().poll(cx));
-            if Instant::now() >= due {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(due.into());
-        }
+        self.alarm.poll(cx, since + limit)
     }
 }

@@ -1,12 +1,15 @@
 //! One look at a backend: a connection, or a request.
 
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use std::future::poll_fn;
+
+use bytes::Bytes;
 use hyper::Request;
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use tokio::time::timeout;
 
 use crate::config::HealthConfig;
-use crate::upstream::{Backend, ConnectError, ToBackend};
+use crate::upstream::{Backend, ConnectError, Connection, ToBackend};
 
 /// The most that is read of what a check is answered.
 const MOST: usize = 64 << 10;
@@ -29,23 +32,29 @@ pub(super) async fn check(backend: &Backend, thread: usize, config: &HealthConfi
     request.headers_mut().insert(header::HOST, backend.host.clone());
     let agent = HeaderValue::from_static("plimsoll");
     request.headers_mut().insert(header::USER_AGENT, agent);
-    let sent = connection.send(request);
     let answered = async {
-        let response = sent.await.ok()?;
-        let status = response.status().as_u16();
-        // Read to its end, so that the connection serves again, unless that is far.
-        let read = match Limited::new(response.into_body(), MOST).collect().await {
-            Ok(_) => true,
-            Err(error) if error.is::<LengthLimitError>() => false,
-            Err(_) => return None,
-        };
-        Some(((200..400).contains(&status), read))
+        let response = connection.send(request).await.ok()?;
+        let good = (200..400).contains(&response.status().as_u16());
+        Some((good, read_to_its_end(&mut connection, response.into_body()).await?))
     };
     let (good, read) = timeout(config.timeout, answered).await.ok().flatten().unwrap_or_default();
-    if read && connection.ready().await.is_ok() {
+    if read && connection.is_ready() {
         backend.keep(connection);
     }
     Some(good)
+}
+
+/// Reads a body, so that its connection serves again; false when its end is
+/// far, `None` when it breaks off.
+async fn read_to_its_end(connection: &mut Connection, mut body: Incoming) -> Option<bool> {
+    let mut read = 0;
+    while let Some(frame) = poll_fn(|cx| connection.poll_frame(&mut body, cx)).await {
+        read += frame.ok()?.data_ref().map_or(0, Bytes::len);
+        if read > MOST {
+            return Some(false);
+        }
+    }
+    Some(true)
 }
 
 /// What it says that a connection was made, or not. Without sockets of our own

@@ -88,7 +88,9 @@ impl Backend {
         within: Duration,
     ) -> Option<Result<(Connection, bool), ConnectError>> {
         match found {
-            Found::Idle(idle) => idle.is_sound().then_some(Ok((idle, true))),
+            Found::Idle(idle) if !idle.is_sound() => None,
+            Found::Idle(own) if own.thread() == thread => Some(Ok((own, true))),
+            Found::Idle(other) => other.move_to(thread).await.map(|moved| Ok((moved, true))),
             Found::Room(opened) => {
                 Some(self.open_one(thread, opened, within).await.map(|opened| (opened, false)))
             }

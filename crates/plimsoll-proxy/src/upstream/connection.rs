@@ -1,40 +1,61 @@
 //! One connection to a backend.
+//!
+//! Nobody drives it but who holds it: a request polls it beside what it waits
+//! for, in its own task. So a request needs no second task and no channel to
+//! wake it, dropping the connection closes its socket there and then, and an
+//! idle one costs nothing.
 
+use std::future::poll_fn;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use hyper::Request;
-use hyper::Response;
+use bytes::Bytes;
+use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use plimsoll::Lease;
 use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
+use tokio::task::coop::unconstrained;
 
+use super::ToBackend;
 use super::connections::Opened;
-use super::{Backend, ToBackend};
 use crate::stream::SharedStream;
 
-/// Idle for less than this, it is taken to be as it was.
+/// Idle for less than this, and without an event since, it is taken to be as
+/// it was.
 const TRUSTED: Duration = Duration::from_millis(500);
+
+type Driver = http1::Connection<TokioIo<SharedStream>, ToBackend>;
 
 /// A connection that has no request, or one request's for as long as that has
 /// its lease. Dropped, it is closed.
 pub(crate) struct Connection {
     sender: http1::SendRequest<ToBackend>,
+    driver: Box<Driver>,
+    /// The driver has come to its end, and must not be asked again.
+    ended: bool,
     stream: SharedStream,
     thread: usize,
     idle_since: Instant,
-    /// Held by who holds the socket.
-    end: Weak<End>,
-    driver: AbortHandle,
+    /// Last, so that there is room for another when the socket is closed.
+    opened: Opened,
+}
+
+/// A socket after a switch of protocols.
+pub(crate) struct Switched {
+    pub(crate) stream: SharedStream,
+    /// What the backend has said in the new protocol already.
+    pub(crate) early: Bytes,
+    /// Its place among the open connections, to be dropped after the stream.
+    pub(crate) place: Opened,
 }
 
 impl Connection {
-    /// Begins to speak HTTP/1.1 on the stream, driven by this thread.
+    /// Begins to speak HTTP/1.1 on a stream of this thread's runtime.
     pub(super) async fn start(
         stream: TcpStream,
         thread: usize,
@@ -42,38 +63,69 @@ impl Connection {
     ) -> hyper::Result<Self> {
         let stream = SharedStream::new(stream);
         let io = TokioIo::new(stream.clone());
-        let (sender, driven) = http1::Builder::new().handshake(io).await?;
-        let end = Arc::new(End { opened: Some(opened), lease: Mutex::new(None) });
-        let seen = Arc::downgrade(&end);
-        let task = tokio::spawn(async move {
-            // Dropped after the socket.
-            let _end = end;
-            // What goes wrong is told to the request.
-            let _ = driven.with_upgrades().await;
-        });
-        Ok(Self {
-            sender,
-            stream,
-            thread,
-            idle_since: Instant::now(),
-            end: seen,
-            driver: task.abort_handle(),
-        })
+        let (sender, driver) = http1::Builder::new().handshake(io).await?;
+        let (driver, idle_since) = (Box::new(driver), Instant::now());
+        Ok(Self { sender, driver, ended: false, stream, thread, idle_since, opened })
+    }
+
+    /// The same, idle as it is, on this thread's runtime: another's would have
+    /// to wake this one for every event. `None` when it serves no more.
+    pub(super) async fn move_to(self, thread: usize) -> Option<Self> {
+        let Self { sender, driver, stream, opened, .. } = self;
+        drop((sender, stream));
+        let parts = driver.into_parts();
+        let stream = parts.io.into_inner().into_inner().filter(|_| parts.read_buf.is_empty())?;
+        let stream = TcpStream::from_std(stream.into_std().ok()?).ok()?;
+        Self::start(stream, thread, opened).await.ok()
     }
 
     /// Sends a request; its error hands it back when nothing of it was sent.
-    pub(crate) fn send(
+    pub(crate) async fn send(
         &mut self,
         request: Request<ToBackend>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<ToBackend>>>> + use<>
-    {
-        self.sender.try_send_request(request)
+    ) -> Result<Response<Incoming>, TrySendError<Request<ToBackend>>> {
+        // It is ready by what the driver does, here and nowhere else: it need
+        // not wake this task, and must not be put off by the runtime.
+        let mut answer = pin!(unconstrained(self.sender.try_send_request(request)));
+        poll_fn(|cx| {
+            drive(&mut self.driver, &mut self.ended, cx);
+            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        })
+        .await
+    }
+
+    /// What comes next of a response's body.
+    pub(crate) fn poll_frame(
+        &mut self,
+        body: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let mut body = Pin::new(body);
+        // Asked first, it tells the driver that it has room.
+        let frame = body.as_mut().poll_frame(cx);
+        if frame.is_ready() {
+            return frame;
+        }
+        drive(&mut self.driver, &mut self.ended, cx);
+        body.poll_frame(cx)
+    }
+
+    /// The socket, once the backend has switched protocols.
+    pub(crate) async fn switched(mut self) -> Switched {
+        poll_fn(|cx| {
+            drive(&mut self.driver, &mut self.ended, cx);
+            if self.ended { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let parts = self.driver.into_parts();
+        Switched { stream: self.stream, early: parts.read_buf, place: self.opened }
     }
 
     /// Whether it may carry a request, as far as can be seen: the backend may
     /// have closed it while nobody looked, or said what nobody asked for.
     pub(super) fn is_sound(&self) -> bool {
-        !self.is_closed() && (self.idle_since.elapsed() < TRUSTED || self.is_quiet())
+        let trusted = self.idle_since.elapsed() < TRUSTED && !self.stream.has_news();
+        !self.is_over() && (trusted || self.is_quiet())
     }
 
     /// Whether the backend has neither closed it nor said anything.
@@ -83,25 +135,18 @@ impl Connection {
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Gives the lease back when the socket is closed, and closes it.
-    pub(crate) fn end(self, lease: Lease<Arc<Backend>>) {
-        if let Some(end) = self.end.upgrade() {
-            end.give_back_with(lease);
+    /// Whether it is worth keeping any longer.
+    pub(super) fn is_fresh(&self, oldest: Instant) -> bool {
+        self.idle_since >= oldest && (!self.stream.has_news() || self.is_quiet())
+    }
+
+    /// Whether it is ready for another request, now that the last one's response
+    /// has been read to its end.
+    pub(crate) fn is_ready(&mut self) -> bool {
+        if !self.sender.is_ready() {
+            drive(&mut self.driver, &mut self.ended, &mut Context::from_waker(Waker::noop()));
         }
-    }
-
-    /// To be held by who takes the socket over, for as long as he has it.
-    pub(crate) fn hold_open(&self) -> Option<Arc<End>> {
-        self.end.upgrade()
-    }
-
-    /// Ready for another request, now or soon.
-    pub(super) fn is_ready(&self) -> bool {
-        self.sender.is_ready()
-    }
-
-    pub(crate) async fn ready(&mut self) -> hyper::Result<()> {
-        self.sender.ready().await
+        self.sender.is_ready() && !self.is_over()
     }
 
     pub(super) fn rest(&mut self) {
@@ -112,38 +157,15 @@ impl Connection {
         self.thread
     }
 
-    pub(super) fn idle_since(&self) -> Instant {
-        self.idle_since
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+    fn is_over(&self) -> bool {
+        self.ended || self.sender.is_closed()
     }
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
-}
-
-/// What ends with the socket: there is room for another connection first, then
-/// for another request.
-pub(crate) struct End {
-    opened: Option<Opened>,
-    lease: Mutex<Option<Lease<Arc<Backend>>>>,
-}
-
-impl End {
-    fn give_back_with(&self, lease: Lease<Arc<Backend>>) {
-        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
-    }
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        drop(self.opened.take());
-        let lease = self.lease.get_mut().unwrap_or_else(PoisonError::into_inner);
-        drop(lease.take());
+/// Lets the connection read and write what it can. What goes wrong is told to
+/// the request.
+fn drive(driver: &mut Driver, ended: &mut bool, cx: &mut Context<'_>) {
+    if !*ended {
+        *ended = driver.poll_without_shutdown(cx).is_ready();
     }
 }

@@ -43,7 +43,7 @@ impl State {
 }
 
 /// One of the connections that may be open; dropped when it is closed.
-pub(super) struct Opened(Arc<Connections>);
+pub(crate) struct Opened(Arc<Connections>);
 
 impl Drop for Opened {
     fn drop(&mut self) {
@@ -112,7 +112,7 @@ impl Connections {
         let mut state = self.lock();
         let idle = std::mem::take(&mut state.idle[thread]);
         for connection in idle {
-            let fresh = connection.idle_since() >= oldest && !connection.is_closed();
+            let fresh = connection.is_fresh(oldest);
             let list = if fresh { &mut state.idle[thread] } else { &mut old };
             list.push(connection);
         }
