@@ -7,12 +7,14 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plimsoll::WorkerSpec;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::Barrier;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 
@@ -45,14 +47,16 @@ pub(crate) fn run(proxy: &Arc<Proxy>, listeners: Vec<TcpListener>) -> io::Result
         }
         arrivals.push(receiver);
     }
+    let closed = Arc::new(Barrier::new(arrivals.len()));
     let mut started = Vec::new();
     for (index, arrivals) in arrivals.into_iter().enumerate() {
         let listeners: Vec<_> =
             listeners.iter().map(TcpListener::try_clone).collect::<Result<_, _>>()?;
         let seat = Arc::new(Seat { proxy: Arc::clone(proxy), index });
+        let closed = Arc::clone(&closed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name(format!("serve-{index}"));
-        started.push(thread.spawn(move || runtime.block_on(serve(seat, listeners, arrivals)))?);
+        started.push(thread.spawn(move || runtime.block_on(serve(seat, listeners, arrivals, closed)))?);
     }
     // What is left of them is the threads': they close the ports when they drain.
     drop(listeners);
@@ -66,6 +70,7 @@ async fn serve(
     seat: Arc<Seat>,
     listeners: Vec<TcpListener>,
     mut arrivals: UnboundedReceiver<Arrival>,
+    closed: Arc<Barrier>,
 ) -> io::Result<()> {
     let mut connections = JoinSet::new();
     let mut accepting = JoinSet::new();
@@ -86,6 +91,9 @@ async fn serve(
     }
     let phase = seat.proxy.shutdown.watch();
     let mut draining = None;
+    // Until then another thread may give this one a connection.
+    let mut closed_everywhere = false;
+    let mut closing = pin!(closed.wait());
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
@@ -111,10 +119,13 @@ async fn serve(
                 draining = Some(tokio::time::Instant::now() + seat.proxy.config.times.drain);
                 accepting.shutdown().await;
             }
+            _ = &mut closing, if draining.is_some() && !closed_everywhere => {
+                closed_everywhere = true;
+            }
             () = phase.reached(Phase::Stopped), if draining.is_some() => break,
             () = over(draining) => break,
         }
-        if draining.is_some() && connections.is_empty() && arrivals.is_empty() {
+        if closed_everywhere && connections.is_empty() && arrivals.is_empty() {
             break;
         }
     }

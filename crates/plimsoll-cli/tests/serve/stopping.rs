@@ -1,12 +1,13 @@
 //! Signals: the first finishes, the second ends.
 
+use std::io::Read;
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::backend::{Backend, respond};
+use crate::backend::{Backend, Then, respond, say};
 use crate::proxy::Proxy;
 
 fn slow(time: Duration) -> Backend {
@@ -82,5 +83,38 @@ fn p4_a_second_signal_ends_at_once() {
     proxy.signal(Signal::TERM);
     proxy.wait();
     assert!(begun.elapsed() < Duration::from_secs(2));
+    proxy.assert_quiet();
+}
+
+/// A tunnel is finished like any request, and its thread stays for it.
+#[test]
+fn p4_a_tunnel_goes_on_while_there_is_time() {
+    let backend = Backend::heads(|_, stream| {
+        say(
+            stream,
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        );
+        let mut word = [0; 4];
+        while stream.read_exact(&mut word).is_ok() {
+            say(stream, &word);
+        }
+        Then::Close
+    });
+    let mut proxy = Proxy::over(&[&backend], &["--threads", "2"]);
+    let mut wire = proxy.connect();
+    wire.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    assert_eq!(wire.response().status, 101);
+    wire.send("one.");
+    assert_eq!(wire.bytes(4), b"one.");
+    assert_eq!(proxy.workers()["workers"][0]["open_connections"], 1, "a tunnel is one");
+    proxy.signal(Signal::TERM);
+    let begun = Instant::now();
+    while TcpStream::connect(proxy.address).is_ok() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "its port is closed");
+    }
+    wire.send("two.");
+    assert_eq!(wire.bytes(4), b"two.");
+    drop(wire);
+    assert_eq!(proxy.wait().code(), Some(0));
     proxy.assert_quiet();
 }
