@@ -56,7 +56,9 @@ pub(crate) fn run(proxy: &Arc<Proxy>, listeners: Vec<TcpListener>) -> io::Result
         let closed = Arc::clone(&closed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name(format!("serve-{index}"));
-        started.push(thread.spawn(move || runtime.block_on(serve(seat, listeners, arrivals, closed)))?);
+        started.push(
+            thread.spawn(move || runtime.block_on(serve(seat, listeners, arrivals, closed)))?,
+        );
     }
     // What is left of them is the threads': they close the ports when they drain.
     drop(listeners);

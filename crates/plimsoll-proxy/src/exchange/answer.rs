@@ -45,12 +45,13 @@ impl Answer {
         incoming: Incoming,
         held: Held,
         upload: Option<Upload>,
-        record: Record,
+        mut record: Record,
     ) -> Self {
         let held = Some(held);
-        let mut forwarded = Forwarded { incoming, held, upload, silent_since: None, broke_off: None };
+        let mut forwarded =
+            Forwarded { incoming, held, upload, silent_since: None, broke_off: None };
         if forwarded.incoming.is_end_stream() {
-            forwarded.over(&record);
+            forwarded.over(&mut record);
         }
         Self::new(Kind::Forwarded(forwarded), record)
     }
@@ -63,13 +64,14 @@ impl Answer {
 
 impl Forwarded {
     /// The response has been read to its end.
-    fn over(&mut self, record: &Record) {
+    fn over(&mut self, record: &mut Record) {
         let Some(held) = self.held.take() else { return };
         let good = !matches!(record.status, 502..=504);
-        record.served(good);
+        let now = Instant::now();
+        record.served(good, now);
         // A connection whose request is not read to its end serves no other.
         if self.upload.as_ref().is_none_or(Upload::has_ended) {
-            held.over(good);
+            held.over(good, now);
         }
     }
 
@@ -110,12 +112,12 @@ impl Body for Answer {
                 forwarded.silent_since = None;
                 this.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if forwarded.incoming.is_end_stream() {
-                    forwarded.over(&this.record);
+                    forwarded.over(&mut this.record);
                 }
                 return Poll::Ready(Some(Ok(frame)));
             }
             Poll::Ready(None) => {
-                forwarded.over(&this.record);
+                forwarded.over(&mut this.record);
                 return Poll::Ready(None);
             }
             Poll::Ready(Some(Err(_))) => "the backend broke off its body",
@@ -137,7 +139,7 @@ impl Body for Answer {
             && !clients
         {
             held.failed();
-            this.record.served(false);
+            this.record.served(false, Instant::now());
         }
         // Told when what came before has had its turn to be written.
         forwarded.broke_off = Some(BrokeOff(what));

@@ -50,12 +50,12 @@ pub(super) async fn serve(
     let mut excluded = Vec::new();
     let mut last = Refusal::NoBackend;
     let mut stale = false;
+    let mut now = record.began;
     loop {
         // What it has not waited of its time in line yet.
         let left = proxy.config.line.time.checked_sub(record.line).unwrap_or_default();
-        let line_ends = Instant::now() + left;
-        let lease = match lease(seat, record, &excluded, line_ends).await {
-            Ok(lease) => lease,
+        let (lease, leased) = match lease(seat, record, &excluded, now, left).await {
+            Ok(leased) => leased,
             // The failure that is behind it says more.
             Err(Refusal::ClientGone) => return Err(Refusal::ClientGone),
             Err(_) if !excluded.is_empty() => return Err(last),
@@ -65,10 +65,11 @@ pub(super) async fn serve(
         record.backend = Some(Arc::clone(lease.worker()));
         record.pending = lease.pending();
         let id = lease.id();
-        let failed = match attempt(seat, record, lease, &outgoing, upload.as_ref()).await {
+        let failed = match attempt(seat, record, lease, leased, &outgoing, upload.as_ref()).await {
             Ok((response, held)) => return Ok(Served { response, held, upload }),
             Err(failed) => failed,
         };
+        now = Instant::now();
         last = failed.refusal;
         if last.is_the_clients() {
             return Err(last);
@@ -86,7 +87,7 @@ pub(super) async fn serve(
             held.failed();
         }
         if last.is_the_backends() {
-            record.served(false);
+            record.served(false, now);
         }
         if !again {
             return Err(last);
@@ -99,27 +100,28 @@ pub(super) async fn serve(
     }
 }
 
-/// A lease, at once or after a wait in line.
+/// A lease, at once or after a wait in line of at most `left`, and when it was
+/// given.
 async fn lease(
     seat: &Seat,
     record: &mut Record,
     excluded: &[WorkerId],
-    line_ends: Instant,
-) -> Result<Lease<Arc<Backend>>, Refusal> {
+    now: Instant,
+    left: Duration,
+) -> Result<(Lease<Arc<Backend>>, Instant), Refusal> {
     let proxy = &seat.proxy;
-    let request = proxy.balancer.request().deadline(line_ends);
+    let request = proxy.balancer.request().deadline(now + left);
     let request = excluded.iter().fold(request, |request, &id| request.exclude(id));
     let mut acquire = pin!(request.acquire());
     let at_once = poll_fn(|cx| Poll::Ready(acquire.as_mut().poll(cx))).await;
     if let Poll::Ready(lease) = at_once {
-        return lease.map_err(refusal);
+        return lease.map(|lease| (lease, now)).map_err(refusal);
     }
     // In line. Half of the forecast: it errs, and a refusal can't be taken back.
     let forecast = proxy.pace.forecast(proxy.balancer.waiting());
     if forecast.is_some_and(|forecast| forecast / 2 > proxy.config.line.time) {
         return Err(Refusal::LineTooSlow);
     }
-    let since = Instant::now();
     let client = Arc::clone(record.asking().client());
     // All threads count in one place: only where there is something to count.
     let _share = match proxy.config.line.per_client {
@@ -133,8 +135,9 @@ async fn lease(
         lease = acquire => lease.map_err(refusal),
         () = client.departed() => Err(Refusal::ClientGone),
     };
-    record.line += since.elapsed();
-    waited
+    let over = Instant::now();
+    record.line += over - now;
+    waited.map(|lease| (lease, over))
 }
 
 fn refusal(reason: Reason) -> Refusal {
@@ -146,6 +149,7 @@ async fn attempt(
     seat: &Seat,
     record: &mut Record,
     lease: Lease<Arc<Backend>>,
+    leased: Instant,
     outgoing: &Outgoing,
     upload: Option<&Upload>,
 ) -> Result<(Response<Incoming>, Held), Failed> {
@@ -156,8 +160,7 @@ async fn attempt(
         // Asked before it was tried again.
         Some(upload) => upload.again().unwrap_or(ToBackend::Empty),
     };
-    let connecting = Instant::now();
-    let (connection, reused) = match backend.connection(seat.index, times.connect).await {
+    let (connection, reused) = match backend.connection(seat.index, leased, times.connect).await {
         Ok(connected) => connected,
         Err(error) => {
             let refusal = match error {
@@ -171,8 +174,8 @@ async fn attempt(
             return Err(Failed { refusal, unsent: true, stale: None });
         }
     };
-    let connected = Instant::now();
-    record.connect = connected - connecting;
+    let connected = if reused { leased } else { Instant::now() };
+    record.connect = connected - leased;
     let mut held = Held::new(connection, lease);
     let request = outgoing.request(&backend.host, body);
     let client = Arc::clone(record.asking().client());

@@ -34,6 +34,37 @@ const END_TO_END: [HeaderName; 5] = [
     header::COOKIE,
 ];
 
+/// What is there of the fields that need something done: one look at all costs
+/// less than asking for each.
+#[derive(Default)]
+struct There {
+    hosts: usize,
+    cookies: usize,
+    connection: bool,
+    /// `Connection` among them.
+    hop_by_hop: bool,
+    expect: bool,
+}
+
+impl There {
+    fn in_head(headers: &HeaderMap) -> Self {
+        let mut there = Self::default();
+        for (name, _) in headers {
+            if name == header::HOST {
+                there.hosts += 1;
+            } else if name == header::COOKIE {
+                there.cookies += 1;
+            } else if name == header::EXPECT {
+                there.expect = true;
+            } else if HOP_BY_HOP.contains(name) {
+                there.hop_by_hop = true;
+                there.connection |= name == header::CONNECTION;
+            }
+        }
+        there
+    }
+}
+
 /// A request's head as backends get it.
 pub(super) struct Outgoing {
     method: Method,
@@ -51,21 +82,28 @@ impl Outgoing {
         limits: crate::config::Limits,
     ) -> Result<Self, Fault> {
         check(&head, limits)?;
-        let host = host(&head)?;
-        let upgrade = (!client.http2).then(|| wanted_upgrade(&head)).flatten();
-        strip(&mut head.headers);
+        let there = There::in_head(&head.headers);
+        let host = host(&head, &there)?;
+        let upgrade = if there.connection { wanted_upgrade(&head) } else { None };
         let headers = &mut head.headers;
-        // Answered by the proxy itself, when the backend begins to read.
-        headers.remove(header::EXPECT);
+        if there.hop_by_hop {
+            strip(headers);
+        }
+        if there.expect {
+            // Answered by the proxy itself, when the backend begins to read.
+            headers.remove(header::EXPECT);
+        }
+        if there.cookies > 1 {
+            join_cookies(headers);
+        }
         forward(headers, client, host.as_ref());
         add_via(headers, head.version);
-        join_cookies(headers);
         if let Some(token) = &upgrade {
             headers.insert(header::UPGRADE, token.clone());
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         }
         if let Some(host) = host
-            && headers.get(header::HOST) != Some(&host)
+            && head.uri.authority().is_some()
         {
             headers.insert(header::HOST, host);
         }
@@ -106,11 +144,13 @@ impl Outgoing {
 /// Makes a backend's response head a client's; `switched` for a 101.
 pub(super) fn incoming(headers: &mut HeaderMap, version: Version, switched: bool) {
     let token = switched.then(|| headers.remove(header::UPGRADE)).flatten();
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        // Chunks have said how long it is (RFC 9112, section 6.3).
-        headers.remove(header::CONTENT_LENGTH);
+    if There::in_head(headers).hop_by_hop {
+        if headers.contains_key(header::TRANSFER_ENCODING) {
+            // Chunks have said how long it is (RFC 9112, section 6.3).
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        strip(headers);
     }
-    strip(headers);
     if let Some(token) = token {
         headers.insert(header::UPGRADE, token);
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -139,13 +179,12 @@ fn check(head: &Parts, limits: crate::config::Limits) -> Result<(), Fault> {
 
 /// The host that the request is for: the target's authority, else `Host`; they
 /// must not differ.
-fn host(head: &Parts) -> Result<Option<HeaderValue>, Fault> {
+fn host(head: &Parts, there: &There) -> Result<Option<HeaderValue>, Fault> {
     let fault = |what| Fault::new(400, what);
-    let mut named = head.headers.get_all(header::HOST).iter();
-    let host = named.next();
-    if named.next().is_some() {
+    if there.hosts > 1 {
         return Err(fault("there are two Host fields"));
     }
+    let host = head.headers.get(header::HOST);
     let host = match head.uri.authority().map(Authority::as_str) {
         None => host.cloned(),
         Some(authority) => {
@@ -158,10 +197,13 @@ fn host(head: &Parts) -> Result<Option<HeaderValue>, Fault> {
             Some(named.map_err(|_| fault("the authority is malformed"))?)
         }
     };
+    // Of HTTP/1's the screen has seen to it.
+    let seen = head.version < Version::HTTP_2 && head.uri.authority().is_none();
     match &host {
         None if head.version >= Version::HTTP_11 => Err(fault("there is no host")),
-        // HTTP/2 as strictly as the screen has seen to it for HTTP/1.
-        Some(host) if !is_authority(host.as_bytes()) => Err(fault("the host is malformed")),
+        Some(host) if !seen && !is_authority(host.as_bytes()) => {
+            Err(fault("the host is malformed"))
+        }
         _ => Ok(host),
     }
 }
@@ -194,18 +236,13 @@ fn wanted_upgrade(head: &Parts) -> Option<HeaderValue> {
 
 /// Removes what concerns one connection alone, and what `Connection` names.
 fn strip(headers: &mut HeaderMap) {
-    // Most heads have none, or one that names nothing that is there.
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .filter(|name| !END_TO_END.contains(name) && headers.contains_key(name))
+        .filter(|name| !END_TO_END.contains(name))
         .collect();
-    // A look at what is there costs less than asking for what is not.
-    if named.is_empty() && !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
-        return;
-    }
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }

@@ -8,6 +8,7 @@ mod record;
 mod tunnel;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::Body as _;
@@ -89,7 +90,7 @@ fn forward(served: Served, upgrade: OnUpgrade, mut record: Record) -> Response<A
     *response.version_mut() = Version::HTTP_11;
     if switched {
         let (head, _) = response.into_parts();
-        record.served(true);
+        record.served(true, Instant::now());
         record.asking().decide(true);
         let tunnel = Tunnel::new(upgrade, held, Arc::clone(record.seat()));
         record.asking().client().begin_tunnel(tunnel);

@@ -16,7 +16,9 @@ use crate::upstream::Backend;
 pub(crate) struct Record {
     seat: Arc<Seat>,
     asking: Asking,
-    began: Instant,
+    pub(super) began: Instant,
+    /// When its backend was last done with it.
+    served: Option<Instant>,
     method: Method,
     uri: Uri,
     pub(crate) status: u16,
@@ -43,6 +45,7 @@ impl Record {
             seat,
             asking,
             began: Instant::now(),
+            served: None,
             method,
             uri,
             status: 0,
@@ -92,9 +95,10 @@ impl Record {
     }
 
     /// Notes how its backend did.
-    pub(super) fn served(&self, good: bool) {
+    pub(super) fn served(&mut self, good: bool, now: Instant) {
+        self.served = Some(now);
         if let Some(backend) = &self.backend {
-            health::served(&self.seat.proxy, backend, good);
+            health::served(&self.seat.proxy, backend, good, now);
         }
     }
 
@@ -110,7 +114,7 @@ impl Drop for Record {
         // Who leaves makes room, but not at the pace of those that are answered.
         let left = self.status == 0 || self.refusal == Some(Refusal::ClientGone);
         if self.backend.is_some() && !left {
-            proxy.pace.completed();
+            proxy.pace.completed(self.served.unwrap_or_else(Instant::now));
         }
         proxy.stats.note(self);
         proxy.log.line(self);

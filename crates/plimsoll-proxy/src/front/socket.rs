@@ -50,14 +50,17 @@ struct State {
     refused: Option<(u64, Fault)>,
     /// Requests that are not answered to their end.
     active: usize,
-    /// Who waits to read, and must be told of an upgrade or of idleness.
+    /// When there was last none.
+    idle_since: Instant,
+    /// Who waits to read, and must be told what became of an upgrade.
     reader: Option<Waker>,
 }
 
 impl Gate {
     pub(super) fn new(limits: Limits) -> Self {
         let screen = Screen::new(limits);
-        let state = State { screen, heads: 0, refused: None, active: 0, reader: None };
+        let idle_since = Instant::now();
+        let state = State { screen, heads: 0, refused: None, active: 0, idle_since, reader: None };
         Self { state: Mutex::new(state), special: AtomicBool::new(false) }
     }
 
@@ -66,14 +69,13 @@ impl Gate {
         self.lock().active += 1;
     }
 
-    /// A request is answered to its end: from here on the connection is idle.
+    /// A request is answered to its end; after the last of them the connection
+    /// is idle.
     pub(crate) fn end(&self) {
         let mut state = self.lock();
         state.active -= 1;
-        let reader = if state.active == 0 { state.reader.take() } else { None };
-        drop(state);
-        if let Some(reader) = reader {
-            reader.wake();
+        if state.active == 0 {
+            state.idle_since = Instant::now();
         }
     }
 
@@ -81,22 +83,10 @@ impl Gate {
         self.lock().active > 0
     }
 
-    /// Whether requests are being answered; `cx` is woken when none is any more.
-    fn is_active_for(&self, cx: &Context<'_>) -> bool {
+    /// When the connection was last without a request, and whether it is now.
+    fn idle(&self) -> (Instant, bool) {
         let state = self.lock();
-        let known = state.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker()));
-        if state.active == 0 || known {
-            return state.active > 0;
-        }
-        drop(state);
-        // No waker is cloned or dropped under the lock.
-        let waker = cx.waker().clone();
-        let mut state = self.lock();
-        let active = state.active > 0;
-        let old = if active { state.reader.replace(waker) } else { None };
-        drop(state);
-        drop(old);
-        active
+        (state.idle_since, state.active == 0)
     }
 
     /// Whether heads behind this one have come already.
@@ -270,23 +260,27 @@ impl Socket {
     /// Ready with an error when the client has been silent for too long;
     /// ready without one when that is answered with a refusal.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (limit, late) = match self.gate.stage() {
-            // It waits for us.
-            Stage::Idle if self.gate.is_active_for(cx) => return Poll::Pending,
-            Stage::Idle => (self.times.client_idle, None),
-            Stage::Head => (self.times.client_header, Some(LATE)),
-            Stage::Body => (self.times.body_idle, None),
+        match self.gate.stage() {
+            Stage::Idle => ready!(self.poll_idle(cx)),
+            Stage::Body => ready!(self.read_silence.poll(cx, self.times.body_idle)),
+            Stage::Head => {
+                ready!(self.read_silence.poll(cx, self.times.client_header));
+                self.gate.refuse(LATE);
+                return Poll::Ready(Ok(()));
+            }
             // The service sees to these.
             Stage::Upgrade | Stage::Opaque => return Poll::Pending,
-        };
-        ready!(self.read_silence.poll(cx, limit));
-        match late {
-            None => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Some(fault) => {
-                self.gate.refuse(fault);
-                Poll::Ready(Ok(()))
-            }
         }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Ready when the connection has been without a request for too long. While
+    /// there is one the client waits for us: then it is looked at again later.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (limit, alarm) = (self.times.client_idle, &mut self.read_silence.alarm);
+        let (since, idle) = self.gate.idle();
+        ready!(alarm.poll(cx, since + limit));
+        if idle { Poll::Ready(()) } else { alarm.poll(cx, Instant::now() + limit) }
     }
 
     /// Whether it is the end of a tunnel: that has a limit of its own, for both

@@ -1,6 +1,7 @@
 //! One look at a backend: a connection, or a request.
 
 use std::future::poll_fn;
+use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::Request;
@@ -39,7 +40,7 @@ pub(super) async fn check(backend: &Backend, thread: usize, config: &HealthConfi
     };
     let (good, read) = timeout(config.timeout, answered).await.ok().flatten().unwrap_or_default();
     if read && connection.is_ready() {
-        backend.keep(connection);
+        backend.keep(connection, Instant::now());
     }
     Some(good)
 }

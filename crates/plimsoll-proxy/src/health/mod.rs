@@ -23,11 +23,10 @@ const MOST: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(100);
 
 /// Notes how a request went.
-pub(crate) fn served(proxy: &Proxy, backend: &Backend, good: bool) {
+pub(crate) fn served(proxy: &Proxy, backend: &Backend, good: bool, now: Instant) {
     if !good && !proxy.config.health.passive {
         return;
     }
-    let now = Instant::now();
     // Looks at the others' health, so not while this one's is held.
     let may_eject = !good && may_eject(proxy);
     judge(proxy, backend, |judge| judge.served(good, may_eject, now));

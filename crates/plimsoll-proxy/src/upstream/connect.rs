@@ -26,6 +26,7 @@ impl Backend {
     pub(crate) async fn connection(
         &self,
         thread: usize,
+        now: Instant,
         within: Duration,
     ) -> Result<(Connection, bool), ConnectError> {
         loop {
@@ -36,7 +37,7 @@ impl Backend {
                     .await
                     .map_err(|_| ConnectError::TimedOut)?,
             };
-            if let Some(connected) = self.use_found(thread, found, within).await {
+            if let Some(connected) = self.use_found(thread, found, now, within).await {
                 return connected;
             }
         }
@@ -51,7 +52,8 @@ impl Backend {
     ) -> Option<Result<(Connection, bool), ConnectError>> {
         loop {
             let found = self.connections.find_now(thread)?;
-            if let Some(connected) = self.use_found(thread, found, within).await {
+            let now = Instant::now();
+            if let Some(connected) = self.use_found(thread, found, now, within).await {
                 return Some(connected);
             }
         }
@@ -85,10 +87,11 @@ impl Backend {
         &self,
         thread: usize,
         found: Found,
+        now: Instant,
         within: Duration,
     ) -> Option<Result<(Connection, bool), ConnectError>> {
         match found {
-            Found::Idle(idle) if !idle.is_sound() => None,
+            Found::Idle(idle) if !idle.is_sound(now) => None,
             Found::Idle(own) if own.thread() == thread => Some(Ok((own, true))),
             Found::Idle(other) => other.move_to(thread).await.map(|moved| Ok((moved, true))),
             Found::Room(opened) => {

@@ -89,7 +89,14 @@ impl Connection {
         let mut answer = pin!(unconstrained(self.sender.try_send_request(request)));
         poll_fn(|cx| {
             drive(&mut self.driver, &mut self.ended, cx);
-            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            let mut quiet = Context::from_waker(Waker::noop());
+            let answered = answer.as_mut().poll(&mut quiet);
+            if answered.is_ready() {
+                // Else the body, when it is first asked for, would wake this
+                // task, which asks the driver then and there.
+                drive(&mut self.driver, &mut self.ended, &mut quiet);
+            }
+            answered
         })
         .await
     }
@@ -123,8 +130,9 @@ impl Connection {
 
     /// Whether it may carry a request, as far as can be seen: the backend may
     /// have closed it while nobody looked, or said what nobody asked for.
-    pub(super) fn is_sound(&self) -> bool {
-        let trusted = self.idle_since.elapsed() < TRUSTED && !self.stream.has_news();
+    pub(super) fn is_sound(&self, now: Instant) -> bool {
+        let idle = now.saturating_duration_since(self.idle_since);
+        let trusted = idle < TRUSTED && !self.stream.has_news();
         !self.is_over() && (trusted || self.is_quiet())
     }
 
@@ -149,8 +157,8 @@ impl Connection {
         self.sender.is_ready() && !self.is_over()
     }
 
-    pub(super) fn rest(&mut self) {
-        self.idle_since = Instant::now();
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.idle_since = now;
     }
 
     pub(super) fn thread(&self) -> usize {

@@ -53,8 +53,8 @@ impl Backend {
     }
 
     /// Keeps a connection for the next request.
-    pub(crate) fn keep(&self, mut connection: Connection) {
-        connection.rest();
+    pub(crate) fn keep(&self, mut connection: Connection, now: Instant) {
+        connection.rest(now);
         self.connections.keep(connection);
     }
 

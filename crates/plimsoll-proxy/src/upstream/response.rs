@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::Frame;
@@ -50,13 +51,13 @@ impl Held {
 
     /// The response has been read to its end: keeps the connection, then gives
     /// the lease back. `good` says whether the backend did what it is for.
-    pub(crate) fn over(self, good: bool) {
+    pub(crate) fn over(self, good: bool, now: Instant) {
         let Self { mut connection, mut lease } = self;
         if !good {
             lease.mark_failed();
         }
         if connection.is_ready() {
-            lease.worker().keep(connection);
+            lease.worker().keep(connection, now);
         } else {
             // Before the lease.
             drop(connection);

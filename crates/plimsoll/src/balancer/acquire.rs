@@ -123,8 +123,9 @@ impl<'a, W: Send + Sync + 'static> AcquireRequest<'a, W> {
     /// waiting would not help.
     pub fn try_acquire(self) -> Result<Lease<W>, Reason> {
         let shared = &self.balancer.shared;
-        match shared.dispatch_now(&self.terms) {
-            Ok(grant) => Ok(Lease::new(Arc::clone(shared), grant, Duration::ZERO)),
+        let now = Instant::now();
+        match shared.dispatch_now(&self.terms, now) {
+            Ok(grant) => Ok(Lease::new(Arc::clone(shared), grant, now, now)),
             Err(Blocked::WouldWait) => Err(Reason::Full),
             Err(Blocked::Refused(refusal)) => Err(refusal.into()),
         }
@@ -177,7 +178,7 @@ impl<'a, W: Send + Sync + 'static> AcquireRequest<'a, W> {
         let place = shared.take_place(&self.terms, since)?;
         let (ticket, waiter) = match place {
             Place::Granted(grant) => {
-                return Ok(Lease::new(Arc::clone(shared), grant, Duration::ZERO));
+                return Ok(Lease::new(Arc::clone(shared), grant, since, since));
             }
             Place::InLine(ticket, waiter) => (ticket, waiter),
         };
@@ -187,7 +188,7 @@ impl<'a, W: Send + Sync + 'static> AcquireRequest<'a, W> {
             waiter.close()
         });
         match answer {
-            Some(Ok(grant)) => Ok(Lease::new(Arc::clone(shared), grant, since.elapsed())),
+            Some(Ok(grant)) => Ok(Lease::new(Arc::clone(shared), grant, since, Instant::now())),
             Some(Err(refusal)) => Err(refusal.into()),
             None => Err(Reason::DeadlinePassed),
         }
@@ -206,9 +207,9 @@ impl<W: Send + Sync + 'static> Shared<W> {
         Request { cost: terms.cost, excluded: &terms.excluded, deadline }
     }
 
-    fn dispatch_now(&self, terms: &Terms) -> Result<Grant<W>, Blocked> {
+    fn dispatch_now(&self, terms: &Terms, at: Instant) -> Result<Grant<W>, Blocked> {
         let request = self.request(terms);
-        self.with(Instant::now(), |state, now| {
+        self.with(at, |state, now| {
             state.pool.try_dispatch(&request, now).map(|charge| state.grant(charge))
         })
     }
@@ -216,7 +217,7 @@ impl<W: Send + Sync + 'static> Shared<W> {
     /// A worker, or a place in line. What waits is allocated outside the lock,
     /// and only when there is no worker at once.
     fn take_place(&self, terms: &Terms, since: Instant) -> Result<Place<W>, Reason> {
-        match self.dispatch_now(terms) {
+        match self.dispatch_now(terms, since) {
             Ok(grant) => return Ok(Place::Granted(grant)),
             Err(Blocked::Refused(refusal)) => return Err(refusal.into()),
             Err(Blocked::WouldWait) => {}
@@ -293,7 +294,7 @@ impl<W: Send + Sync + 'static> Future for Acquire<W> {
                 Ok(Place::Granted(grant)) => {
                     self.stage = Stage::Done;
                     let shared = Arc::clone(&self.shared);
-                    return Poll::Ready(Ok(Lease::new(shared, grant, Duration::ZERO)));
+                    return Poll::Ready(Ok(Lease::new(shared, grant, since, since)));
                 }
                 Ok(Place::InLine(ticket, waiter)) => Stage::InLine(ticket, waiter),
             };
@@ -302,7 +303,7 @@ impl<W: Send + Sync + 'static> Future for Acquire<W> {
         let answer = std::task::ready!(waiter.poll(cx));
         self.stage = Stage::Done;
         Poll::Ready(match answer {
-            Ok(grant) => Ok(Lease::new(Arc::clone(&self.shared), grant, since.elapsed())),
+            Ok(grant) => Ok(Lease::new(Arc::clone(&self.shared), grant, since, Instant::now())),
             Err(refusal) => Err(refusal.into()),
         })
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use plimsoll_core::{Completion, WorkerId};
 
@@ -33,14 +33,21 @@ pub struct Lease<W: Send + Sync + 'static> {
     shared: Arc<Shared<W>>,
     /// `None` only while it is dropped.
     grant: Option<Grant<W>>,
-    wait: Duration,
+    /// When it was asked for.
+    since: Instant,
     began: Instant,
     failed: bool,
 }
 
 impl<W: Send + Sync + 'static> Lease<W> {
-    pub(super) fn new(shared: Arc<Shared<W>>, grant: Grant<W>, wait: Duration) -> Self {
-        Self { shared, grant: Some(grant), wait, began: Instant::now(), failed: false }
+    /// Asked for at `since`, and given now.
+    pub(super) fn new(
+        shared: Arc<Shared<W>>,
+        grant: Grant<W>,
+        since: Instant,
+        began: Instant,
+    ) -> Self {
+        Self { shared, grant: Some(grant), since, began, failed: false }
     }
 
     /// The worker.
@@ -125,7 +132,8 @@ impl<W: Send + Sync + 'static> Drop for Lease<W> {
         let how = if failed { Completion::Failed } else { Completion::Succeeded };
         self.shared.give_back(grant, how, now);
         let run = now.saturating_duration_since(self.began);
-        self.shared.recorder.record(nanos(self.wait), nanos(run));
+        let wait = self.began.saturating_duration_since(self.since);
+        self.shared.recorder.record(nanos(wait), nanos(run));
     }
 }
 

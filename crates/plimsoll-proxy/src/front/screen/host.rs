@@ -24,7 +24,23 @@ pub(crate) fn is_authority(bytes: &[u8]) -> bool {
 
 /// Letters, digits and marks of a registered name; IPv4 addresses are of them.
 fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte)
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b';'
+                | b'='
+        )
 }
 
 fn is_ipv6(bytes: &[u8]) -> bool {
