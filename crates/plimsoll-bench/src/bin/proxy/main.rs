@@ -3,10 +3,17 @@
 #![forbid(unsafe_code)]
 
 mod backends;
+mod client;
 mod cost;
 mod load;
+mod openloop;
+mod origin;
 mod peers;
+mod precise;
+mod quality;
+mod replay;
 mod server;
+mod trace;
 
 use std::num::NonZeroUsize;
 
@@ -17,6 +24,7 @@ fn main() -> std::io::Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let mut report = Report::new("proxy");
     cost::measure(&mut report, &only, cores)?;
+    quality::measure(&mut report, &only, cores);
     for metric in report.metrics() {
         println!("{}", report.table(metric));
     }
