@@ -5,6 +5,7 @@
 mod backends;
 mod client;
 mod cost;
+mod idle;
 mod load;
 mod openloop;
 mod origin;
@@ -25,6 +26,7 @@ fn main() -> std::io::Result<()> {
     let mut report = Report::new("proxy");
     cost::measure(&mut report, &only, cores)?;
     quality::measure(&mut report, &only, cores);
+    idle::measure(&mut report, &only, cores)?;
     for metric in report.metrics() {
         println!("{}", report.table(metric));
     }
