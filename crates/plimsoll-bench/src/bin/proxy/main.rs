@@ -5,10 +5,12 @@
 mod backends;
 mod client;
 mod cost;
+mod crowd;
 mod idle;
 mod load;
 mod openloop;
 mod origin;
+mod overload;
 mod peers;
 mod precise;
 mod quality;
@@ -27,6 +29,8 @@ fn main() -> std::io::Result<()> {
     cost::measure(&mut report, &only, cores)?;
     quality::measure(&mut report, &only, cores);
     idle::measure(&mut report, &only, cores)?;
+    overload::measure(&mut report, &only, cores);
+    crowd::measure(&mut report, &only, cores);
     for metric in report.metrics() {
         println!("{}", report.table(metric));
     }
