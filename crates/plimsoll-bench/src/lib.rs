@@ -115,6 +115,23 @@ impl Report {
         self.figures.push(Figure { case, system, metric, value, unit });
     }
 
+    /// A figure that was added or measured before.
+    pub fn value(&self, case: &str, system: &str, metric: &str) -> Option<f64> {
+        let is_it = |f: &&Figure| f.case == case && f.system == system && f.metric == metric;
+        self.figures.iter().find(is_it).map(|figure| figure.value)
+    }
+
+    /// The metrics of which there are figures, in the order in which they came.
+    pub fn metrics(&self) -> Vec<&'static str> {
+        let mut metrics = Vec::new();
+        for figure in &self.figures {
+            if !metrics.contains(&figure.metric) {
+                metrics.push(figure.metric);
+            }
+        }
+        metrics
+    }
+
     /// The figures of one metric as a Markdown table: a row a case, a column a
     /// system, each with its ratio to the first system of the table.
     pub fn table(&self, metric: &str) -> String {
@@ -140,7 +157,7 @@ impl Report {
             let _ = write!(table, "\n| {case} |");
             for system in &systems {
                 let _ = match (value(system), first) {
-                    (Some(value), Some(first)) if *system != systems[0] => {
+                    (Some(value), Some(first)) if *system != systems[0] && first != 0.0 => {
                         write!(table, " {} ({:.2}) |", short(value), value / first)
                     }
                     (Some(value), _) => write!(table, " {} |", short(value)),
