@@ -41,8 +41,8 @@ struct There {
     hosts: usize,
     cookies: usize,
     connection: bool,
-    /// `Connection` among them.
-    hop_by_hop: bool,
+    /// Which of [`HOP_BY_HOP`], a bit each.
+    hop_by_hop: u8,
     expect: bool,
 }
 
@@ -56,8 +56,8 @@ impl There {
                 there.cookies += 1;
             } else if name == header::EXPECT {
                 there.expect = true;
-            } else if HOP_BY_HOP.contains(name) {
-                there.hop_by_hop = true;
+            } else if let Some(nth) = HOP_BY_HOP.iter().position(|hop| hop == name) {
+                there.hop_by_hop |= 1 << nth;
                 there.connection |= name == header::CONNECTION;
             }
         }
@@ -86,9 +86,7 @@ impl Outgoing {
         let host = host(&head, &there)?;
         let upgrade = if there.connection { wanted_upgrade(&head) } else { None };
         let headers = &mut head.headers;
-        if there.hop_by_hop {
-            strip(headers);
-        }
+        strip(headers, &there);
         if there.expect {
             // Answered by the proxy itself, when the backend begins to read.
             headers.remove(header::EXPECT);
@@ -144,13 +142,11 @@ impl Outgoing {
 /// Makes a backend's response head a client's; `switched` for a 101.
 pub(super) fn incoming(headers: &mut HeaderMap, version: Version, switched: bool) {
     let token = switched.then(|| headers.remove(header::UPGRADE)).flatten();
-    if There::in_head(headers).hop_by_hop {
-        if headers.contains_key(header::TRANSFER_ENCODING) {
-            // Chunks have said how long it is (RFC 9112, section 6.3).
-            headers.remove(header::CONTENT_LENGTH);
-        }
-        strip(headers);
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // Chunks have said how long it is (RFC 9112, section 6.3).
+        headers.remove(header::CONTENT_LENGTH);
     }
+    strip(headers, &There::in_head(headers));
     if let Some(token) = token {
         headers.insert(header::UPGRADE, token);
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -235,16 +231,26 @@ fn wanted_upgrade(head: &Parts) -> Option<HeaderValue> {
 }
 
 /// Removes what concerns one connection alone, and what `Connection` names.
-fn strip(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .filter(|name| !END_TO_END.contains(name))
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
+fn strip(headers: &mut HeaderMap, there: &There) {
+    if there.connection {
+        // What nearly all say names no field.
+        let plain = |option: &HeaderValue| matches!(option.as_bytes(), b"keep-alive" | b"close");
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter(|option| !plain(option))
+            .flat_map(|option| option.as_bytes().split(|&byte| byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .filter(|name| !END_TO_END.contains(name))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for (nth, name) in HOP_BY_HOP.iter().enumerate() {
+        if there.hop_by_hop & 1 << nth != 0 {
+            headers.remove(name);
+        }
     }
 }
 

@@ -8,9 +8,11 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use atomic_waker::AtomicWaker;
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
@@ -35,14 +37,22 @@ type Driver = http1::Connection<TokioIo<SharedStream>, ToBackend>;
 /// its lease. Dropped, it is closed.
 pub(crate) struct Connection {
     sender: http1::SendRequest<ToBackend>,
-    driver: Box<Driver>,
-    /// The driver has come to its end, and must not be asked again.
-    ended: bool,
+    driven: Driven,
     stream: SharedStream,
     thread: usize,
     idle_since: Instant,
     /// Last, so that there is room for another when the socket is closed.
     opened: Opened,
+}
+
+/// What reads and writes.
+struct Driven {
+    driver: Box<Driver>,
+    /// It has come to its end, and must not be asked again.
+    ended: bool,
+    bell: Arc<Bell>,
+    /// The bell's.
+    waker: Waker,
 }
 
 /// A socket after a switch of protocols.
@@ -64,16 +74,18 @@ impl Connection {
         let stream = SharedStream::new(stream);
         let io = TokioIo::new(stream.clone());
         let (sender, driver) = http1::Builder::new().handshake(io).await?;
-        let (driver, idle_since) = (Box::new(driver), Instant::now());
-        Ok(Self { sender, driver, ended: false, stream, thread, idle_since, opened })
+        let bell = Arc::<Bell>::default();
+        let waker = Waker::from(Arc::clone(&bell));
+        let driven = Driven { driver: Box::new(driver), ended: false, bell, waker };
+        Ok(Self { sender, driven, stream, thread, idle_since: Instant::now(), opened })
     }
 
     /// The same, idle as it is, on this thread's runtime: another's would have
     /// to wake this one for every event. `None` when it serves no more.
     pub(super) async fn move_to(self, thread: usize) -> Option<Self> {
-        let Self { sender, driver, stream, opened, .. } = self;
+        let Self { sender, driven, stream, opened, .. } = self;
         drop((sender, stream));
-        let parts = driver.into_parts();
+        let parts = driven.driver.into_parts();
         let stream = parts.io.into_inner().into_inner().filter(|_| parts.read_buf.is_empty())?;
         let stream = TcpStream::from_std(stream.into_std().ok()?).ok()?;
         Self::start(stream, thread, opened).await.ok()
@@ -84,19 +96,13 @@ impl Connection {
         &mut self,
         request: Request<ToBackend>,
     ) -> Result<Response<Incoming>, TrySendError<Request<ToBackend>>> {
-        // It is ready by what the driver does, here and nowhere else: it need
-        // not wake this task, and must not be put off by the runtime.
+        // Ready by what the driver does, here and nowhere else: it need not wake
+        // this task, and must not be put off by the runtime.
         let mut answer = pin!(unconstrained(self.sender.try_send_request(request)));
+        let driven = &mut self.driven;
         poll_fn(|cx| {
-            drive(&mut self.driver, &mut self.ended, cx);
-            let mut quiet = Context::from_waker(Waker::noop());
-            let answered = answer.as_mut().poll(&mut quiet);
-            if answered.is_ready() {
-                // Else the body, when it is first asked for, would wake this
-                // task, which asks the driver then and there.
-                drive(&mut self.driver, &mut self.ended, &mut quiet);
-            }
-            answered
+            driven.drive(cx);
+            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         })
         .await
     }
@@ -108,23 +114,26 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         let mut body = Pin::new(body);
-        // Asked first, it tells the driver that it has room.
-        let frame = body.as_mut().poll_frame(cx);
+        let mut quiet = Context::from_waker(Waker::noop());
+        // Asked first, it tells the driver that there is room, which need not
+        // wake this task either: the driver comes next.
+        self.driven.bell.0.take();
+        let frame = body.as_mut().poll_frame(&mut quiet);
         if frame.is_ready() {
             return frame;
         }
-        drive(&mut self.driver, &mut self.ended, cx);
-        body.poll_frame(cx)
+        self.driven.drive(cx);
+        body.poll_frame(&mut quiet)
     }
 
     /// The socket, once the backend has switched protocols.
     pub(crate) async fn switched(mut self) -> Switched {
         poll_fn(|cx| {
-            drive(&mut self.driver, &mut self.ended, cx);
-            if self.ended { Poll::Ready(()) } else { Poll::Pending }
+            self.driven.drive(cx);
+            if self.driven.ended { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        let parts = self.driver.into_parts();
+        let parts = self.driven.driver.into_parts();
         Switched { stream: self.stream, early: parts.read_buf, place: self.opened }
     }
 
@@ -152,12 +161,14 @@ impl Connection {
     /// has been read to its end.
     pub(crate) fn is_ready(&mut self) -> bool {
         if !self.sender.is_ready() {
-            drive(&mut self.driver, &mut self.ended, &mut Context::from_waker(Waker::noop()));
+            self.driven.drive(&Context::from_waker(Waker::noop()));
         }
         self.sender.is_ready() && !self.is_over()
     }
 
+    /// Nobody waits for it any more.
     pub(super) fn rest(&mut self, now: Instant) {
+        self.driven.bell.0.take();
         self.idle_since = now;
     }
 
@@ -166,14 +177,33 @@ impl Connection {
     }
 
     fn is_over(&self) -> bool {
-        self.ended || self.sender.is_closed()
+        self.driven.ended || self.sender.is_closed()
     }
 }
 
-/// Lets the connection read and write what it can. What goes wrong is told to
-/// the request.
-fn drive(driver: &mut Driver, ended: &mut bool, cx: &mut Context<'_>) {
-    if !*ended {
-        *ended = driver.poll_without_shutdown(cx).is_ready();
+impl Driven {
+    /// Lets the connection read and write what it can, and has it wake who asks.
+    /// What goes wrong is told to the request.
+    fn drive(&mut self, cx: &Context<'_>) {
+        if !self.ended {
+            self.bell.0.register(cx.waker());
+            let mut cx = Context::from_waker(&self.waker);
+            self.ended = self.driver.poll_without_shutdown(&mut cx).is_ready();
+        }
+    }
+}
+
+/// Wakes who drives the connection now, and nobody while it is idle: the driver
+/// would remember the last one, and wake him for the next one's request.
+#[derive(Default)]
+struct Bell(AtomicWaker);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.wake();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.wake();
     }
 }
