@@ -34,6 +34,11 @@ impl SharedStream {
         self.0.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
+    /// Ready when there is something to read, or the end.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read_ready(cx)
+    }
+
     /// The stream itself, from its last holder.
     pub(crate) fn into_inner(self) -> Option<TcpStream> {
         Arc::into_inner(self.0)

@@ -133,7 +133,7 @@ async fn lease(
     };
     let waited = tokio::select! {
         lease = acquire => lease.map_err(refusal),
-        () = client.departed() => Err(Refusal::ClientGone),
+        () = Box::pin(client.departed()) => Err(Refusal::ClientGone),
     };
     let over = Instant::now();
     record.line += over - now;
@@ -184,7 +184,7 @@ async fn attempt(
     let answered = if hidden {
         tokio::select! {
             answered = in_time => answered,
-            () = client.departed() => {
+            () = Box::pin(client.departed()) => {
                 return Err(Failed { refusal: Refusal::ClientGone, unsent: false, stale: None });
             }
         }

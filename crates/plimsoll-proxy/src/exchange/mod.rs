@@ -14,7 +14,6 @@ use bytes::Bytes;
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
-use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Version};
 
 pub(crate) use self::answer::Answer;
@@ -35,12 +34,11 @@ const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE";
 pub(crate) async fn answer(
     seat: Arc<Seat>,
     asking: Asking,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Response<Answer> {
     let proxy = &seat.proxy;
     proxy.retries.earn();
     let mut record = Record::new(Arc::clone(&seat), asking, &request);
-    let upgrade = hyper::upgrade::on(&mut request);
     let (http2, last) = (record.asking().client().http2, record.asking().last);
     let exchanged = match proxy.config.times.request {
         None => exchange(&seat, &mut record, request).await,
@@ -49,7 +47,7 @@ pub(crate) async fn answer(
             .unwrap_or(Err(Refusal::RequestTimeout)),
     };
     let mut response = match exchanged {
-        Ok(served) => forward(served, upgrade, record),
+        Ok(served) => forward(served, record),
         Err(refusal) => refuse(refusal, record),
     };
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -81,7 +79,7 @@ async fn exchange(
 }
 
 /// A backend's response on its way to the client.
-fn forward(served: Served, upgrade: OnUpgrade, mut record: Record) -> Response<Answer> {
+fn forward(served: Served, mut record: Record) -> Response<Answer> {
     let Served { mut response, held, upload } = served;
     record.status = response.status().as_u16();
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -92,7 +90,7 @@ fn forward(served: Served, upgrade: OnUpgrade, mut record: Record) -> Response<A
         let (head, _) = response.into_parts();
         record.served(true, Instant::now());
         record.asking().decide(true);
-        let tunnel = Tunnel::new(upgrade, held, Arc::clone(record.seat()));
+        let tunnel = Tunnel::new(held, Arc::clone(record.seat()));
         record.asking().client().begin_tunnel(tunnel);
         return Response::from_parts(head, Answer::own(Bytes::new(), record));
     }

@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 
 use crate::proxy::Seat;
@@ -20,26 +18,23 @@ const BUFFER: usize = 16 << 10;
 /// A backend that has switched protocols, for a client that is about to. It
 /// runs in the place of the client's connection, which it was.
 pub(crate) struct Tunnel {
-    client: OnUpgrade,
     held: Held,
     seat: Arc<Seat>,
 }
 
 impl Tunnel {
-    pub(super) fn new(client: OnUpgrade, held: Held, seat: Arc<Seat>) -> Self {
-        Self { client, held, seat }
+    pub(super) fn new(held: Held, seat: Arc<Seat>) -> Self {
+        Self { held, seat }
     }
 
-    /// Joins the two sides. The lease is given back when the backend's side is
-    /// closed.
-    pub(crate) async fn run(self) {
-        // It left before it had the answer.
-        let Ok(client) = self.client.await else { return };
+    /// Joins the two sides; `early` is what the client has said already. The
+    /// lease is given back when the backend's side is closed.
+    pub(crate) async fn run(self, client: impl AsyncRead + AsyncWrite, early: Bytes) {
         let proxy = &self.seat.proxy;
         let (phase, idle) = (proxy.shutdown.watch(), proxy.config.times.tunnel_idle);
         let (_lease, backend) = self.held.switched().await;
         tokio::select! {
-            () = join(TokioIo::new(client), backend.stream, backend.early, idle) => {}
+            () = join((client, early), (backend.stream, backend.early), idle) => {}
             () = phase.reached(Phase::Stopped) => {}
         }
         drop(backend.place);
@@ -47,16 +42,15 @@ impl Tunnel {
 }
 
 /// Passes each side's end on, and ends when both have ended or one has broken
-/// off, or when both have been silent for too long. `early` is what the backend
-/// has said already.
+/// off, or when both have been silent for too long. What they have said already
+/// stands beside them.
 async fn join(
-    client: impl AsyncRead + AsyncWrite,
-    backend: impl AsyncRead + AsyncWrite,
-    early: Bytes,
+    client: (impl AsyncRead + AsyncWrite, Bytes),
+    backend: (impl AsyncRead + AsyncWrite, Bytes),
     idle: Duration,
 ) {
-    let (client_read, client_write) = split(client);
-    let (backend_read, backend_write) = split(backend);
+    let (client_read, client_write) = split(client.0);
+    let (backend_read, backend_write) = split(backend.0);
     let passed = AtomicU64::new(0);
     let silence = async {
         let mut before = u64::MAX;
@@ -69,8 +63,8 @@ async fn join(
             tokio::time::sleep(idle).await;
         }
     };
-    let to_backend = pass(Bytes::new(), client_read, backend_write, &passed);
-    let to_client = pass(early, backend_read, client_write, &passed);
+    let to_backend = pass(client.1, client_read, backend_write, &passed);
+    let to_client = pass(backend.1, backend_read, client_write, &passed);
     tokio::select! {
         _ = async { tokio::try_join!(to_backend, to_client) } => {}
         () = silence => {}

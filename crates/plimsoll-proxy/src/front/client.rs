@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
@@ -116,6 +117,15 @@ impl Client {
     /// Whether a request is being answered.
     pub(super) fn is_active(&self) -> bool {
         self.gate.is_active()
+    }
+
+    /// Ready when its connection has been idle for a while, and may do without
+    /// what it needs only for requests.
+    pub(super) fn poll_rest(&self, cx: &mut Context<'_>, alarm: &mut Alarm) -> Poll<()> {
+        match self.gate.rests_from() {
+            Some(from) => alarm.poll(cx, from),
+            None => Poll::Pending,
+        }
     }
 
     /// Whether the client has closed its side: as [`departed`](Self::departed),

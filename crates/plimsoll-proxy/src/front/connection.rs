@@ -1,9 +1,11 @@
 //! One connection from a client, from its first byte to its last.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::{http1, http2};
@@ -14,6 +16,7 @@ use tokio::net::TcpStream;
 use super::client::Client;
 use super::screen;
 use super::socket::{Gate, Socket};
+use crate::alarm::Alarm;
 use crate::config::Config;
 use crate::exchange;
 use crate::proxy::Seat;
@@ -42,26 +45,43 @@ pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr) 
     let Ok(http2) = socket.speaks_http2().await else { return };
     let client = Arc::new(Client::new(peer, http2, gate, stream, config));
     if http2 {
-        serve_http2(&seat, socket, client).await;
+        // Apart, so that the many of HTTP/1 have no room for it in their tasks.
+        Box::pin(serve_http2(&seat, socket, client)).await;
     } else {
         serve_http1(&seat, socket, client).await;
     }
 }
 
-async fn serve_http1(seat: &Arc<Seat>, socket: Socket, client: Arc<Client>) {
+async fn serve_http1(seat: &Arc<Seat>, mut socket: Socket, client: Arc<Client>) {
     let config = &seat.proxy.config;
-    let service = service_fn(|request| {
-        let (seat, asking) = (Arc::clone(seat), client.begin());
-        async move { Ok::<_, Infallible>(exchange::answer(seat, asking, request).await) }
-    });
-    let connection = http1::Builder::new()
-        .max_headers(config.limits.headers)
-        .serve_connection(TokioIo::new(socket), service)
-        .with_upgrades();
-    // Errors are the client's, or are told by the exchange.
-    let _ = connection.await;
-    if let Some(tunnel) = client.tunnel() {
-        tunnel.run().await;
+    let mut alarm = Alarm::default();
+    loop {
+        let service = service_fn(|request| {
+            let (seat, asking) = (Arc::clone(seat), client.begin());
+            async move { Ok::<_, Infallible>(exchange::answer(seat, asking, request).await) }
+        });
+        let mut connection = http1::Builder::new()
+            .max_headers(config.limits.headers)
+            .serve_connection(TokioIo::new(socket), service);
+        let rests = poll_fn(|cx| {
+            // Errors are the client's, or are told by the exchange.
+            if Pin::new(&mut connection).poll(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            client.poll_rest(cx, &mut alarm).map(|()| true)
+        });
+        let rests = rests.await;
+        let parts = connection.into_parts();
+        socket = parts.io.into_inner();
+        if let Some(tunnel) = client.tunnel() {
+            return Box::pin(tunnel.run(socket, parts.read_buf)).await;
+        }
+        // Without hyper, and its buffers, for as long as nothing comes.
+        socket.take_back(&parts.read_buf);
+        drop(parts.read_buf);
+        if !rests || socket.readable().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! answers that one with the fault. Silence ends a connection by the limit of
 //! the stage it is in.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,12 +35,17 @@ const STEP: usize = 4 << 10;
 const LINGER_BYTES: usize = 1 << 20;
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long a connection is idle before it rests.
+const REST: Duration = Duration::from_secs(1);
+
 /// What the socket and the service know together of one connection.
 pub(crate) struct Gate {
     state: Mutex<State>,
     /// A head has been refused, or asks for an upgrade: seldom, and known
     /// without the lock.
     special: AtomicBool,
+    /// The client takes nothing of what is to be sent at the moment.
+    blocked: AtomicBool,
 }
 
 struct State {
@@ -61,7 +67,11 @@ impl Gate {
         let screen = Screen::new(limits);
         let idle_since = Instant::now();
         let state = State { screen, heads: 0, refused: None, active: 0, idle_since, reader: None };
-        Self { state: Mutex::new(state), special: AtomicBool::new(false) }
+        Self {
+            state: Mutex::new(state),
+            special: AtomicBool::default(),
+            blocked: AtomicBool::default(),
+        }
     }
 
     /// A request begins.
@@ -87,6 +97,15 @@ impl Gate {
     fn idle(&self) -> (Instant, bool) {
         let state = self.lock();
         (state.idle_since, state.active == 0)
+    }
+
+    /// From when on the connection rests, unless something comes: it is idle,
+    /// and all that it was to send is sent.
+    pub(super) fn rests_from(&self) -> Option<Instant> {
+        let state = self.lock();
+        let idle = state.active == 0 && state.screen.stage() == Stage::Idle;
+        let rests = idle && !self.blocked.load(Ordering::Relaxed);
+        rests.then(|| state.idle_since + REST)
     }
 
     /// Whether heads behind this one have come already.
@@ -174,6 +193,8 @@ pub(super) struct Socket {
     refused: bool,
     ended: bool,
     http2: bool,
+    /// As the gate is told.
+    blocked: bool,
     read_silence: Silence,
     write_silence: Silence,
 }
@@ -191,6 +212,7 @@ impl Socket {
             refused: false,
             ended: false,
             http2: false,
+            blocked: false,
             read_silence: Silence::default(),
             write_silence: Silence::default(),
         }
@@ -198,7 +220,7 @@ impl Socket {
 
     /// Waits until it is known what the client speaks; true is HTTP/2.
     pub(super) async fn speaks_http2(&mut self) -> io::Result<bool> {
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             loop {
                 if self.gate.stage() == Stage::Opaque {
                     self.http2 = true;
@@ -211,6 +233,25 @@ impl Socket {
                     return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
                 }
             }
+        })
+        .await
+    }
+
+    /// Takes back what hyper was given and has not used.
+    pub(super) fn take_back(&mut self, unused: &[u8]) {
+        self.held.splice(..0, unused.iter().copied());
+        self.may_pass += unused.len();
+    }
+
+    /// Waits for something to read, its end included; an error when nothing has
+    /// come in time.
+    pub(super) async fn readable(&mut self) -> io::Result<()> {
+        self.held.shrink_to_fit();
+        poll_fn(|cx| {
+            if self.may_pass > 0 || self.stream.poll_readable(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            self.poll_silence(cx)
         })
         .await
     }
@@ -403,17 +444,18 @@ impl AsyncWrite for Socket {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.stream).poll_write_vectored(cx, bufs) {
-            Poll::Pending if this.is_tunnel() => Poll::Pending,
-            Poll::Pending => {
-                ready!(this.write_silence.poll(cx, this.times.body_idle));
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-            written @ Poll::Ready(_) => {
-                this.write_silence.end();
-                written
-            }
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        let blocked = written.is_pending();
+        if blocked != this.blocked {
+            this.blocked = blocked;
+            this.gate.blocked.store(blocked, Ordering::Relaxed);
+            this.write_silence.end();
         }
+        if !blocked || this.is_tunnel() {
+            return written;
+        }
+        ready!(this.write_silence.poll(cx, this.times.body_idle));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn is_write_vectored(&self) -> bool {

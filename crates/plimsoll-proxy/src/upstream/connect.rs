@@ -32,12 +32,17 @@ impl Backend {
         loop {
             // The common case needs no timer.
             let found = match self.connections.find_now(thread) {
+                Some(Found::Idle(idle)) if idle.thread() == thread && idle.is_sound(now) => {
+                    return Ok((idle, true));
+                }
                 Some(found) => found,
-                None => timeout(within, self.connections.find(thread))
+                None => Box::pin(timeout(within, self.connections.find(thread)))
                     .await
                     .map_err(|_| ConnectError::TimedOut)?,
             };
-            if let Some(connected) = self.use_found(thread, found, now, within).await {
+            // Seldom, and large.
+            let used = Box::pin(self.use_found(thread, found, now, within));
+            if let Some(connected) = used.await {
                 return connected;
             }
         }
