@@ -1,6 +1,7 @@
 //! What passes, and as what.
 
 use std::io::{Read, Write};
+use std::thread;
 use std::time::Duration;
 
 use crate::backend::{Backend, Then, respond, say};
@@ -269,5 +270,52 @@ fn a_quiet_proxy_takes_a_burst() {
     for mut wire in wires {
         assert_eq!(wire.response().status, 200);
     }
+    proxy.finish();
+}
+
+/// A connection that has been idle for a while rests, and comes back as it was.
+#[test]
+fn a_connection_that_has_rested_serves_on() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &[]);
+    let mut wire = proxy.connect();
+    let get = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+    for at_once in [get.len(), 1, get.len() - 1] {
+        wire.send(get);
+        assert_eq!(wire.response().text(), "x");
+        // Longer than it takes to rest.
+        thread::sleep(Duration::from_millis(1300));
+        wire.send(&get[..at_once]);
+        wire.send(&get[at_once..]);
+        assert_eq!(wire.response().text(), "x");
+    }
+    drop(wire);
+    proxy.finish();
+}
+
+/// One that seems idle, since its answers have been read from the backend, may
+/// have much of them to send still.
+#[test]
+fn a_reader_that_pauses_gets_all_of_an_answer_that_is_over() {
+    let backend = Backend::start(|seen, stream| {
+        let length = seen.target().trim_start_matches('/').parse().unwrap();
+        respond(stream, &vec![b'x'; length])
+    });
+    let proxy = Proxy::over(&[&backend], &[]);
+    let lengths: Vec<usize> = (1..=16).map(|nth| nth * 400_000).collect();
+    let mut wires: Vec<_> = lengths
+        .iter()
+        .map(|length| {
+            let mut wire = proxy.connect();
+            wire.send(format!("GET /{length} HTTP/1.1\r\nHost: test\r\n\r\n"));
+            wire
+        })
+        .collect();
+    // Longer than it takes to rest.
+    thread::sleep(Duration::from_millis(2500));
+    for (wire, length) in wires.iter_mut().zip(&lengths) {
+        assert_eq!(wire.response().text().len(), *length);
+    }
+    drop(wires);
     proxy.finish();
 }
