@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// A request as it came over the wire.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) head: String,
     /// Without its framing.
     pub(crate) body: Vec<u8>,
     /// Whether the body came to its end.
     pub(crate) whole: bool,
+    /// The lines of fields behind a chunked body.
+    pub(crate) trailers: String,
 }
 
 impl Seen {
@@ -54,6 +56,21 @@ struct Shared {
     open: AtomicUsize,
     most_open: AtomicUsize,
     over: AtomicBool,
+    /// What an answer asserts holds, or the test fails.
+    panicked: AtomicBool,
+}
+
+impl Shared {
+    /// Notes a panic of the thread that it is dropped on.
+    fn guard(self: &Arc<Self>) -> impl Drop + use<> {
+        struct Guard(Arc<Shared>);
+        impl Drop for Guard {
+            fn drop(&mut self) {
+                self.0.panicked.fetch_or(thread::panicking(), Ordering::SeqCst);
+            }
+        }
+        Guard(Arc::clone(self))
+    }
 }
 
 /// Runs until the end of the test.
@@ -70,8 +87,8 @@ impl Backend {
         Self::raw(move |stream, shared| {
             let mut reader = BufReader::new(stream.try_clone().unwrap());
             while let Some(head) = read_head(&mut reader) {
-                let (body, whole) = read_body(&head, &mut reader);
-                let seen = Seen { head, body, whole };
+                let mut seen = Seen { head, ..Seen::default() };
+                seen.whole = read_body(&mut seen, &mut reader);
                 shared.seen.lock().unwrap().push(seen.clone());
                 count(&shared.active, &shared.most_active);
                 let then = answer(&seen, stream);
@@ -90,7 +107,7 @@ impl Backend {
         Self::raw(move |stream, shared| {
             let mut reader = BufReader::with_capacity(1, stream.try_clone().unwrap());
             while let Some(head) = read_head(&mut reader) {
-                let seen = Seen { head, body: Vec::new(), whole: false };
+                let seen = Seen { head, ..Seen::default() };
                 shared.seen.lock().unwrap().push(seen.clone());
                 if answer(&seen, stream) == Then::Close {
                     return;
@@ -116,6 +133,7 @@ impl Backend {
                 }
                 let (shared, serve) = (Arc::clone(&theirs), Arc::clone(&serve));
                 thread::spawn(move || {
+                    let _guard = shared.guard();
                     let mut stream = stream.unwrap();
                     count(&shared.open, &shared.most_open);
                     serve(&mut stream, &shared);
@@ -150,6 +168,8 @@ impl Drop for Backend {
         self.shared.over.store(true, Ordering::SeqCst);
         // The listener's thread looks when somebody comes.
         let _ = TcpStream::connect(self.address);
+        let panicked = self.shared.panicked.load(Ordering::SeqCst);
+        assert!(!panicked || thread::panicking(), "the backend panicked");
     }
 }
 
@@ -186,39 +206,41 @@ fn read_head(reader: &mut impl BufRead) -> Option<String> {
     }
 }
 
-fn read_body(head: &str, reader: &mut impl BufRead) -> (Vec<u8>, bool) {
-    let mut body = Vec::new();
-    if let Some(length) = field(head, "content-length") {
+/// Reads what stands behind a head; true when it came to its end.
+fn read_body(seen: &mut Seen, reader: &mut impl BufRead) -> bool {
+    let body = &mut seen.body;
+    if let Some(length) = field(&seen.head, "content-length") {
         let length: u64 = length.parse().unwrap();
-        let whole = reader.take(length).read_to_end(&mut body).is_ok();
-        let whole = whole && body.len() as u64 == length;
-        return (body, whole);
+        return reader.take(length).read_to_end(body).is_ok() && body.len() as u64 == length;
     }
-    if field(head, "transfer-encoding").is_none() {
-        return (body, true);
+    if field(&seen.head, "transfer-encoding").is_none() {
+        return true;
     }
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).is_err() || line.is_empty() {
-            return (body, false);
+            return false;
         }
         let size = u64::from_str_radix(line.trim_end(), 16).expect("a chunk's size");
-        if reader.take(size).read_to_end(&mut body).is_err() {
-            return (body, false);
+        if reader.take(size).read_to_end(body).is_err() {
+            return false;
         }
         if size == 0 {
             // Trailers, if any, up to the empty line.
-            while line != "\r\n" {
+            loop {
                 line.clear();
                 if reader.read_line(&mut line).is_err() || line.is_empty() {
-                    return (body, false);
+                    return false;
                 }
+                if line == "\r\n" {
+                    return true;
+                }
+                seen.trailers.push_str(&line);
             }
-            return (body, true);
         }
         let mut end = [0; 2];
         if reader.read_exact(&mut end).is_err() {
-            return (body, false);
+            return false;
         }
         assert_eq!(&end, b"\r\n");
     }
