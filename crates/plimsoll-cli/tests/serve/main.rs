@@ -5,12 +5,15 @@
 mod backend;
 mod backend_faults;
 mod client_faults;
+mod frames;
 mod health;
 mod http2;
+mod http2_faults;
 mod line;
 mod options;
 mod passing;
 mod proxy;
 mod seeing;
 mod stopping;
+mod tunnels;
 mod wire;
