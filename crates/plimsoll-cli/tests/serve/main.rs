@@ -5,6 +5,7 @@
 mod backend;
 mod backend_faults;
 mod client_faults;
+mod crowds;
 mod frames;
 mod health;
 mod http2;
