@@ -1,7 +1,7 @@
 //! A backend of the tests' own: it notes what it gets, byte by byte, and
 //! answers as it is told.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -48,6 +48,23 @@ pub(crate) enum Then {
     Close,
 }
 
+/// What has come on a connection so far.
+type Noted = Arc<Mutex<Vec<u8>>>;
+
+/// Notes what is read through it.
+struct Noting {
+    stream: TcpStream,
+    noted: Noted,
+}
+
+impl Read for Noting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.stream.read(buffer)?;
+        self.noted.lock().unwrap().extend_from_slice(&buffer[..read]);
+        Ok(read)
+    }
+}
+
 #[derive(Default)]
 struct Shared {
     seen: Mutex<Vec<Seen>>,
@@ -56,6 +73,8 @@ struct Shared {
     open: AtomicUsize,
     most_open: AtomicUsize,
     over: AtomicBool,
+    /// What came on each connection, where that is noted.
+    streams: Mutex<Vec<Noted>>,
     /// What an answer asserts holds, or the test fails.
     panicked: AtomicBool,
 }
@@ -119,6 +138,32 @@ impl Backend {
     /// Answers every request with its own name for this text.
     pub(crate) fn says(text: &'static str) -> Self {
         Self::start(move |_, stream| respond(stream, text.as_bytes()))
+    }
+
+    /// Notes every byte, and closes after so many requests.
+    pub(crate) fn recording(requests: usize) -> Self {
+        Self::raw(move |stream, shared| {
+            let noted = Noted::default();
+            shared.streams.lock().unwrap().push(Arc::clone(&noted));
+            let mut reader = BufReader::new(Noting { stream: stream.try_clone().unwrap(), noted });
+            for n in 1..=requests {
+                let Some(head) = read_head(&mut reader) else { return };
+                let mut seen = Seen { head, ..Seen::default() };
+                seen.whole = read_body(&mut seen, &mut reader);
+                let closes = if n == requests { "Connection: close\r\n" } else { "" };
+                shared.seen.lock().unwrap().push(seen);
+                let answer = format!("HTTP/1.1 200 OK\r\n{closes}Content-Length: 0\r\n\r\n");
+                if say(stream, answer.as_bytes()) == Then::Close {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// What a recording backend has got, on each connection.
+    pub(crate) fn streams(&self) -> Vec<Vec<u8>> {
+        let streams = self.shared.streams.lock().unwrap();
+        streams.iter().map(|noted| noted.lock().unwrap().clone()).collect()
     }
 
     fn raw(serve: impl Fn(&mut TcpStream, &Shared) + Send + Sync + 'static) -> Self {
@@ -201,7 +246,7 @@ fn read_head(reader: &mut impl BufRead) -> Option<String> {
             return None;
         }
         if &head[before..] == b"\r\n" {
-            return String::from_utf8(head).ok();
+            return Some(head.into_iter().map(char::from).collect());
         }
     }
 }

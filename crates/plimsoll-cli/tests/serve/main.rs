@@ -12,6 +12,7 @@ mod http2;
 mod http2_faults;
 mod line;
 mod options;
+mod parsers;
 mod passing;
 mod proxy;
 mod seeing;

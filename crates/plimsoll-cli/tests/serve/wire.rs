@@ -185,6 +185,12 @@ impl Wire {
         }
     }
 
+    /// All that comes until the other side has closed.
+    pub(crate) fn all(&mut self) -> Vec<u8> {
+        while self.more() {}
+        std::mem::take(&mut self.read)
+    }
+
     fn more(&mut self) -> bool {
         let mut buffer = [0; 4096];
         match self.stream.read(&mut buffer) {
