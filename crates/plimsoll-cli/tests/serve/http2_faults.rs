@@ -38,6 +38,8 @@ fn c4_a_malformed_head_reaches_no_backend() {
         ("a request in a value", with(&[("x", b"a\r\n\r\nGET /evil HTTP/1.1\r\nHost: t\r\n\r\n")])),
         ("NUL in a value", with(&[("x", b"a\0b")])),
         ("DEL in a value", with(&[("x", b"a\x7fb")])),
+        ("a space before a value", with(&[("x", b" a")])),
+        ("a tab behind a value", with(&[("x", b"a\t")])),
         ("CRLF in a name", with(&[("x\r\nevil", b"1")])),
         ("a colon in a name", with(&[("x: y", b"1")])),
         ("a space in a name", with(&[("x y", b"1")])),
@@ -47,6 +49,8 @@ fn c4_a_malformed_head_reaches_no_backend() {
         ("CRLF in a path", head(b"GET", b"/a HTTP/1.1\r\nEvil: 1", b"test")),
         ("NUL in a path", head(b"GET", b"/a\0", b"test")),
         ("a tab in a path", head(b"GET", b"/a\tb", b"test")),
+        ("a byte beyond ASCII in a path", head(b"GET", b"/\xc3\xa9", b"test")),
+        ("a byte beyond UTF-8 in a path", head(b"GET", b"/\xff", b"test")),
         ("an empty path", head(b"GET", b"", b"test")),
         ("a path without a slash", head(b"GET", b"evil", b"test")),
         ("a whole URI as a path", head(b"GET", b"http://evil/", b"test")),
@@ -98,8 +102,14 @@ fn c4_a_malformed_head_reaches_no_backend() {
         frames.send(HEADERS, WHOLE, 1, &with(fields));
         assert_eq!(frames.outcome(1), Outcome::Status(200), "{fields:?}");
     }
+    // What it does not say is that the fragment is dropped.
+    let mut frames = Frames::connect(proxy.address);
+    frames.send(HEADERS, WHOLE, 1, &head(b"GET", b"/#fragment", b"test"));
+    assert_eq!(frames.outcome(1), Outcome::Status(200));
+    drop(frames);
     for seen in backend.seen() {
         assert_eq!((seen.field("te"), seen.field("host")), (None, Some("test")));
+        assert_eq!(seen.target(), "/");
     }
     proxy.finish();
 }
