@@ -6,9 +6,13 @@ python3-httptools).
 Prints a line of JSON for each file: its requests, and how it ends.
 """
 import json
+import re
 import sys
 
 import httptools
+
+
+LONGER = re.compile(rb"\ntransfer-encoding[^:\n]+:", re.IGNORECASE)
 
 
 def text(raw):
@@ -56,8 +60,11 @@ def read(stream):
                 continue
         except httptools.HttpParserInvalidMethodError:
             # It knows no others than those with a name of their own.
-            return requests, "unknown method"
+            return requests, "stops"
         except httptools.HttpParserError as error:
+            # It takes Transfer-Encoding1 for a Transfer-Encoding, and refuses it.
+            if "transfer-encoding" in str(error) and LONGER.search(stream):
+                return requests, "stops"
             return requests, f"error: {error}"
         return requests, "clean" if reader.request is None else "incomplete"
 
