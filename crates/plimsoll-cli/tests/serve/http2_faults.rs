@@ -14,6 +14,12 @@ use crate::proxy::Proxy;
 /// Both ends, of the head and of the request.
 const WHOLE: u8 = END_HEADERS | END_STREAM;
 
+/// A frame of stream 1: its kind, flags and payload.
+type Sent<'a> = (u8, u8, &'a [u8]);
+
+/// What has a stream reset.
+type Way = Box<dyn Fn(u32) -> Vec<u8>>;
+
 /// The most that a flood may leave in memory. A thread's allocator keeps some.
 const FLAT_KIB: u64 = 24 << 10;
 
@@ -124,7 +130,7 @@ fn c4_a_body_of_another_length_is_no_whole_request() {
     let proxy = Proxy::over(&[&backend], &[]);
     let promise = request("POST", &[("content-length", b"5")]);
     let trailer = field("x-trailer", "1");
-    let cases: [(&str, &[(u8, u8, &[u8])]); 7] = [
+    let cases: [(&str, &[Sent<'_>]); 7] = [
         ("less, with its end", &[(DATA, END_STREAM, b"abc")]),
         ("more, with its end", &[(DATA, END_STREAM, b"abcdef")]),
         ("more, without an end", &[(DATA, 0, b"abcdef")]),
@@ -242,7 +248,7 @@ fn c5_rapid_resets_end_the_connection() {
 fn c5_made_you_reset_ends_the_connection() {
     let zero = 0_u32.to_be_bytes();
     let most = (u32::MAX >> 1).to_be_bytes();
-    let ways: [(&str, Box<dyn Fn(u32) -> Vec<u8>>); 4] = [
+    let ways: [(&str, Way); 4] = [
         ("an update of zero", Box::new(|stream| frame(WINDOW_UPDATE, 0, stream, &zero))),
         ("a window too large", Box::new(|stream| frame(WINDOW_UPDATE, 0, stream, &most))),
         (
@@ -388,7 +394,7 @@ fn c7_an_hpack_bomb_is_bounded() {
     entry[0] = 0x40;
     let mut frames = Frames::connect_with(proxy.address, &[(4, 0)]);
     frames.send(HEADERS, WHOLE, 1, &[&own[..], &entry].concat());
-    let bomb = [&own[..], &[0x80 | 62].repeat(12_000)].concat();
+    let bomb = [&own[..], &[0x80 + 62].repeat(12_000)].concat();
     let mut sent = 1;
     while sent < 2_000 && frames.send(HEADERS, WHOLE, 2 * sent + 1, &bomb) {
         sent += 1;
@@ -441,7 +447,7 @@ fn c7_a_window_that_overflows_ends_the_connection() {
         [
             // One stream's window is at its most already; the setting moves it further.
             frame(HEADERS, END_HEADERS, 1, &request("POST", &[])),
-            frame(WINDOW_UPDATE, 0, 1, &(u32::MAX / 2 - 65_535).to_be_bytes()),
+            frame(WINDOW_UPDATE, 0, 1, &((1_u32 << 31) - 65_536).to_be_bytes()),
             frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]),
         ]
         .concat(),
