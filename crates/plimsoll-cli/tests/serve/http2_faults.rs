@@ -18,7 +18,7 @@ const WHOLE: u8 = END_HEADERS | END_STREAM;
 type Sent<'a> = (u8, u8, &'a [u8]);
 
 /// What has a stream reset.
-type Way = Box<dyn Fn(u32) -> Vec<u8>>;
+type Way<'a> = Box<dyn Fn(u32) -> Vec<u8> + 'a>;
 
 /// The most that a flood may leave in memory. A thread's allocator keeps some.
 const FLAT_KIB: u64 = 24 << 10;
@@ -91,6 +91,7 @@ fn c4_a_malformed_head_reaches_no_backend() {
         ("a length that is no number", with(&[("content-length", b"0x0")])),
         ("a length beyond 64 bits", with(&[("content-length", b"18446744073709551616")])),
         ("two lengths", with(&[("content-length", b"0"), ("content-length", b"5")])),
+        ("two equal lengths", with(&[("content-length", b"0"), ("content-length", b"0")])),
         ("a length, and the end", with(&[("content-length", b"5")])),
     ];
     for (what, head) in cases {
@@ -148,6 +149,23 @@ fn c4_a_body_of_another_length_is_no_whole_request() {
         assert_ne!(frames.outcome(1), Outcome::Status(200), "{what}");
         drop(frames);
         proxy.until("given back", |proxy| proxy.pending() == 0);
+    }
+    proxy.finish();
+}
+
+/// C4: hyper lets equal ones pass.
+#[test]
+fn c4_two_lengths_reach_no_backend() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &[]);
+    for second in ["5", "6", "500", "x", "0", ""] {
+        let lengths: [Field<'_>; 2] =
+            [("content-length", b"5"), ("content-length", second.as_bytes())];
+        let mut frames = Frames::connect(proxy.address);
+        frames.send(HEADERS, END_HEADERS, 1, &request("POST", &lengths));
+        frames.send(DATA, END_STREAM, 1, b"hello");
+        assert_ne!(frames.outcome(1), Outcome::Status(200), "{second}");
+        assert_eq!(backend.seen().len(), 0, "{second}");
     }
     proxy.finish();
 }
@@ -248,7 +266,7 @@ fn c5_rapid_resets_end_the_connection() {
 fn c5_made_you_reset_ends_the_connection() {
     let zero = 0_u32.to_be_bytes();
     let most = (u32::MAX >> 1).to_be_bytes();
-    let ways: [(&str, Way); 4] = [
+    let ways: [(&str, Way<'_>); 4] = [
         ("an update of zero", Box::new(|stream| frame(WINDOW_UPDATE, 0, stream, &zero))),
         ("a window too large", Box::new(|stream| frame(WINDOW_UPDATE, 0, stream, &most))),
         (

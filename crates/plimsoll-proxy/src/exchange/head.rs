@@ -131,8 +131,14 @@ fn check(head: &Parts, limits: crate::config::Limits) -> Result<(), Fault> {
         // HTTP/2 lets UTF-8 in; a request line is ASCII (RFC 9112, section 3).
         return Err(Fault::new(400, "a target with a byte outside ASCII"));
     }
-    if head.version == Version::HTTP_2 && head.headers.values().any(is_padded) {
-        return Err(Fault::new(400, "a value that begins or ends with whitespace"));
+    if head.version == Version::HTTP_2 {
+        if head.headers.values().any(is_padded) {
+            return Err(Fault::new(400, "a value that begins or ends with whitespace"));
+        }
+        // hyper lets equal ones pass.
+        if head.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+            return Err(Fault::new(400, "there are two Content-Length fields"));
+        }
     }
     if head.headers.len() > limits.headers {
         return Err(Fault::new(431, "there are too many header fields"));
