@@ -48,6 +48,7 @@ fn c4_a_malformed_head_reaches_no_backend() {
         ("a tab behind a value", with(&[("x", b"a\t")])),
         ("CRLF in a name", with(&[("x\r\nevil", b"1")])),
         ("a colon in a name", with(&[("x: y", b"1")])),
+        ("a quote in a name", with(&[("x\"", b"1")])),
         ("a space in a name", with(&[("x y", b"1")])),
         ("an upper-case name", with(&[("Evil", b"1")])),
         ("no name", with(&[("", b"1")])),
@@ -220,6 +221,27 @@ fn c4_forbidden_trailers_are_dropped() {
     }
     for seen in backend.seen() {
         assert_eq!((&seen.body[..], &seen.trailers[..]), (&b"hello"[..], "x-good: 1\r\n"));
+    }
+    proxy.finish();
+}
+
+/// C4: trailers that backends may read differently, named as trailers before.
+#[test]
+#[ignore = "a defect: trailers of HTTP/2 pass as they are"]
+fn c4_odd_trailers_do_not_pass() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &[]);
+    let cases: [Field<'_>; 3] = [("x-a", b" 1"), ("x-a", b"1\t"), ("x\"", b"1")];
+    for case in cases {
+        let mut frames = Frames::connect(proxy.address);
+        let head = request("POST", &[("trailer", case.0.as_bytes())]);
+        frames.send(HEADERS, END_HEADERS, 1, &head);
+        frames.send(DATA, 0, 1, b"hello");
+        frames.send(HEADERS, WHOLE, 1, &block(&[case]));
+        frames.outcome(1);
+    }
+    for seen in backend.seen() {
+        assert!(["", "x-a: 1\r\n"].contains(&&seen.trailers[..]), "{:?}", seen.trailers);
     }
     proxy.finish();
 }

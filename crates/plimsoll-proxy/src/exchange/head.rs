@@ -132,6 +132,10 @@ fn check(head: &Parts, limits: crate::config::Limits) -> Result<(), Fault> {
         return Err(Fault::new(400, "a target with a byte outside ASCII"));
     }
     if head.version == Version::HTTP_2 {
+        // The one byte that hyper takes for a token's and that is none.
+        if head.headers.keys().any(|name| name.as_str().contains('"')) {
+            return Err(Fault::new(400, "a field name that is not a token"));
+        }
         if head.headers.values().any(is_padded) {
             return Err(Fault::new(400, "a value that begins or ends with whitespace"));
         }
