@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// A request as it came over the wire.
 #[derive(Clone, Debug, Default)]
@@ -160,8 +161,14 @@ impl Backend {
         })
     }
 
-    /// What a recording backend has got, on each connection.
+    /// What a recording backend has got, on each connection; all must have been
+    /// closed on the other side.
     pub(crate) fn streams(&self) -> Vec<Vec<u8>> {
+        let begun = Instant::now();
+        while self.open() > 0 {
+            assert!(begun.elapsed() < Duration::from_secs(10), "a connection stays open");
+            thread::sleep(Duration::from_millis(2));
+        }
         let streams = self.shared.streams.lock().unwrap();
         streams.iter().map(|noted| noted.lock().unwrap().clone()).collect()
     }
