@@ -258,6 +258,13 @@ fn read_head(reader: &mut impl BufRead) -> Option<String> {
     }
 }
 
+/// A line with its end, a character for each byte.
+fn read_line(reader: &mut impl BufRead) -> Option<String> {
+    let mut line = Vec::new();
+    let read = reader.read_until(b'\n', &mut line).ok()?;
+    (read > 0).then(|| line.into_iter().map(char::from).collect())
+}
+
 /// Reads what stands behind a head; true when it came to its end.
 fn read_body(seen: &mut Seen, reader: &mut impl BufRead) -> bool {
     let body = &mut seen.body;
@@ -269,10 +276,7 @@ fn read_body(seen: &mut Seen, reader: &mut impl BufRead) -> bool {
         return true;
     }
     loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).is_err() || line.is_empty() {
-            return false;
-        }
+        let Some(line) = read_line(reader) else { return false };
         let size = u64::from_str_radix(line.trim_end(), 16).expect("a chunk's size");
         if reader.take(size).read_to_end(body).is_err() {
             return false;
@@ -280,10 +284,7 @@ fn read_body(seen: &mut Seen, reader: &mut impl BufRead) -> bool {
         if size == 0 {
             // Trailers, if any, up to the empty line.
             loop {
-                line.clear();
-                if reader.read_line(&mut line).is_err() || line.is_empty() {
-                    return false;
-                }
+                let Some(line) = read_line(reader) else { return false };
                 if line == "\r\n" {
                     return true;
                 }

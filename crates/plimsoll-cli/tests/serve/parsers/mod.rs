@@ -174,7 +174,7 @@ fn check(cases: &[Case], sum: &mut Sum) {
             }
         }
     }
-    let seen = backend.seen().iter().filter(|seen| seen.whole).count();
+    let seen = backend.seen().into_iter().filter(|seen| seen.whole).count();
     assert_eq!(whole, seen, "the backend and the parsers");
     let meant: Vec<&Meant> = cases.iter().flat_map(|case| &case.meant).collect();
     for meant in &meant {
