@@ -1,5 +1,5 @@
 //! Whatever the proxy forwards is read alike by parsers that have nothing in
-//! common: h11, Node's parser in C, that of Ruby's WEBrick, and the tests' own backend.
+//! common: h11, Node's parser in C, that of Ruby's `WEBrick`, and the tests' own backend.
 
 mod corpus;
 
