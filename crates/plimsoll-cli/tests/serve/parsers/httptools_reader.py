@@ -62,8 +62,10 @@ def read(stream):
             # It knows no others than those with a name of their own.
             return requests, "stops"
         except httptools.HttpParserError as error:
-            # It takes Transfer-Encoding1 for a Transfer-Encoding, and refuses it.
-            if "transfer-encoding" in str(error) and LONGER.search(stream):
+            # It takes Transfer-Encoding1 for a Transfer-Encoding, and refuses it, or
+            # a Content-Length beside it.
+            known = ("invalid transfer-encoding", "unexpected content-length")
+            if any(what in str(error) for what in known) and LONGER.search(stream):
                 return requests, "stops"
             return requests, f"error: {error}"
         return requests, "clean" if reader.request is None else "incomplete"
