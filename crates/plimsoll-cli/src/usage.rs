@@ -28,7 +28,11 @@ fn sentence(error: &clap::Error) -> String {
     let option = of(ContextKind::InvalidArg);
     match error.kind() {
         ErrorKind::MissingRequiredArgument => {
-            format!("{option} is missing, as in: plimsoll map -- tr a-z A-Z")
+            let example = match std::env::args().nth(1).as_deref() {
+                Some("serve") => "serve --listen :8080 --to 127.0.0.1:9001",
+                _ => "map -- tr a-z A-Z",
+            };
+            format!("{option} is missing, as in: plimsoll {example}")
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
             "a command is missing: 'plimsoll --help' lists them".into()

@@ -267,7 +267,8 @@ fn listen_address(option: &str, text: &str) -> Result<SocketAddr, String> {
 
 fn resolve(option: &str, told: &str, address: &str) -> Result<Vec<SocketAddr>, String> {
     let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
-    if port.is_none_or(|port| port.parse::<u16>().is_err()) {
+    // A slash is of a URL: no name has one.
+    if port.is_none_or(|port| port.parse::<u16>().is_err()) || address.contains('/') {
         return Err(format!(
             "{option} '{told}': it is HOST:PORT with a port up to 65535, such as 127.0.0.1:8080"
         ));

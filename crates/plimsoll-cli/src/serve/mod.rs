@@ -3,6 +3,7 @@
 mod args;
 mod listen;
 
+use std::fs::OpenOptions;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 
@@ -29,6 +30,11 @@ fn serve(args: &Args) -> Result<(), String> {
     allow_descriptors();
     let addresses = args.listen()?;
     let config = args.config()?;
+    if let Some(file) = &config.log.file {
+        // Before it is said where it listens.
+        let opened = OpenOptions::new().create(true).append(true).open(file);
+        opened.map_err(|error| format!("--log-file {}: {error}", file.display()))?;
+    }
     let clients: Vec<_> =
         addresses.iter().map(|&at| listen("--listen", at)).collect::<Result<_, _>>()?;
     let admin = args.admin()?.map(|at| listen("--admin", at)).transpose()?;

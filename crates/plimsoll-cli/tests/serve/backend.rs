@@ -1,20 +1,23 @@
 //! A backend of the tests' own: it notes what it gets, byte by byte, and
 //! answers as it is told.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// A request as it came over the wire.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) head: String,
     /// Without its framing.
     pub(crate) body: Vec<u8>,
     /// Whether the body came to its end.
     pub(crate) whole: bool,
+    /// The lines of fields behind a chunked body.
+    pub(crate) trailers: String,
 }
 
 impl Seen {
@@ -46,6 +49,23 @@ pub(crate) enum Then {
     Close,
 }
 
+/// What has come on a connection so far.
+type Noted = Arc<Mutex<Vec<u8>>>;
+
+/// Notes what is read through it.
+struct Noting {
+    stream: TcpStream,
+    noted: Noted,
+}
+
+impl Read for Noting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.stream.read(buffer)?;
+        self.noted.lock().unwrap().extend_from_slice(&buffer[..read]);
+        Ok(read)
+    }
+}
+
 #[derive(Default)]
 struct Shared {
     seen: Mutex<Vec<Seen>>,
@@ -54,6 +74,23 @@ struct Shared {
     open: AtomicUsize,
     most_open: AtomicUsize,
     over: AtomicBool,
+    /// What came on each connection, where that is noted.
+    streams: Mutex<Vec<Noted>>,
+    /// What an answer asserts holds, or the test fails.
+    panicked: AtomicBool,
+}
+
+impl Shared {
+    /// Notes a panic of the thread that it is dropped on.
+    fn guard(self: &Arc<Self>) -> impl Drop + use<> {
+        struct Guard(Arc<Shared>);
+        impl Drop for Guard {
+            fn drop(&mut self) {
+                self.0.panicked.fetch_or(thread::panicking(), Ordering::SeqCst);
+            }
+        }
+        Guard(Arc::clone(self))
+    }
 }
 
 /// Runs until the end of the test.
@@ -70,8 +107,8 @@ impl Backend {
         Self::raw(move |stream, shared| {
             let mut reader = BufReader::new(stream.try_clone().unwrap());
             while let Some(head) = read_head(&mut reader) {
-                let (body, whole) = read_body(&head, &mut reader);
-                let seen = Seen { head, body, whole };
+                let mut seen = Seen { head, ..Seen::default() };
+                seen.whole = read_body(&mut seen, &mut reader);
                 shared.seen.lock().unwrap().push(seen.clone());
                 count(&shared.active, &shared.most_active);
                 let then = answer(&seen, stream);
@@ -90,7 +127,7 @@ impl Backend {
         Self::raw(move |stream, shared| {
             let mut reader = BufReader::with_capacity(1, stream.try_clone().unwrap());
             while let Some(head) = read_head(&mut reader) {
-                let seen = Seen { head, body: Vec::new(), whole: false };
+                let seen = Seen { head, ..Seen::default() };
                 shared.seen.lock().unwrap().push(seen.clone());
                 if answer(&seen, stream) == Then::Close {
                     return;
@@ -102,6 +139,38 @@ impl Backend {
     /// Answers every request with its own name for this text.
     pub(crate) fn says(text: &'static str) -> Self {
         Self::start(move |_, stream| respond(stream, text.as_bytes()))
+    }
+
+    /// Notes every byte, and closes after so many requests.
+    pub(crate) fn recording(requests: usize) -> Self {
+        Self::raw(move |stream, shared| {
+            let noted = Noted::default();
+            shared.streams.lock().unwrap().push(Arc::clone(&noted));
+            let mut reader = BufReader::new(Noting { stream: stream.try_clone().unwrap(), noted });
+            for n in 1..=requests {
+                let Some(head) = read_head(&mut reader) else { return };
+                let mut seen = Seen { head, ..Seen::default() };
+                seen.whole = read_body(&mut seen, &mut reader);
+                let closes = if n == requests { "Connection: close\r\n" } else { "" };
+                shared.seen.lock().unwrap().push(seen);
+                let answer = format!("HTTP/1.1 200 OK\r\n{closes}Content-Length: 0\r\n\r\n");
+                if say(stream, answer.as_bytes()) == Then::Close {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// What a recording backend has got, on each connection; all must have been
+    /// closed on the other side.
+    pub(crate) fn streams(&self) -> Vec<Vec<u8>> {
+        let begun = Instant::now();
+        while self.open() > 0 {
+            assert!(begun.elapsed() < Duration::from_secs(10), "a connection stays open");
+            thread::sleep(Duration::from_millis(2));
+        }
+        let streams = self.shared.streams.lock().unwrap();
+        streams.iter().map(|noted| noted.lock().unwrap().clone()).collect()
     }
 
     fn raw(serve: impl Fn(&mut TcpStream, &Shared) + Send + Sync + 'static) -> Self {
@@ -116,6 +185,7 @@ impl Backend {
                 }
                 let (shared, serve) = (Arc::clone(&theirs), Arc::clone(&serve));
                 thread::spawn(move || {
+                    let _guard = shared.guard();
                     let mut stream = stream.unwrap();
                     count(&shared.open, &shared.most_open);
                     serve(&mut stream, &shared);
@@ -150,6 +220,8 @@ impl Drop for Backend {
         self.shared.over.store(true, Ordering::SeqCst);
         // The listener's thread looks when somebody comes.
         let _ = TcpStream::connect(self.address);
+        let panicked = self.shared.panicked.load(Ordering::SeqCst);
+        assert!(!panicked || thread::panicking(), "the backend panicked");
     }
 }
 
@@ -181,44 +253,47 @@ fn read_head(reader: &mut impl BufRead) -> Option<String> {
             return None;
         }
         if &head[before..] == b"\r\n" {
-            return String::from_utf8(head).ok();
+            return Some(head.into_iter().map(char::from).collect());
         }
     }
 }
 
-fn read_body(head: &str, reader: &mut impl BufRead) -> (Vec<u8>, bool) {
-    let mut body = Vec::new();
-    if let Some(length) = field(head, "content-length") {
+/// A line with its end, a character for each byte.
+fn read_line(reader: &mut impl BufRead) -> Option<String> {
+    let mut line = Vec::new();
+    let read = reader.read_until(b'\n', &mut line).ok()?;
+    (read > 0).then(|| line.into_iter().map(char::from).collect())
+}
+
+/// Reads what stands behind a head; true when it came to its end.
+fn read_body(seen: &mut Seen, reader: &mut impl BufRead) -> bool {
+    let body = &mut seen.body;
+    if let Some(length) = field(&seen.head, "content-length") {
         let length: u64 = length.parse().unwrap();
-        let whole = reader.take(length).read_to_end(&mut body).is_ok();
-        let whole = whole && body.len() as u64 == length;
-        return (body, whole);
+        return reader.take(length).read_to_end(body).is_ok() && body.len() as u64 == length;
     }
-    if field(head, "transfer-encoding").is_none() {
-        return (body, true);
+    if field(&seen.head, "transfer-encoding").is_none() {
+        return true;
     }
     loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).is_err() || line.is_empty() {
-            return (body, false);
-        }
+        let Some(line) = read_line(reader) else { return false };
         let size = u64::from_str_radix(line.trim_end(), 16).expect("a chunk's size");
-        if reader.take(size).read_to_end(&mut body).is_err() {
-            return (body, false);
+        if reader.take(size).read_to_end(body).is_err() {
+            return false;
         }
         if size == 0 {
             // Trailers, if any, up to the empty line.
-            while line != "\r\n" {
-                line.clear();
-                if reader.read_line(&mut line).is_err() || line.is_empty() {
-                    return (body, false);
+            loop {
+                let Some(line) = read_line(reader) else { return false };
+                if line == "\r\n" {
+                    return true;
                 }
+                seen.trailers.push_str(&line);
             }
-            return (body, true);
         }
         let mut end = [0; 2];
         if reader.read_exact(&mut end).is_err() {
-            return (body, false);
+            return false;
         }
         assert_eq!(&end, b"\r\n");
     }

@@ -17,9 +17,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::Signal;
 
 use crate::backend::{Backend, Then, nobody, respond, say};
+use crate::frames::PREFACE;
 use crate::proxy::Proxy;
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 type Client = SendRequest<Full<Bytes>>;
 

@@ -5,12 +5,17 @@
 mod backend;
 mod backend_faults;
 mod client_faults;
+mod crowds;
+mod frames;
 mod health;
 mod http2;
+mod http2_faults;
 mod line;
 mod options;
+mod parsers;
 mod passing;
 mod proxy;
 mod seeing;
 mod stopping;
+mod tunnels;
 mod wire;

@@ -18,10 +18,12 @@ fn each_mistake_gets_one_sentence() {
     let listen = ["--listen", "127.0.0.1:0"];
     for (arguments, expected) in [
         (vec![], "--listen"),
-        (listen.to_vec(), "--to"),
+        (listen.to_vec(), "--to <BACKEND> is missing, as in: plimsoll serve --listen"),
         (to.to_vec(), "--listen"),
         ([&["--listen", "8080"], &to[..]].concat(), "--listen '8080': it is HOST:PORT"),
         ([&listen[..], &["--to", "9"]].concat(), "--to '9': it is HOST:PORT"),
+        ([&listen[..], &["--to", "http://127.0.0.1:9"]].concat(), "9': it is HOST:PORT"),
+        ([&listen[..], &to, &["--log-file", "/no/file"]].concat(), "--log-file /no/file"),
         ([&listen[..], &["--to", "127.0.0.1:9,weight=0"]].concat(), "'weight=0' is neither"),
         ([&listen[..], &to, &["--capacity", "0"]].concat(), "--capacity"),
         ([&listen[..], &to, &["--line-timeout", "-1"]].concat(), "--line-timeout"),

@@ -174,6 +174,13 @@ impl Proxy {
         (words.next().unwrap(), words.next().unwrap())
     }
 
+    /// The memory that it has, in KiB.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     pub(crate) fn open_descriptors(&self) -> usize {
         let folder: PathBuf = format!("/proc/{}/fd", self.child.id()).into();
         std::fs::read_dir(folder).unwrap().count()

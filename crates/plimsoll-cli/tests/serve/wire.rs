@@ -58,6 +58,39 @@ impl Wire {
         while self.stream.write(&piece).is_ok() {}
     }
 
+    /// Sends what must be taken within this time, whole.
+    pub(crate) fn try_send_for(&mut self, bytes: &[u8], limit: Duration) -> bool {
+        self.stream.set_write_timeout(Some(limit)).unwrap();
+        let sent = self.stream.write_all(bytes).is_ok();
+        self.stream.set_write_timeout(None).unwrap();
+        sent
+    }
+
+    /// Whether the other side has thrown the connection away.
+    pub(crate) fn has_been_reset(&mut self) -> bool {
+        // A write that was refused has taken the error.
+        let mut left = vec![0; 1 << 16];
+        self.stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        loop {
+            match self.stream.read(&mut left) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
+            }
+        }
+    }
+
+    /// The same connection, to read from elsewhere.
+    pub(crate) fn twin(&self) -> Self {
+        Self { stream: self.stream.try_clone().unwrap(), read: Vec::new() }
+    }
+
+    /// Closes both ways, for whoever holds it.
+    pub(crate) fn shut(&self) {
+        // Closed already is as good.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
     /// Has closing reset the connection.
     pub(crate) fn reset_on_close(&self) {
         rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).unwrap();
@@ -147,7 +180,15 @@ impl Wire {
 
     /// Reads until the other side has closed.
     pub(crate) fn until_closed(&mut self) {
+        while self.more() {
+            self.read.clear();
+        }
+    }
+
+    /// All that comes until the other side has closed.
+    pub(crate) fn all(&mut self) -> Vec<u8> {
         while self.more() {}
+        std::mem::take(&mut self.read)
     }
 
     fn more(&mut self) -> bool {

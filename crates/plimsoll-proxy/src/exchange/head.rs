@@ -163,6 +163,23 @@ fn check(head: &Parts, limits: crate::config::Limits) -> Result<(), Fault> {
     if target.len() > limits.target_bytes {
         return Err(Fault::new(414, "the target is too long"));
     }
+    if !target.is_ascii() {
+        // HTTP/2 lets UTF-8 in; a request line is ASCII (RFC 9112, section 3).
+        return Err(Fault::new(400, "a target with a byte outside ASCII"));
+    }
+    if head.version == Version::HTTP_2 {
+        // The one byte that hyper takes for a token's and that is none.
+        if head.headers.keys().any(|name| name.as_str().contains('"')) {
+            return Err(Fault::new(400, "a field name that is not a token"));
+        }
+        if head.headers.values().any(is_padded) {
+            return Err(Fault::new(400, "a value that begins or ends with whitespace"));
+        }
+        // hyper lets equal ones pass.
+        if head.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+            return Err(Fault::new(400, "there are two Content-Length fields"));
+        }
+    }
     if head.headers.len() > limits.headers {
         return Err(Fault::new(431, "there are too many header fields"));
     }
@@ -171,6 +188,13 @@ fn check(head: &Parts, limits: crate::config::Limits) -> Result<(), Fault> {
         return Err(Fault::new(400, "the target is not a path"));
     }
     Ok(())
+}
+
+/// Whether whitespace stands around it. HTTP/1 has it trimmed; in HTTP/2 it is
+/// malformed (RFC 9113, section 8.2.1), and backends disagree about it.
+fn is_padded(value: &HeaderValue) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last())
 }
 
 /// The host that the request is for: the target's authority, else `Host`; they

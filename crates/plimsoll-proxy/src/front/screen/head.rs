@@ -115,8 +115,10 @@ impl Head {
         if target.len() > limits.target_bytes {
             return Err(TARGET_BYTES);
         }
-        if !is_target_text(target) {
-            return Err(bad_target_text(target));
+        if !is_plain(target)
+            && let Some(fault) = target_fault(target)
+        {
+            return Err(fault);
         }
         if method == b"CONNECT" {
             return Err(Fault::new(405, "CONNECT is not served"));
@@ -283,22 +285,37 @@ fn expect(value: &[u8]) -> Result<(), Fault> {
     Err(Fault::new(417, "an Expect other than 100-continue"))
 }
 
-/// Visible ASCII without the sign of a fragment.
+/// Visible ASCII without what [`target_fault`] must look at.
 #[inline]
-fn is_target_text(target: &[u8]) -> bool {
+fn is_plain(target: &[u8]) -> bool {
+    // The second of two that differ in one bit is the first with it.
+    const ONE: u64 = u64::MAX / 0xff;
     words::all(target, |word| {
         let control = words::below(word, 0x21) | words::equal(word, 0x7f);
-        control | words::high(word) | words::equal(word, b'#') == 0
+        let quotes = words::equal(word | ONE, b'#') | words::equal(word, b'`');
+        let angles = words::equal(word | (2 * ONE), b'>');
+        control | words::high(word) | quotes | angles == 0
     })
 }
 
+/// What stands in a target and must not. The quotes are those that hyper's type
+/// of a target does not take; it would refuse the request unseen.
 #[cold]
-fn bad_target_text(target: &[u8]) -> Fault {
-    match target.iter().find(|&&byte| byte == b'#' || !byte.is_ascii_graphic()) {
-        Some(b'#') => Fault::bad("a target with a fragment"),
-        Some(b' ') => Fault::bad("a request line with more than two spaces"),
-        Some(b'\r') => fault::BARE_CR,
-        Some(0x80..) => Fault::bad("a target with a byte outside ASCII"),
+fn target_fault(target: &[u8]) -> Option<Fault> {
+    let query = target.iter().position(|&byte| byte == b'?').unwrap_or(target.len());
+    let mut bytes = target.iter().enumerate();
+    let (_, byte) = bytes.find(|&(at, byte)| match byte {
+        b'#' | b'<' | b'>' => true,
+        b'"' => at > query,
+        b'`' => at < query,
+        byte => !byte.is_ascii_graphic(),
+    })?;
+    Some(match byte {
+        b'#' => Fault::bad("a target with a fragment"),
+        b'"' | b'<' | b'>' | b'`' => Fault::bad("a target with a quote that is not encoded"),
+        b' ' => Fault::bad("a request line with more than two spaces"),
+        b'\r' => fault::BARE_CR,
+        0x80.. => Fault::bad("a target with a byte outside ASCII"),
         _ => fault::CONTROL,
-    }
+    })
 }

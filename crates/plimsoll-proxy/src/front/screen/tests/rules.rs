@@ -246,10 +246,17 @@ fn target_bytes() {
 }
 
 #[test]
+fn target_quotes() {
+    for target in ["/<", "/>", "/`", "/a`b?c", "/?<", "/?>", "/?\"", "/\"?a?\"", "http://a/<"] {
+        refused(asks(format!("GET {target} HTTP/1.1")));
+    }
+}
+
+#[test]
 fn origin_form() {
-    for target in
-        ["/", "//", "/a/../b", "/?", "/a?b=c&d", "/%2e%zz", "/\"<>\\^`{|}", "/*", "/http://b/"]
-    {
+    let quoted = ["/\"", "/=?;=", "/?`", "/\"b?`c", "/!?!"];
+    let others = ["/", "//", "/a/../b", "/?", "/a?b=c&d", "/%2e%zz", "/\\^{|}", "/*", "/http://b/"];
+    for target in quoted.into_iter().chain(others) {
         accepted(asks(format!("GET {target} HTTP/1.1")));
     }
 }
