@@ -31,7 +31,9 @@ impl Alarm {
             if timer.deadline() > due.into() {
                 timer.as_mut().reset(due.into());
             }
-            if timer.as_mut().poll(cx).is_pending() {
+            // Asked only when it has not run out: it may be put off by the runtime,
+            // time and again, where much else is done in one turn.
+            if !timer.is_elapsed() && timer.as_mut().poll(cx).is_pending() {
                 *waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }

@@ -4,25 +4,36 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop::poll_proceed;
 
 #[derive(Clone, Debug)]
-pub(crate) struct SharedStream(Arc<TcpStream>);
+pub(crate) struct SharedStream(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    stream: TcpStream,
+    /// Bytes that may be read still; [`UNLIMITED`] does not count down.
+    left: AtomicUsize,
+}
+
+const UNLIMITED: usize = usize::MAX;
 
 impl SharedStream {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self(Arc::new(stream))
+        Self(Arc::new(Shared { stream, left: AtomicUsize::new(UNLIMITED) }))
     }
 
     /// Notes that all there was has been read, so that the next read waits for
     /// an event and does not ask the system first. Nothing is lost: events come
     /// by the runtime of the thread that reads, and not in between.
     fn mark_drained(&self) {
-        let _ = self.0.try_io(Interest::READABLE, || -> io::Result<()> {
+        let _ = self.0.stream.try_io(Interest::READABLE, || -> io::Result<()> {
             Err(io::ErrorKind::WouldBlock.into())
         });
     }
@@ -31,22 +42,37 @@ impl SharedStream {
     /// end, since all there was has been read. For a stream that nobody waits
     /// for.
     pub(crate) fn has_news(&self) -> bool {
-        self.0.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready()
+        self.0.stream.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     /// Ready when there is something to read, or the end.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_read_ready(cx)
+        self.0.stream.poll_read_ready(cx)
     }
 
     /// The stream itself, from its last holder.
     pub(crate) fn into_inner(self) -> Option<TcpStream> {
-        Arc::into_inner(self.0)
+        Arc::into_inner(self.0).map(|shared| shared.stream)
+    }
+
+    /// Lets no more than this be read from here on, until it is said anew.
+    pub(crate) fn limit_reading(&self, most: Option<usize>) {
+        self.0.left.store(most.unwrap_or(UNLIMITED), Ordering::Relaxed);
+    }
+
+    fn count(&self, read: usize) -> io::Result<()> {
+        let left = self.0.left.load(Ordering::Relaxed);
+        if left == UNLIMITED {
+            return Ok(());
+        }
+        let left = left.checked_sub(read).ok_or(io::ErrorKind::InvalidData)?;
+        self.0.left.store(left, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Whether the other side has ended its writing, whatever of it is unread.
     pub(crate) fn has_hung_up(&self) -> bool {
-        let mut polled = [PollFd::new(&*self.0, PollFlags::RDHUP)];
+        let mut polled = [PollFd::new(&self.0.stream, PollFlags::RDHUP)];
         let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
         poll(&mut polled, Some(&Timespec::default())).is_ok()
             && polled[0].revents().intersects(gone)
@@ -54,7 +80,7 @@ impl SharedStream {
 
     /// Ends this side's writing.
     pub(crate) fn shut_down(&self) -> io::Result<()> {
-        match rustix::net::shutdown(&*self.0, rustix::net::Shutdown::Write) {
+        match rustix::net::shutdown(&self.0.stream, rustix::net::Shutdown::Write) {
             // The other side was faster.
             Ok(()) | Err(rustix::io::Errno::NOTCONN) => Ok(()),
             Err(error) => Err(error.into()),
@@ -64,7 +90,7 @@ impl SharedStream {
 
 impl AsFd for SharedStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.0.stream.as_fd()
     }
 }
 
@@ -75,16 +101,20 @@ impl AsyncRead for SharedStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let room = buf.remaining();
+        // Who sends without end must not have the thread for itself.
+        let turn = ready!(poll_proceed(cx));
         loop {
-            match self.0.try_read_buf(buf) {
+            match self.0.stream.try_read_buf(buf) {
                 Ok(read) => {
+                    turn.made_progress();
+                    self.count(read)?;
                     if 0 < read && read < room {
                         self.mark_drained();
                     }
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.0.poll_read_ready(cx))?;
+                    ready!(self.0.stream.poll_read_ready(cx))?;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -107,9 +137,9 @@ impl AsyncWrite for SharedStream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
-            match self.0.try_write_vectored(bufs) {
+            match self.0.stream.try_write_vectored(bufs) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.0.poll_write_ready(cx))?;
+                    ready!(self.0.stream.poll_write_ready(cx))?;
                 }
                 written => return Poll::Ready(written),
             }

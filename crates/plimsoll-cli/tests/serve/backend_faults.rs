@@ -354,7 +354,6 @@ fn b13_interim_answers_do_not_end_an_exchange() {
 }
 
 #[test]
-#[ignore = "a defect: it holds the request beyond --response-timeout, and its thread busy"]
 fn b13_a_storm_of_interim_answers_has_its_end() {
     let backend = Backend::start(|_, stream| {
         let storm = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(1000);

@@ -227,7 +227,6 @@ fn c4_forbidden_trailers_are_dropped() {
 
 /// C4: trailers that backends may read differently, named as trailers before.
 #[test]
-#[ignore = "a defect: trailers of HTTP/2 pass as they are"]
 fn c4_odd_trailers_do_not_pass() {
     let backend = Backend::says("x");
     let proxy = Proxy::over(&[&backend], &[]);

@@ -17,12 +17,12 @@ use crate::upstream::{Held, Upload};
 pub(crate) struct Answer {
     body: Kind,
     progress: Option<Arc<Progress>>,
-    record: Record,
+    record: Box<Record>,
 }
 
 enum Kind {
     Own(Option<Bytes>),
-    Forwarded(Forwarded),
+    Forwarded(Box<Forwarded>),
 }
 
 struct Forwarded {
@@ -37,7 +37,7 @@ struct Forwarded {
 }
 
 impl Answer {
-    pub(super) fn own(text: Bytes, record: Record) -> Self {
+    pub(super) fn own(text: Bytes, record: Box<Record>) -> Self {
         Self::new(Kind::Own(Some(text).filter(|text| !text.is_empty())), record)
     }
 
@@ -45,18 +45,18 @@ impl Answer {
         incoming: Incoming,
         held: Held,
         upload: Option<Upload>,
-        mut record: Record,
+        mut record: Box<Record>,
     ) -> Self {
         let held = Some(held);
-        let mut forwarded =
-            Forwarded { incoming, held, upload, silent_since: None, broke_off: None };
+        let forwarded = Forwarded { incoming, held, upload, silent_since: None, broke_off: None };
+        let mut forwarded = Box::new(forwarded);
         if forwarded.incoming.is_end_stream() {
             forwarded.over(&mut record);
         }
         Self::new(Kind::Forwarded(forwarded), record)
     }
 
-    fn new(body: Kind, record: Record) -> Self {
+    fn new(body: Kind, record: Box<Record>) -> Self {
         let progress = record.asking().client().watch_answer();
         Self { body, progress, record }
     }
@@ -166,7 +166,8 @@ impl Body for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if let Kind::Forwarded(Forwarded { held: Some(_), .. }) = &self.body
+        if let Kind::Forwarded(forwarded) = &self.body
+            && forwarded.held.is_some()
             && self.record.reason.is_none()
         {
             self.record.broke_off("the client left");

@@ -6,7 +6,7 @@ use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, Uri, Version};
 
-use crate::front::{Client, Fault, is_authority};
+use crate::front::{Client, Fault, check_fields, is_authority};
 use crate::upstream::ToBackend;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -168,13 +168,7 @@ fn check(head: &Parts, limits: crate::config::Limits) -> Result<(), Fault> {
         return Err(Fault::new(400, "a target with a byte outside ASCII"));
     }
     if head.version == Version::HTTP_2 {
-        // The one byte that hyper takes for a token's and that is none.
-        if head.headers.keys().any(|name| name.as_str().contains('"')) {
-            return Err(Fault::new(400, "a field name that is not a token"));
-        }
-        if head.headers.values().any(is_padded) {
-            return Err(Fault::new(400, "a value that begins or ends with whitespace"));
-        }
+        check_fields(&head.headers)?;
         // hyper lets equal ones pass.
         if head.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
             return Err(Fault::new(400, "there are two Content-Length fields"));
@@ -188,13 +182,6 @@ fn check(head: &Parts, limits: crate::config::Limits) -> Result<(), Fault> {
         return Err(Fault::new(400, "the target is not a path"));
     }
     Ok(())
-}
-
-/// Whether whitespace stands around it. HTTP/1 has it trimmed; in HTTP/2 it is
-/// malformed (RFC 9113, section 8.2.1), and backends disagree about it.
-fn is_padded(value: &HeaderValue) -> bool {
-    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last())
 }
 
 /// The host that the request is for: the target's authority, else `Host`; they

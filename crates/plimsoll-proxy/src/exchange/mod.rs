@@ -38,7 +38,8 @@ pub(crate) async fn answer(
 ) -> Response<Answer> {
     let proxy = &seat.proxy;
     proxy.retries.earn();
-    let mut record = Record::new(Arc::clone(&seat), asking, &request);
+    // It goes from hand to hand.
+    let mut record = Box::new(Record::new(Arc::clone(&seat), asking, &request));
     let (http2, last) = (record.asking().client().http2, record.asking().last);
     let exchanged = match proxy.config.times.request {
         None => exchange(&seat, &mut record, request).await,
@@ -79,7 +80,7 @@ async fn exchange(
 }
 
 /// A backend's response on its way to the client.
-fn forward(served: Served, mut record: Record) -> Response<Answer> {
+fn forward(served: Served, mut record: Box<Record>) -> Response<Answer> {
     let Served { mut response, held, upload } = served;
     record.status = response.status().as_u16();
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -99,7 +100,7 @@ fn forward(served: Served, mut record: Record) -> Response<Answer> {
 }
 
 /// An answer of the proxy's own.
-fn refuse(refusal: Refusal, mut record: Record) -> Response<Answer> {
+fn refuse(refusal: Refusal, mut record: Box<Record>) -> Response<Answer> {
     let proxy = Arc::clone(&record.seat().proxy);
     let status = refusal.status();
     record.status = status.as_u16();

@@ -100,7 +100,14 @@ impl Backend {
             Found::Idle(own) if own.thread() == thread => Some(Ok((own, true))),
             Found::Idle(other) => other.move_to(thread).await.map(|moved| Ok((moved, true))),
             Found::Room(opened) => {
-                Some(self.open_one(thread, opened, within).await.map(|opened| (opened, false)))
+                let opened = self.open_one(thread, opened, within).await;
+                if opened.as_ref().is_err_and(|&error| error == ConnectError::NoSocket)
+                    && let Some(idle) = self.connections.idle(thread)
+                {
+                    // Another thread's: there is no socket for one of its own.
+                    return Box::pin(self.use_found(thread, Found::Idle(idle), now, within)).await;
+                }
+                Some(opened.map(|opened| (opened, false)))
             }
         }
     }

@@ -31,6 +31,11 @@ use crate::stream::SharedStream;
 /// it was.
 const TRUSTED: Duration = Duration::from_millis(500);
 
+/// The most that a backend says before its response's head has come to its end,
+/// in bytes: interim answers, which hyper reads for ever. It is more than hyper
+/// reads at a time, and than it takes for one head.
+const MOST_HEADS: usize = 1 << 20;
+
 type Driver = http1::Connection<TokioIo<SharedStream>, ToBackend>;
 
 /// A connection that has no request, or one request's for as long as that has
@@ -100,11 +105,14 @@ impl Connection {
         // this task, and must not be put off by the runtime.
         let mut answer = pin!(unconstrained(self.sender.try_send_request(request)));
         let driven = &mut self.driven;
-        poll_fn(|cx| {
+        self.stream.limit_reading(Some(MOST_HEADS));
+        let answer = poll_fn(|cx| {
             driven.drive(cx);
             answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         })
-        .await
+        .await;
+        self.stream.limit_reading(None);
+        answer
     }
 
     /// What comes next of a response's body.

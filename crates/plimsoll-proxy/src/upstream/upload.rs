@@ -10,6 +10,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::front::check_fields;
+
 /// The most of a body that is kept to be sent again.
 const REPLAYED: usize = 64 << 10;
 
@@ -121,6 +123,9 @@ impl State {
             Some(Ok(frame)) => frame,
         };
         let Some(data) = frame.data_ref() else {
+            if frame.trailers_ref().is_some_and(|trailers| check_fields(trailers).is_err()) {
+                return self.fail(UploadFault::Broken);
+            }
             // Trailers end a body, and are not sent twice.
             self.kept = None;
             return Poll::Ready(Some(Ok(frame)));
