@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use plimsoll::{Health, Snapshot, WorkerStats};
+use plimsoll::{Health, Snapshot, Times, WorkerStats};
 use serde_json::{Value, json};
 
 use crate::proxy::Proxy;
@@ -25,7 +25,11 @@ use crate::upstream::Backend;
 
 /// A client here is a program that asks at once.
 const HEADER_TIME: Duration = Duration::from_secs(5);
-const QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
+/// The upper bounds of what `/metrics` counts times in, in seconds.
+const BUCKETS: [f64; 15] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    10.0,
+];
 
 /// Serves until the proxy has stopped.
 pub(crate) fn start(proxy: Arc<Proxy>, listener: TcpListener) -> io::Result<JoinHandle<()>> {
@@ -126,6 +130,8 @@ fn workers(proxy: &Proxy) -> Value {
             "length": snapshot.waiting,
             "longest_wait_seconds": seconds(snapshot.longest_wait),
         },
+        "wait_seconds": times(&snapshot.wait),
+        "run_seconds": times(&snapshot.run),
         "requests": proxy.stats.requests(),
         "retries": proxy.stats.retries(),
         "log_lines_dropped": proxy.log.dropped(),
@@ -134,6 +140,11 @@ fn workers(proxy: &Proxy) -> Value {
         "idle_while_waiting": snapshot.audit.idle_while_waiting,
         "audits": snapshot.audit.audits,
     })
+}
+
+fn times(times: &Times) -> Value {
+    let part = |part| times.quantile(part).as_secs_f64();
+    json!({ "count": times.count(), "p50": part(0.5), "p99": part(0.99), "p999": part(0.999) })
 }
 
 /// The text format of Prometheus, version 0.0.4.
@@ -158,11 +169,13 @@ fn metrics(proxy: &Proxy) -> String {
         ("plimsoll_wait_seconds", "From a request's arrival to its lease.", &snapshot.wait),
         ("plimsoll_run_seconds", "How long leases were held.", &snapshot.run),
     ] {
-        page.head(name, "summary", help);
-        for part in QUANTILES {
-            let time = times.quantile(part).as_secs_f64();
-            page.line(name, &[("quantile", &part.to_string())], time);
+        page.head(name, "histogram", help);
+        let bucket = format!("{name}_bucket");
+        for limit in BUCKETS {
+            let within = float(times.within(Duration::from_secs_f64(limit)));
+            page.line(&bucket, &[("le", &limit.to_string())], within);
         }
+        page.line(&bucket, &[("le", "+Inf")], float(times.count()));
         let count = float(times.count());
         page.line(&format!("{name}_sum"), &[], times.mean().as_secs_f64() * count);
         page.line(&format!("{name}_count"), &[], count);

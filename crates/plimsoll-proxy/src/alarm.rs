@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::Sleep;
 
 /// Rings at the moment that it was last asked for. It is set again only when it
@@ -31,16 +32,49 @@ impl Alarm {
             if timer.deadline() > due.into() {
                 timer.as_mut().reset(due.into());
             }
-            // Asked only when it has not run out: it may be put off by the runtime,
-            // time and again, where much else is done in one turn.
-            if !timer.is_elapsed() && timer.as_mut().poll(cx).is_pending() {
+            // With its turn over, a task is put off to the next one, and the timer
+            // not told whom to wake.
+            let has_turn = has_budget_remaining();
+            let is_pending = !timer.is_elapsed() && timer.as_mut().poll(cx).is_pending();
+            if is_pending && has_turn {
                 *waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }
             if Instant::now() >= due {
                 return Poll::Ready(());
             }
+            if is_pending {
+                return Poll::Pending;
+            }
             timer.as_mut().reset(due.into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::task::coop::poll_proceed;
+
+    use super::*;
+
+    #[test]
+    fn it_rings_though_it_was_set_when_a_turn_was_over() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let mut alarm = Alarm::default();
+        let due = Instant::now() + Duration::from_millis(20);
+        let mut first = true;
+        let rings = poll_fn(|cx| {
+            while first && let Poll::Ready(turn) = poll_proceed(cx) {
+                turn.made_progress();
+            }
+            first = false;
+            alarm.poll(cx, due)
+        });
+        let limit = Duration::from_secs(5);
+        runtime.block_on(async { tokio::time::timeout(limit, rings).await }).unwrap();
+        assert!(Instant::now() >= due);
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -42,7 +42,7 @@ impl SharedStream {
     /// end, since all there was has been read. For a stream that nobody waits
     /// for.
     pub(crate) fn has_news(&self) -> bool {
-        self.0.stream.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready()
+        self.0.stream.try_io(Interest::READABLE, || Ok(())).is_ok()
     }
 
     /// Ready when there is something to read, or the end.

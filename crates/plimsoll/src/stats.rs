@@ -153,6 +153,44 @@ impl Times {
         Duration::from_nanos(self.0.max())
     }
 
+    /// How many do not exceed a limit, as exactly as they are kept.
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    /// use std::time::Duration;
+    ///
+    /// let pool = ThreadPool::new(2)?;
+    /// pool.map(0..10, |(), n: u32| n)?.for_each(drop);
+    /// let run = pool.snapshot().run;
+    /// assert_eq!(run.within(Duration::from_secs(60)), 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn within(&self, limit: Duration) -> u64 {
+        self.0.count_between(0, nanos(limit))
+    }
+
+    /// Those that came after an earlier snapshot of the same times.
+    ///
+    /// ```
+    /// use plimsoll::ThreadPool;
+    ///
+    /// let pool = ThreadPool::new(2)?;
+    /// pool.map(0..10, |(), n: u32| n)?.for_each(drop);
+    /// let earlier = pool.snapshot().run;
+    /// pool.map(0..5, |(), n: u32| n)?.for_each(drop);
+    /// assert_eq!(pool.snapshot().run.since(&earlier).count(), 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut since = self.clone();
+        // Of other times, which have more: then nothing is known.
+        if since.0.subtract(&earlier.0).is_err() {
+            since.0.reset();
+        }
+        since
+    }
+
     fn record(&mut self, nanos: u64) {
         self.0.saturating_record(nanos);
     }

@@ -28,6 +28,8 @@ fn metrics_are_in_prometheus_form_and_true() {
         format!("plimsoll_backend_up{name} 1"),
         "plimsoll_requests_total 5".to_owned(),
         "plimsoll_line_length 0".to_owned(),
+        "plimsoll_wait_seconds_bucket{le=\"+Inf\"} 5".to_owned(),
+        "plimsoll_wait_seconds_bucket{le=\"10\"} 5".to_owned(),
         "plimsoll_regret_total 0".to_owned(),
         "plimsoll_idle_while_waiting_total 0".to_owned(),
     ] {
@@ -37,7 +39,8 @@ fn metrics_are_in_prometheus_form_and_true() {
         let (name, value) = line.rsplit_once(' ').unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
         let name = name.split('{').next().unwrap();
-        let base = name.trim_end_matches("_sum").trim_end_matches("_count");
+        let parts = ["_sum", "_count", "_bucket"];
+        let base = parts.iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name);
         assert!(page.text().contains(&format!("# TYPE {base} ")), "{line}");
     }
     assert_eq!(wire::get(proxy.admin, "/other").status, 404);

@@ -13,6 +13,9 @@ use super::record::Record;
 use crate::front::Progress;
 use crate::upstream::{Held, Upload};
 
+/// Past the limit for whole requests.
+const LATE: &str = "the request took longer than its time limit";
+
 /// A body of the proxy's own, or a backend's on its way through.
 pub(crate) struct Answer {
     body: Kind,
@@ -106,12 +109,16 @@ impl Body for Answer {
         if let Some(broke_off) = forwarded.broke_off {
             return Poll::Ready(Some(Err(broke_off)));
         }
+        let times = this.record.seat().proxy.config.times;
+        let ends = times.request.map(|limit| this.record.began + limit);
         let mut silent = false;
         let what = match forwarded.poll_frame(cx) {
+            Poll::Ready(Some(Ok(_))) if ends.is_some_and(|at| at <= Instant::now()) => LATE,
             Poll::Ready(Some(Ok(frame))) => {
                 forwarded.silent_since = None;
                 this.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-                if forwarded.incoming.is_end_stream() {
+                // Nobody asks for what comes after trailers.
+                if frame.is_trailers() || forwarded.incoming.is_end_stream() {
                     forwarded.over(&mut this.record);
                 }
                 return Poll::Ready(Some(Ok(frame)));
@@ -122,11 +129,12 @@ impl Body for Answer {
             }
             Poll::Ready(Some(Err(_))) => "the backend broke off its body",
             Poll::Pending => {
-                let limit = this.record.seat().proxy.config.times.body_idle;
                 let since = *forwarded.silent_since.get_or_insert_with(Instant::now);
-                ready!(this.record.asking_mut().alarm.poll(cx, since + limit));
-                silent = true;
-                "the backend's body stopped for too long"
+                let due = since + times.body_idle;
+                let first = ends.map_or(due, |ends| ends.min(due));
+                ready!(this.record.asking_mut().alarm.poll(cx, first));
+                silent = due <= first;
+                if silent { "the backend's body stopped for too long" } else { LATE }
             }
         };
         // The backend may want the rest of the request before it goes on.

@@ -178,19 +178,9 @@ async fn attempt(
     record.connect = connected - leased;
     let mut held = Held::new(connection, lease);
     let request = outgoing.request(&backend.host, body);
-    let client = Arc::clone(record.asking().client());
-    let hidden = outgoing.asks_upgrade() || record.asking().hides_departure();
-    let in_time = in_time(held.send(request), connected, &times, upload, record.asking_mut());
-    let answered = if hidden {
-        tokio::select! {
-            answered = in_time => answered,
-            () = Box::pin(client.departed()) => {
-                return Err(Failed { refusal: Refusal::ClientGone, unsent: false, stale: None });
-            }
-        }
-    } else {
-        in_time.await
-    };
+    let hides = upload.is_some() || outgoing.asks_upgrade();
+    let asking = record.asking_mut();
+    let answered = in_time(held.send(request), connected, &times, upload, hides, asking).await;
     let answered = match answered {
         Ok(answered) => answered,
         Err(refusal) => {
@@ -245,13 +235,14 @@ fn has_other_coding(response: &Response<Incoming>) -> bool {
 /// there is of its body, was last seen to go. While the body waits for the
 /// client, it is the client's time that passes.
 ///
-/// While there is something of the client's that nobody reads it looks now and
-/// then whether the client has left, since nobody else would see that.
+/// While something of the client's is not read (`hides`, or what has come since)
+/// it looks now and then whether the client has left: nobody else would see it.
 async fn in_time<F: Future>(
     answer: F,
     sent: Instant,
     times: &Times,
     upload: Option<&Upload>,
+    hides: bool,
     asking: &mut Asking,
 ) -> Result<F::Output, Refusal> {
     let mut answer = pin!(answer);
@@ -271,7 +262,7 @@ async fn in_time<F: Future>(
             if due <= now {
                 return Poll::Ready(Err(late));
             }
-            let hides = upload.is_some() || asking.hides_departure();
+            let hides = hides || asking.hides_departure();
             ready!(asking.alarm.poll(cx, if hides { due.min(now + LOOK) } else { due }));
             if asking.client().has_departed() {
                 return Poll::Ready(Err(Refusal::ClientGone));

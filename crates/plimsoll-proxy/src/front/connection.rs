@@ -63,14 +63,15 @@ async fn serve_http1(seat: &Arc<Seat>, mut socket: Socket, client: Arc<Client>) 
         let mut connection = http1::Builder::new()
             .max_headers(config.limits.headers)
             .serve_connection(TokioIo::new(socket), service);
-        let rests = poll_fn(|cx| {
-            // Errors are the client's, or are told by the exchange.
-            if Pin::new(&mut connection).poll(cx).is_ready() {
-                return Poll::Ready(false);
-            }
-            client.poll_rest(cx, &mut alarm).map(|()| true)
+        let ended = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            Poll::Pending => client.poll_rest(cx, &mut alarm).map(|()| None),
         });
-        let rests = rests.await;
+        let ended = ended.await;
+        if let Some(Err(_)) = ended {
+            // The client's errors, or told by the exchange.
+            return;
+        }
         let parts = connection.into_parts();
         socket = parts.io.into_inner();
         if let Some(tunnel) = client.tunnel() {
@@ -79,7 +80,7 @@ async fn serve_http1(seat: &Arc<Seat>, mut socket: Socket, client: Arc<Client>) 
         // Without hyper, and its buffers, for as long as nothing comes.
         socket.take_back(&parts.read_buf);
         drop(parts.read_buf);
-        if !rests || socket.readable().await.is_err() {
+        if ended.is_some() || socket.readable().await.is_err() {
             return;
         }
     }

@@ -3,6 +3,7 @@
 mod check;
 mod judge;
 
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use crate::proxy::Proxy;
 use crate::upstream::Backend;
 use plimsoll::Penalty;
 
+/// How many seconds are looked back on for that.
+const LATE: usize = 10;
 /// How often the weight of a failure is set.
 const WEIGHED: Duration = Duration::from_secs(1);
 /// The bounds of a penalty's half-life.
@@ -75,14 +78,21 @@ fn carry_out(proxy: &Proxy, backend: &Backend, verdict: Verdict) {
 
 /// Has a failure weigh on its backend for about as long as a request takes, so
 /// that one which fails fast looks as busy as those that answer. A request's
-/// time is the median so far.
+/// time is the median of late.
 pub(crate) async fn weigh(proxy: Arc<Proxy>) {
     const STEP: Penalty = Penalty { step: 2, most: 1024, half_life: LEAST };
+    let mut seconds = VecDeque::from([proxy.balancer.snapshot().run]);
     loop {
         tokio::time::sleep(WEIGHED).await;
         let snapshot = proxy.balancer.snapshot();
-        let median = snapshot.run.quantile(0.5);
-        if snapshot.run.count() > 0 {
+        let late =
+            seconds.front().map_or_else(|| snapshot.run.clone(), |at| snapshot.run.since(at));
+        seconds.push_back(snapshot.run);
+        if seconds.len() > LATE {
+            seconds.pop_front();
+        }
+        let median = late.quantile(0.5);
+        if late.count() > 0 {
             let up = snapshot.workers.iter().filter(|worker| worker.health == plimsoll::Health::Up);
             let room: f64 = up.map(|worker| f64::from(worker.capacity_in_force)).sum();
             let a_second = room / median.as_secs_f64().max(1e-6);

@@ -52,7 +52,8 @@ pub(crate) struct Connection {
 
 /// What reads and writes.
 struct Driven {
-    driver: Box<Driver>,
+    /// Dropped when a request is left in it at its end, which is then handed back.
+    driver: Option<Box<Driver>>,
     /// It has come to its end, and must not be asked again.
     ended: bool,
     bell: Arc<Bell>,
@@ -78,10 +79,10 @@ impl Connection {
     ) -> hyper::Result<Self> {
         let stream = SharedStream::new(stream);
         let io = TokioIo::new(stream.clone());
-        let (sender, driver) = http1::Builder::new().handshake(io).await?;
+        let (sender, spoken) = http1::Builder::new().handshake(io).await?;
         let bell = Arc::<Bell>::default();
         let waker = Waker::from(Arc::clone(&bell));
-        let driven = Driven { driver: Box::new(driver), ended: false, bell, waker };
+        let driven = Driven { driver: Some(Box::new(spoken)), ended: false, bell, waker };
         Ok(Self { sender, driven, stream, thread, idle_since: Instant::now(), opened })
     }
 
@@ -90,7 +91,7 @@ impl Connection {
     pub(super) async fn move_to(self, thread: usize) -> Option<Self> {
         let Self { sender, driven, stream, opened, .. } = self;
         drop((sender, stream));
-        let parts = driven.driver.into_parts();
+        let parts = driven.driver?.into_parts();
         let stream = parts.io.into_inner().into_inner().filter(|_| parts.read_buf.is_empty())?;
         let stream = TcpStream::from_std(stream.into_std().ok()?).ok()?;
         Self::start(stream, thread, opened).await.ok()
@@ -108,7 +109,14 @@ impl Connection {
         self.stream.limit_reading(Some(MOST_HEADS));
         let answer = poll_fn(|cx| {
             driven.drive(cx);
-            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            let mut quiet = Context::from_waker(Waker::noop());
+            let answered = answer.as_mut().poll(&mut quiet);
+            if answered.is_pending() && driven.ended {
+                // The backend had closed it, as is found now.
+                driven.driver = None;
+                return answer.as_mut().poll(&mut quiet);
+            }
+            answered
         })
         .await;
         self.stream.limit_reading(None);
@@ -141,8 +149,9 @@ impl Connection {
             if self.driven.ended { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        let parts = self.driven.driver.into_parts();
-        Switched { stream: self.stream, early: parts.read_buf, place: self.opened }
+        let early =
+            self.driven.driver.map_or_else(Bytes::new, |driver| driver.into_parts().read_buf);
+        Switched { stream: self.stream, early, place: self.opened }
     }
 
     /// Whether it may carry a request, as far as can be seen: the backend may
@@ -193,10 +202,10 @@ impl Driven {
     /// Lets the connection read and write what it can, and has it wake who asks.
     /// What goes wrong is told to the request.
     fn drive(&mut self, cx: &Context<'_>) {
-        if !self.ended {
+        if let Some(driver) = self.driver.as_mut().filter(|_| !self.ended) {
             self.bell.0.register(cx.waker());
             let mut cx = Context::from_waker(&self.waker);
-            self.ended = self.driver.poll_without_shutdown(&mut cx).is_ready();
+            self.ended = driver.poll_without_shutdown(&mut cx).is_ready();
         }
     }
 }
@@ -213,5 +222,51 @@ impl Wake for Bell {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.0.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::super::connections::Connections;
+    use super::*;
+
+    fn get() -> Request<ToBackend> {
+        let mut request = Request::new(ToBackend::Empty);
+        request.headers_mut().insert("host", "test".parse().unwrap());
+        request
+    }
+
+    /// The driver finds the end before it takes the request.
+    #[test]
+    fn a_request_that_meets_the_end_of_an_idle_connection_comes_back() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (mut backend, _) = listener.accept().await.unwrap();
+            let connections = Arc::new(Connections::new(NonZeroU32::MIN, 1));
+            let opened = connections.room().unwrap();
+            let mut connection = Connection::start(stream, 0, opened).await.unwrap();
+            let served = async {
+                assert!(backend.read(&mut [0; 1000]).await.unwrap() > 0);
+                backend.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            };
+            let (answer, ()) = tokio::join!(connection.send(get()), served);
+            assert!(answer.is_ok_and(|answer| answer.status() == 204));
+            assert!(connection.is_ready());
+            drop(backend);
+            poll_fn(|cx| connection.stream.poll_readable(cx)).await.unwrap();
+            let limit = Duration::from_secs(5);
+            let answer = tokio::time::timeout(limit, connection.send(get())).await.unwrap();
+            let message = answer.err().and_then(|mut error| error.take_message());
+            assert!(message.is_some(), "nothing of it was sent");
+            drop(connection);
+            assert_eq!(connections.open(), 0);
+        });
     }
 }
