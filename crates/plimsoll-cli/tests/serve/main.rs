@@ -17,5 +17,6 @@ mod passing;
 mod proxy;
 mod seeing;
 mod stopping;
+mod trailers;
 mod tunnels;
 mod wire;
