@@ -17,6 +17,7 @@ mod passing;
 mod proxy;
 mod seeing;
 mod stopping;
+mod times;
 mod trailers;
 mod tunnels;
 mod wire;
