@@ -15,6 +15,7 @@ mod options;
 mod parsers;
 mod passing;
 mod proxy;
+mod retries;
 mod seeing;
 mod stopping;
 mod times;
