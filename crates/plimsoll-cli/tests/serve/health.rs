@@ -2,8 +2,8 @@
 
 use std::io::Read;
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -180,5 +180,79 @@ fn a_check_by_a_connection_makes_one() {
     let kept = serving.join().unwrap();
     proxy.until("down", |proxy| health(proxy, 0) == "down");
     drop(kept);
+    proxy.finish();
+}
+
+/// With backends that all fail: the most that were out at a time.
+fn most_ejected(backends: usize, percent: &str) -> usize {
+    let fail = |_| {
+        let answer = b"HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n";
+        Backend::start(move |_, stream| say(stream, answer))
+    };
+    let backends: Vec<_> = (0..backends).map(fail).collect();
+    let backends: Vec<_> = backends.iter().collect();
+    let proxy = Proxy::over(&backends, &["--failures", "1", "--max-ejected", percent]);
+    let down = || (0..backends.len()).filter(|&n| health(&proxy, n) == "down").count();
+    let most = (0..40).map(|_| {
+        // The other: none is left to ask.
+        assert!(matches!(proxy.get("/").status, 502 | 503));
+        down()
+    });
+    let most = most.max().unwrap();
+    assert!(backends.iter().all(|backend| !backend.seen().is_empty()), "each has failed");
+    proxy.finish();
+    most
+}
+
+#[test]
+fn no_more_are_ejected_than_may_be() {
+    assert_eq!(most_ejected(2, "0"), 0);
+    assert_eq!(most_ejected(4, "50"), 2);
+    assert_eq!(most_ejected(4, "100"), 4);
+}
+
+#[test]
+fn a_backend_that_comes_back_starts_slowly() {
+    let sick = Arc::new(AtomicBool::new(true));
+    let is_sick = Arc::clone(&sick);
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::start(move |seen, stream| {
+        if seen.target() != "/health" {
+            wait.lock().unwrap().recv().unwrap();
+        } else if is_sick.load(Ordering::SeqCst) {
+            return say(stream, b"HTTP/1.1 500 Sick\r\nContent-Length: 0\r\n\r\n");
+        }
+        respond(stream, b"x")
+    });
+    // Three steps of a second or so.
+    let options = ["--health", "/health", "--slow-start", "4", "--capacity", "4"];
+    let proxy = Proxy::over(&[&backend], &[&QUICK[..6], &options].concat());
+    proxy.until("down", |proxy| health(proxy, 0) == "down");
+    sick.store(false, Ordering::SeqCst);
+    proxy.until("up", |proxy| health(proxy, 0) == "up");
+    let in_force = |proxy: &Proxy| {
+        let workers = proxy.workers();
+        let worker = &workers["workers"][0];
+        assert_eq!(worker["capacity"], 4);
+        let [pending, in_force] =
+            ["pending", "capacity_in_force"].map(|what| worker[what].as_u64().unwrap());
+        assert!(pending <= in_force, "{worker}");
+        (pending, in_force)
+    };
+    assert_eq!(in_force(&proxy), (0, 1));
+    let mut wires: Vec<_> = (0..4).map(|_| proxy.connect()).collect();
+    for wire in &mut wires {
+        wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    }
+    // Not one of them ends, so that it is time alone which lets them out of the line.
+    for n in 1..=4 {
+        proxy.until("let out", |proxy| in_force(proxy) == (n, n));
+    }
+    (0..4).for_each(|_| go.send(()).unwrap());
+    for wire in &mut wires {
+        assert_eq!(wire.response().status, 200);
+    }
+    drop(wires);
     proxy.finish();
 }
