@@ -6,6 +6,7 @@ mod backend;
 mod backend_faults;
 mod client_faults;
 mod crowds;
+mod fairness;
 mod frames;
 mod health;
 mod http2;
