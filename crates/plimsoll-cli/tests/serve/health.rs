@@ -1,5 +1,6 @@
 //! Backends that go and come back.
 
+use std::cell::Cell;
 use std::io::Read;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -192,16 +193,18 @@ fn most_ejected(backends: usize, percent: &str) -> usize {
     let backends: Vec<_> = (0..backends).map(fail).collect();
     let backends: Vec<_> = backends.iter().collect();
     let proxy = Proxy::over(&backends, &["--failures", "1", "--max-ejected", percent]);
-    let down = || (0..backends.len()).filter(|&n| health(&proxy, n) == "down").count();
-    let most = (0..40).map(|_| {
+    let most = Cell::new(0);
+    proxy.until("asked", |proxy| {
         // The other: none is left to ask.
         assert!(matches!(proxy.get("/").status, 502 | 503));
-        down()
+        let workers = proxy.workers();
+        let workers = workers["workers"].as_array().unwrap();
+        let down = workers.iter().filter(|worker| worker["health"] == "down").count();
+        most.set(most.get().max(down));
+        backends.iter().all(|backend| !backend.seen().is_empty())
     });
-    let most = most.max().unwrap();
-    assert!(backends.iter().all(|backend| !backend.seen().is_empty()), "each has failed");
     proxy.finish();
-    most
+    most.get()
 }
 
 #[test]
@@ -209,6 +212,49 @@ fn no_more_are_ejected_than_may_be() {
     assert_eq!(most_ejected(2, "0"), 0);
     assert_eq!(most_ejected(4, "50"), 2);
     assert_eq!(most_ejected(4, "100"), 4);
+}
+
+/// A trial that fails while the other backend is out is an ejection, too.
+#[test]
+fn no_more_are_ejected_by_trials_than_may_be() {
+    let gated = || {
+        let (go, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let backend = Backend::start(move |seen, stream| {
+            if seen.target() == "/held" {
+                wait.lock().unwrap().recv().unwrap();
+            }
+            say(stream, b"HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n")
+        });
+        (backend, go)
+    };
+    let gates = [gated(), gated()];
+    let options = ["--failures", "1", "--max-ejected", "50"];
+    let proxy = Proxy::over(&[&gates[0].0, &gates[1].0], &options);
+    assert_eq!(proxy.get("/").status, 502);
+    let down = |proxy: &Proxy| [0, 1].map(|n| health(proxy, n) == "down");
+    proxy.until("ejected", |proxy| down(proxy) != [false; 2]);
+    let tried = usize::from(down(&proxy)[1]);
+    let other = 1 - tried;
+    proxy.until("on trial", |proxy| down(proxy) == [false; 2]);
+    let mut wires = [1, 2].map(|n| {
+        let mut wire = proxy.connect();
+        wire.send("GET /held HTTP/1.1\r\nHost: test\r\n\r\n");
+        proxy.until("dispatched", |proxy| proxy.pending() == n);
+        wire
+    });
+    let pending = |n: usize| proxy.workers()["workers"][n]["pending"] == 1;
+    assert!(pending(0) && pending(1), "{}", proxy.workers());
+    gates[other].1.send(()).unwrap();
+    proxy.until("ejected", |proxy| down(proxy)[other]);
+    gates[tried].1.send(()).unwrap();
+    for wire in &mut wires {
+        assert_eq!(wire.response().status, 502);
+    }
+    proxy.until("over", |proxy| proxy.pending() == 0);
+    assert_ne!(down(&proxy), [true; 2], "half of two is one");
+    drop(wires);
+    proxy.finish();
 }
 
 #[test]
