@@ -72,6 +72,7 @@ struct Shared {
     active: AtomicUsize,
     most_active: AtomicUsize,
     open: AtomicUsize,
+    connections: AtomicUsize,
     most_open: AtomicUsize,
     over: AtomicBool,
     /// What came on each connection, where that is noted.
@@ -187,6 +188,7 @@ impl Backend {
                 thread::spawn(move || {
                     let _guard = shared.guard();
                     let mut stream = stream.unwrap();
+                    shared.connections.fetch_add(1, Ordering::SeqCst);
                     count(&shared.open, &shared.most_open);
                     serve(&mut stream, &shared);
                     shared.open.fetch_sub(1, Ordering::SeqCst);
@@ -208,6 +210,11 @@ impl Backend {
     /// The most connections that it had at a time.
     pub(crate) fn most_open(&self) -> usize {
         self.shared.most_open.load(Ordering::SeqCst)
+    }
+
+    /// The connections that it ever had.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
     }
 
     pub(crate) fn open(&self) -> usize {

@@ -61,3 +61,27 @@ fn c10_a_burst_of_connections_leaves_nothing_behind() {
     assert_eq!(backend.seen().len(), 1);
     proxy.finish();
 }
+
+/// A connection stays with its thread, and each thread has as many.
+#[test]
+fn connections_are_spread_over_threads() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &["--threads", "2", "--no-health"]);
+    let mut wires: Vec<_> = (0..10).map(|_| proxy.connect()).collect();
+    let mut served = [0, 0];
+    for wire in &mut wires {
+        let before = proxy.switches(&["serve-0", "serve-1"]);
+        for _ in 0..50 {
+            wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+            assert_eq!(wire.response().text(), "x");
+        }
+        let after = proxy.switches(&["serve-0", "serve-1"]);
+        // Who works for a client waits for it, again and again.
+        let [first, second] = [0, 1].map(|n| after[n] - before[n]);
+        assert!(first.max(second) > 2 * first.min(second), "{first} or {second}?");
+        served[usize::from(second > first)] += 1;
+    }
+    assert_eq!(served, [5, 5]);
+    drop(wires);
+    proxy.finish();
+}

@@ -1,9 +1,10 @@
 //! Backends that go and come back.
 
+use std::cell::Cell;
 use std::io::Read;
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -180,5 +181,124 @@ fn a_check_by_a_connection_makes_one() {
     let kept = serving.join().unwrap();
     proxy.until("down", |proxy| health(proxy, 0) == "down");
     drop(kept);
+    proxy.finish();
+}
+
+/// With backends that all fail: the most that were out at a time.
+fn most_ejected(backends: usize, percent: &str) -> usize {
+    let fail = |_| {
+        let answer = b"HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n";
+        Backend::start(move |_, stream| say(stream, answer))
+    };
+    let backends: Vec<_> = (0..backends).map(fail).collect();
+    let backends: Vec<_> = backends.iter().collect();
+    let proxy = Proxy::over(&backends, &["--failures", "1", "--max-ejected", percent]);
+    let most = Cell::new(0);
+    proxy.until("asked", |proxy| {
+        // The other: none is left to ask.
+        assert!(matches!(proxy.get("/").status, 502 | 503));
+        let workers = proxy.workers();
+        let workers = workers["workers"].as_array().unwrap();
+        let down = workers.iter().filter(|worker| worker["health"] == "down").count();
+        most.set(most.get().max(down));
+        backends.iter().all(|backend| !backend.seen().is_empty())
+    });
+    proxy.finish();
+    most.get()
+}
+
+#[test]
+fn no_more_are_ejected_than_may_be() {
+    assert_eq!(most_ejected(2, "0"), 0);
+    assert_eq!(most_ejected(4, "50"), 2);
+    assert_eq!(most_ejected(4, "100"), 4);
+}
+
+/// A trial that fails while the other backend is out is an ejection, too.
+#[test]
+fn no_more_are_ejected_by_trials_than_may_be() {
+    let gated = || {
+        let (go, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let backend = Backend::start(move |seen, stream| {
+            if seen.target() == "/held" {
+                wait.lock().unwrap().recv().unwrap();
+            }
+            say(stream, b"HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n")
+        });
+        (backend, go)
+    };
+    let gates = [gated(), gated()];
+    let options = ["--failures", "1", "--max-ejected", "50"];
+    let proxy = Proxy::over(&[&gates[0].0, &gates[1].0], &options);
+    assert_eq!(proxy.get("/").status, 502);
+    let down = |proxy: &Proxy| [0, 1].map(|n| health(proxy, n) == "down");
+    proxy.until("ejected", |proxy| down(proxy) != [false; 2]);
+    let tried = usize::from(down(&proxy)[1]);
+    let other = 1 - tried;
+    proxy.until("on trial", |proxy| down(proxy) == [false; 2]);
+    let mut wires = [1, 2].map(|n| {
+        let mut wire = proxy.connect();
+        wire.send("GET /held HTTP/1.1\r\nHost: test\r\n\r\n");
+        proxy.until("dispatched", |proxy| proxy.pending() == n);
+        wire
+    });
+    let pending = |n: usize| proxy.workers()["workers"][n]["pending"] == 1;
+    assert!(pending(0) && pending(1), "{}", proxy.workers());
+    gates[other].1.send(()).unwrap();
+    proxy.until("ejected", |proxy| down(proxy)[other]);
+    gates[tried].1.send(()).unwrap();
+    for wire in &mut wires {
+        assert_eq!(wire.response().status, 502);
+    }
+    proxy.until("over", |proxy| proxy.pending() == 0);
+    assert_ne!(down(&proxy), [true; 2], "half of two is one");
+    drop(wires);
+    proxy.finish();
+}
+
+#[test]
+fn a_backend_that_comes_back_starts_slowly() {
+    let sick = Arc::new(AtomicBool::new(true));
+    let is_sick = Arc::clone(&sick);
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::start(move |seen, stream| {
+        if seen.target() != "/health" {
+            wait.lock().unwrap().recv().unwrap();
+        } else if is_sick.load(Ordering::SeqCst) {
+            return say(stream, b"HTTP/1.1 500 Sick\r\nContent-Length: 0\r\n\r\n");
+        }
+        respond(stream, b"x")
+    });
+    // Three steps of a second or so.
+    let options = ["--health", "/health", "--slow-start", "4", "--capacity", "4"];
+    let proxy = Proxy::over(&[&backend], &[&QUICK[..6], &options].concat());
+    proxy.until("down", |proxy| health(proxy, 0) == "down");
+    sick.store(false, Ordering::SeqCst);
+    proxy.until("up", |proxy| health(proxy, 0) == "up");
+    let in_force = |proxy: &Proxy| {
+        let workers = proxy.workers();
+        let worker = &workers["workers"][0];
+        assert_eq!(worker["capacity"], 4);
+        let [pending, in_force] =
+            ["pending", "capacity_in_force"].map(|what| worker[what].as_u64().unwrap());
+        assert!(pending <= in_force, "{worker}");
+        (pending, in_force)
+    };
+    assert_eq!(in_force(&proxy), (0, 1));
+    let mut wires: Vec<_> = (0..4).map(|_| proxy.connect()).collect();
+    for wire in &mut wires {
+        wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    }
+    // Not one of them ends, so that it is time alone which lets them out of the line.
+    for n in 1..=4 {
+        proxy.until("let out", |proxy| in_force(proxy) == (n, n));
+    }
+    (0..4).for_each(|_| go.send(()).unwrap());
+    for wire in &mut wires {
+        assert_eq!(wire.response().status, 200);
+    }
+    drop(wires);
     proxy.finish();
 }

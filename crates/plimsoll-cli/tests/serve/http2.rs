@@ -20,7 +20,7 @@ use crate::backend::{Backend, Then, nobody, respond, say};
 use crate::frames::PREFACE;
 use crate::proxy::Proxy;
 
-type Client = SendRequest<Full<Bytes>>;
+pub(crate) type Client = SendRequest<Full<Bytes>>;
 
 /// A body of which nothing comes.
 struct Unending;
@@ -38,7 +38,10 @@ impl Body for Unending {
 }
 
 /// Runs a client's side; its connection ends with it.
-fn with_client<F: Future>(to: SocketAddr, client: impl FnOnce(Client) -> F) -> F::Output {
+pub(crate) fn with_client<F: Future>(
+    to: SocketAddr,
+    client: impl FnOnce(Client) -> F,
+) -> F::Output {
     with_body_client(to, client)
 }
 
@@ -59,7 +62,7 @@ where
     })
 }
 
-fn request(target: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+pub(crate) fn request(target: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
     let uri = format!("http://test{target}");
     Request::post(uri).body(Full::new(body.into())).unwrap()
 }
@@ -335,4 +338,31 @@ fn a_connection_has_so_many_requests_and_no_more() {
         assert!((3..10).contains(&served), "{served}");
     });
     proxy.finish();
+}
+
+/// A client that knows the limit holds back what is beyond it, and loses nothing.
+#[test]
+fn a_connection_has_so_many_streams_at_a_time() {
+    let backend = Backend::start(|seen, stream| {
+        thread::sleep(Duration::from_millis(2));
+        respond(stream, &seen.body)
+    });
+    let proxy = Proxy::over(&[&backend], &["--max-streams", "4"]);
+    with_client(proxy.address, async |mut client| {
+        // Behind this one, the client knows.
+        assert_eq!(client.send_request(request("/", "")).await.unwrap().status().as_u16(), 200);
+        let streams = (0..40).map(|n| {
+            let mut client = client.clone();
+            tokio::spawn(async move {
+                let response = client.send_request(request("/", n.to_string())).await.unwrap();
+                assert_eq!(whole(response).await, n.to_string());
+            })
+        });
+        for stream in streams.collect::<Vec<_>>() {
+            stream.await.unwrap();
+        }
+    });
+    proxy.finish();
+    assert_eq!(backend.seen().len(), 41);
+    assert!((2..=4).contains(&backend.most_active()), "{} at once", backend.most_active());
 }

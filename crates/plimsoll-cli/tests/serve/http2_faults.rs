@@ -1,6 +1,7 @@
 //! Rows C4 to C7 of the hazards: HTTP/2 clients that inject or flood, frame by
 //! frame.
 
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -499,4 +500,47 @@ fn c7_a_window_that_overflows_ends_the_connection() {
         assert!(reasons.contains(&reason), "{reason:?}");
     }
     proxy.finish();
+}
+
+/// C5: streams beyond the limit are refused, and those within it served.
+#[test]
+fn c5_streams_beyond_the_limit_are_refused() {
+    const REFUSED_STREAM: [u8; 4] = 7_u32.to_be_bytes();
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::start(move |_, stream| {
+        wait.lock().unwrap().recv().unwrap();
+        respond(stream, b"x")
+    });
+    let proxy = Proxy::over(&[&backend], &["--max-streams", "4"]);
+    let mut frames = Frames::connect(proxy.address);
+    let streams: Vec<u32> = (0..12).map(|n| 2 * n + 1).collect();
+    for &stream in &streams {
+        assert!(frames.send(HEADERS, WHOLE, stream, &request("GET", &[])));
+    }
+    let (mut refused, mut served) = (Vec::new(), Vec::new());
+    while refused.len() + served.len() < streams.len() {
+        if refused.len() == 8 && served.is_empty() {
+            proxy.until("dispatched", |proxy| proxy.pending() == 4);
+            (0..4).for_each(|_| go.send(()).unwrap());
+        }
+        let frame = frames.next().expect("the connection stays open");
+        match frame.kind {
+            RST_STREAM => {
+                assert_eq!(frame.payload, REFUSED_STREAM, "stream {}", frame.stream);
+                refused.push(frame.stream);
+            }
+            HEADERS => served.push(frame.stream),
+            _ => {}
+        }
+    }
+    served.sort_unstable();
+    assert_eq!((&served[..], &refused[..]), streams.split_at(4));
+    // There is room again.
+    go.send(()).unwrap();
+    frames.send(HEADERS, WHOLE, 25, &request("GET", &[]));
+    assert_eq!(frames.outcome(25), Outcome::Status(200));
+    drop(frames);
+    proxy.finish();
+    assert_eq!(backend.seen().len(), 5);
 }

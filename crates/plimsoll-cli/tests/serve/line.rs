@@ -220,3 +220,52 @@ fn who_has_left_is_not_part_of_the_pace() {
     drop((first, second));
     proxy.finish();
 }
+
+/// Each request goes where `(pending + 1) / weight` is the least.
+#[test]
+fn weights_are_in_effect() {
+    const WEIGHTS: [u64; 2] = [3, 1];
+    let gates: Vec<_> = WEIGHTS.map(|_| gated()).into();
+    let tell = |(weight, (backend, _)): (&u64, &(Backend, _))| {
+        format!("{},weight={weight},capacity=1024", backend.address)
+    };
+    let told: Vec<_> = WEIGHTS.iter().zip(&gates).map(tell).collect();
+    let proxy = Proxy::at(&[], &["--to", &told[0], "--to", &told[1]]);
+    let pending = || {
+        let workers = proxy.workers();
+        [0, 1].map(|n| workers["workers"][n]["pending"].as_u64().unwrap())
+    };
+    let mut wires = Vec::new();
+    for n in 0..40 {
+        let before = pending();
+        let mut wire = proxy.connect();
+        wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        proxy.until("dispatched", |proxy| proxy.pending() == n + 1);
+        let chosen = usize::from(pending()[1] > before[1]);
+        let other = 1 - chosen;
+        let (own, others) = (before[chosen] + 1, before[other] + 1);
+        assert!(own * WEIGHTS[other] <= others * WEIGHTS[chosen], "{chosen} of {before:?}");
+        wires.push(wire);
+    }
+    assert_eq!(pending(), [30, 10]);
+    for ((_, go), count) in gates.iter().zip([30, 10]) {
+        (0..count).for_each(|_| go.send(()).unwrap());
+    }
+    for wire in &mut wires {
+        assert_eq!(wire.response().status, 200);
+    }
+    drop(wires);
+    proxy.finish();
+}
+
+/// It may stand for an address of IPv6, too, where nobody listens.
+#[test]
+fn a_backend_may_have_a_name() {
+    let backend = Backend::says("x");
+    let name = format!("localhost:{}", backend.address.port());
+    let proxy = Proxy::at(&[], &["--to", &name]);
+    (0..3).for_each(|_| assert_eq!(proxy.get("/").text(), "x"));
+    assert_eq!(proxy.workers()["workers"][0]["backend"], *name);
+    assert_eq!(backend.seen()[0].field("host"), Some("test"));
+    proxy.finish();
+}

@@ -52,6 +52,25 @@ impl Proxy {
         fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum()
     }
 
+    /// How often each thread of this name has waited, or been made to.
+    pub(crate) fn switches(&self, threads: &[&str]) -> Vec<u64> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let mut switches = vec![0; threads.len()];
+        for task in tasks {
+            let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            let values = |key: &'static str| {
+                let lines = status.lines().filter(move |line| line.contains(key));
+                lines.map(|line| line.split_whitespace().nth(1).unwrap().to_owned())
+            };
+            let name = values("Name:").next().unwrap();
+            if let Some(at) = threads.iter().position(|thread| *thread == name) {
+                let counts = values("voluntary_ctxt_switches:");
+                switches[at] = counts.map(|count| count.parse::<u64>().unwrap()).sum();
+            }
+        }
+        switches
+    }
+
     fn run(mut command: Command, backends: &[SocketAddr], options: &[&str]) -> Self {
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         for backend in backends {

@@ -22,6 +22,8 @@ pub(crate) struct Response {
     pub(crate) body: Vec<u8>,
     /// Whether the body came to the end that its head announced.
     pub(crate) whole: bool,
+    /// The lines of fields behind a chunked body.
+    pub(crate) trailers: String,
 }
 
 impl Response {
@@ -123,11 +125,12 @@ impl Wire {
         let head = String::from_utf8(self.read.drain(..end).collect()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let none = to_head || status < 200 || status == 204 || status == 304;
-        let (body, whole) = if none { (Vec::new(), true) } else { self.body(&head) };
-        Some(Response { status, head, body, whole })
+        let mut trailers = String::new();
+        let (body, whole) = if none { (Vec::new(), true) } else { self.body(&head, &mut trailers) };
+        Some(Response { status, head, body, whole, trailers })
     }
 
-    fn body(&mut self, head: &str) -> (Vec<u8>, bool) {
+    fn body(&mut self, head: &str, trailers: &mut String) -> (Vec<u8>, bool) {
         if let Some(length) = field(head, "content-length") {
             return self.take(length.parse().unwrap());
         }
@@ -139,15 +142,26 @@ impl Wire {
         loop {
             let Some(line) = self.line() else { return (body, false) };
             let size = usize::from_str_radix(line.trim_end(), 16).unwrap();
+            if size == 0 {
+                return (body, self.trailers(trailers));
+            }
             let (mut chunk, whole) = self.take(size);
             body.append(&mut chunk);
             if !whole || self.line().is_none() {
                 return (body, false);
             }
-            if size == 0 {
-                return (body, true);
-            }
         }
+    }
+
+    /// Up to the empty line; false when that does not come.
+    fn trailers(&mut self, into: &mut String) -> bool {
+        while let Some(line) = self.line() {
+            if line == "\r\n" {
+                return true;
+            }
+            into.push_str(&line);
+        }
+        false
     }
 
     fn take(&mut self, count: usize) -> (Vec<u8>, bool) {
