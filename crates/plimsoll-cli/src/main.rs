@@ -10,12 +10,6 @@ mod values;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mimalloc::MiMalloc;
-
-/// A proxied request allocates some ten times, twice 8 KiB for hyper's buffers,
-/// which the system's allocator is slow at.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Sends each request to the least-loaded worker.
 #[derive(Parser)]

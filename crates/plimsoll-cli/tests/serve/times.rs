@@ -103,15 +103,20 @@ fn a_request_that_takes_too_long_is_a_504() {
 }
 
 #[test]
-fn a_body_may_take_longer_than_a_request() {
+fn a_body_that_takes_longer_than_a_request_may_is_cut_off() {
     let backend = Backend::start(|_, stream| {
-        say(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n");
-        drip(|| say(stream, b"x") == Then::Keep);
-        Then::Keep
+        say(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
+        while say(stream, b"x") == Then::Keep {
+            thread::sleep(Duration::from_millis(20));
+        }
+        Then::Close
     });
-    let proxy = Proxy::over(&[&backend], &["--request-timeout", "0.5"]);
+    let options = ["--request-timeout", "0.5", "--failures", "1"];
+    let proxy = Proxy::over(&[&backend], &options);
     let response = proxy.get("/");
-    assert_eq!((response.status, response.whole), (200, true));
+    assert_eq!((response.status, response.whole), (200, false));
+    proxy.until("given back", |proxy| proxy.pending() == 0);
+    assert_eq!(proxy.workers()["workers"][0]["health"], "up", "it is not to blame");
     proxy.finish();
 }
 

@@ -143,8 +143,10 @@ impl Body for Answer {
         });
         let what = if clients { "the client did not send its whole body" } else { what };
         this.record.broke_off(what);
+        // Nor is it to blame for a limit that counts the client's reading, too.
         if let Some(held) = forwarded.held.take()
             && !clients
+            && what != LATE
         {
             held.failed();
             this.record.served(false, Instant::now());

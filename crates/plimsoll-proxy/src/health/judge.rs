@@ -94,7 +94,8 @@ impl Judge {
     pub(crate) fn served(&mut self, good: bool, may_eject: bool, now: Instant) -> Option<Verdict> {
         match self.mode {
             Mode::Trial if good => return Some(self.enter(Mode::Up)),
-            Mode::Trial => return Some(self.eject(now)),
+            // At the ceiling it stays on trial, one request at a time.
+            Mode::Trial => return may_eject.then(|| self.eject(now)),
             // What was under way before.
             Mode::Failing | Mode::Ejected(_) => return None,
             Mode::Up => {}
