@@ -228,9 +228,9 @@ fn no_more_are_ejected_by_trials_than_may_be() {
         });
         (backend, go)
     };
-    let gates = [gated(), gated()];
+    let backends = [gated(), gated()];
     let options = ["--failures", "1", "--max-ejected", "50"];
-    let proxy = Proxy::over(&[&gates[0].0, &gates[1].0], &options);
+    let proxy = Proxy::over(&[&backends[0].0, &backends[1].0], &options);
     assert_eq!(proxy.get("/").status, 502);
     let down = |proxy: &Proxy| [0, 1].map(|n| health(proxy, n) == "down");
     proxy.until("ejected", |proxy| down(proxy) != [false; 2]);
@@ -245,9 +245,9 @@ fn no_more_are_ejected_by_trials_than_may_be() {
     });
     let pending = |n: usize| proxy.workers()["workers"][n]["pending"] == 1;
     assert!(pending(0) && pending(1), "{}", proxy.workers());
-    gates[other].1.send(()).unwrap();
+    backends[other].1.send(()).unwrap();
     proxy.until("ejected", |proxy| down(proxy)[other]);
-    gates[tried].1.send(()).unwrap();
+    backends[tried].1.send(()).unwrap();
     for wire in &mut wires {
         assert_eq!(wire.response().status, 502);
     }
