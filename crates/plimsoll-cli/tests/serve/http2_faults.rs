@@ -374,7 +374,8 @@ fn c6_floods_are_bounded_and_others_are_served() {
         ("CONTINUATION", &unended, frame(CONTINUATION, 0, 1, &field("x", "y")), true),
         ("empty DATA", &open, frame(DATA, 0, 1, b""), true),
         ("padded DATA", &open, frame(DATA, 8, 1, &[3, 0, 0, 0]), false),
-        // Ignored while the reset stream is remembered, which is a matter of time.
+        // Ignored for the second that h2 remembers a stream that it has reset, then
+        // an end: a slow machine floods for longer than a second.
         ("the same HEADERS", b"", frame(HEADERS, END_HEADERS, 1, b""), false),
         ("PING", b"", frame(PING, 0, 0, &[0; 8]), false),
         ("SETTINGS", b"", frame(SETTINGS, 0, 0, &table), false),

@@ -193,8 +193,6 @@ pub(super) struct Socket {
     refused: bool,
     ended: bool,
     http2: bool,
-    /// As the gate is told.
-    blocked: bool,
     read_silence: Silence,
     write_silence: Silence,
 }
@@ -212,7 +210,6 @@ impl Socket {
             refused: false,
             ended: false,
             http2: false,
-            blocked: false,
             read_silence: Silence::default(),
             write_silence: Silence::default(),
         }
@@ -446,8 +443,7 @@ impl AsyncWrite for Socket {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
         let blocked = written.is_pending();
-        if blocked != this.blocked {
-            this.blocked = blocked;
+        if blocked != this.gate.blocked.load(Ordering::Relaxed) {
             this.gate.blocked.store(blocked, Ordering::Relaxed);
             this.write_silence.end();
         }

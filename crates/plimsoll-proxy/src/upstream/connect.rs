@@ -32,8 +32,11 @@ impl Backend {
         loop {
             // The common case needs no timer.
             let found = match self.connections.find_now(thread) {
-                Some(Found::Idle(idle)) if idle.thread() == thread && idle.is_sound(now) => {
-                    return Ok((idle, true));
+                Some(Found::Idle(own)) if own.thread() == thread => {
+                    if own.is_sound(now) {
+                        return Ok((own, true));
+                    }
+                    continue;
                 }
                 Some(found) => found,
                 None => Box::pin(timeout(within, self.connections.find(thread)))
