@@ -16,8 +16,9 @@ const TIME: &str = "processor time a request";
 
 const SYSTEMS: [(&str, Kind); 3] =
     [("plimsoll", Kind::Plimsoll), ("nginx", Kind::Nginx), ("HAProxy", Kind::Haproxy)];
-/// Passes bytes and reads nothing: what any proxy costs at the least.
-const FLOOR: (&str, Kind) = ("HAProxy, TCP mode", Kind::HaproxyTcp);
+/// What any proxy costs at the least, and any that uses our HTTP library.
+const FLOORS: [(&str, Kind); 2] =
+    [("HAProxy, TCP mode", Kind::HaproxyTcp), ("bare hyper", Kind::BareHyper)];
 
 /// One case: what is asked, by how many clients, of how many backends.
 struct Case {
@@ -25,8 +26,8 @@ struct Case {
     load: Load,
     threads: usize,
     backends: usize,
-    /// Whether `HAProxy` in TCP mode takes part.
-    floor: bool,
+    /// How many of the floors take part.
+    floors: usize,
 }
 
 pub(crate) fn measure(report: &mut Report, only: &str, cores: usize) -> io::Result<()> {
@@ -34,7 +35,7 @@ pub(crate) fn measure(report: &mut Report, only: &str, cores: usize) -> io::Resu
     for case in cases.iter().filter(|case| case.name.contains(only)) {
         let backends = Backends::start(case.backends)?;
         let mut systems: Vec<Rounds<'_, 2>> = Vec::new();
-        for (name, kind) in SYSTEMS.into_iter().chain(case.floor.then_some(FLOOR)) {
+        for (name, kind) in SYSTEMS.into_iter().chain(FLOORS.into_iter().take(case.floors)) {
             let proxy = Proxy::start(Setup::new(kind, case.threads, &backends.ports))?;
             let load = case.load;
             // Connections to backends are there before anything is measured.
@@ -67,11 +68,12 @@ fn cases(cores: usize) -> Vec<Case> {
     let large = Load { path: "/10k", ..small };
     let many = |load| Load { clients: 1000, ..load };
     let fixed = |load| Load { rate: Some(RATE), ..load };
-    let case = |name, load, threads| Case { name, load, threads, backends: 2, floor: false };
+    let case = |name, load, threads| Case { name, load, threads, backends: 2, floors: 0 };
+    let on_one = |name, load| Case { floors: FLOORS.len(), ..case(name, load, 1) };
     vec![
-        Case { floor: true, ..case("12 bytes, 64 clients, 1 thread", small, 1) },
-        case("12 bytes, 64 clients, 1 thread, 10,000/s", fixed(small), 1),
-        case("12 bytes, 1,000 clients, 1 thread", many(small), 1),
+        on_one("12 bytes, 64 clients, 1 thread", small),
+        on_one("12 bytes, 64 clients, 1 thread, 10,000/s", fixed(small)),
+        on_one("12 bytes, 1,000 clients, 1 thread", many(small)),
         case("10 KiB, 64 clients, 1 thread", large, 1),
         case("10 KiB, 64 clients, 1 thread, 10,000/s", fixed(large), 1),
         case("10 KiB, 1,000 clients, 1 thread", many(large), 1),

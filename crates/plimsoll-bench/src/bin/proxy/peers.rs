@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     /// With a limit for each backend, and one queue in front.
     HaproxyMaxconn,
     HaproxyTcp,
+    /// hyper on both sides, and nothing else; one thread.
+    BareHyper,
 }
 
 /// What a proxy is told.
@@ -93,6 +95,13 @@ impl Proxy {
                     command.args(["--to", &format!("127.0.0.1:{backend}")]);
                 }
                 command.args(setup.options);
+                command
+            }
+            Kind::BareHyper => {
+                let program = std::env::current_exe()?.with_file_name("bare_hyper");
+                let mut command = Command::new(program);
+                command.arg(port.to_string());
+                command.args(setup.backends.iter().map(u16::to_string));
                 command
             }
             Kind::Nginx | Kind::NginxRoundRobin => {
