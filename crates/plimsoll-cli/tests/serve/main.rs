@@ -11,6 +11,7 @@ mod frames;
 mod health;
 mod http2;
 mod http2_faults;
+mod ledger;
 mod line;
 mod options;
 mod parsers;

@@ -7,6 +7,7 @@ mod head;
 mod record;
 mod tunnel;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,16 +31,25 @@ use crate::upstream::Upload;
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE";
 
 /// Answers one request. Dropped before it is ready, which says that the client
-/// has left, it gives everything back.
-pub(crate) async fn answer(
+/// has left, it gives everything back; the record begins here and not with the
+/// first poll, which may never come.
+pub(crate) fn answer(
     seat: Arc<Seat>,
     asking: Asking,
     request: Request<Incoming>,
-) -> Response<Answer> {
-    let proxy = &seat.proxy;
-    proxy.retries.earn();
+) -> impl Future<Output = Result<Response<Answer>, Infallible>> {
+    seat.proxy.retries.earn();
     // It goes from hand to hand.
-    let mut record = Box::new(Record::new(Arc::clone(&seat), asking, &request));
+    let record = Box::new(Record::new(Arc::clone(&seat), asking, &request));
+    recorded(seat, record, request)
+}
+
+async fn recorded(
+    seat: Arc<Seat>,
+    mut record: Box<Record>,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Infallible> {
+    let proxy = &seat.proxy;
     let (http2, last) = (record.asking().client().http2, record.asking().last);
     let exchanged = match proxy.config.times.request {
         None => exchange(&seat, &mut record, request).await,
@@ -55,7 +65,7 @@ pub(crate) async fn answer(
     if (last || proxy.shutdown.is_draining()) && !http2 && !switched {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response
+    Ok(response)
 }
 
 async fn exchange(

@@ -1,6 +1,5 @@
 //! One connection from a client, from its first byte to its last.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -56,10 +55,8 @@ async fn serve_http1(seat: &Arc<Seat>, mut socket: Socket, client: Arc<Client>) 
     let config = &seat.proxy.config;
     let mut alarm = Alarm::default();
     loop {
-        let service = service_fn(|request| {
-            let (seat, asking) = (Arc::clone(seat), client.begin());
-            async move { Ok::<_, Infallible>(exchange::answer(seat, asking, request).await) }
-        });
+        let service =
+            service_fn(|request| exchange::answer(Arc::clone(seat), client.begin(), request));
         let mut connection = http1::Builder::new()
             .max_headers(config.limits.headers)
             .serve_connection(TokioIo::new(socket), service);
@@ -91,10 +88,8 @@ async fn serve_http2(seat: &Arc<Seat>, socket: Socket, client: Arc<Client>) {
     let (limits, times) = (config.limits, config.times);
     let asked = Arc::clone(&client);
     let served = Arc::clone(seat);
-    let service = service_fn(move |request| {
-        let (seat, asking) = (Arc::clone(&served), asked.begin());
-        async move { Ok::<_, Infallible>(exchange::answer(seat, asking, request).await) }
-    });
+    let service =
+        service_fn(move |request| exchange::answer(Arc::clone(&served), asked.begin(), request));
     let header_list = u32::try_from(limits.head_bytes).unwrap_or(u32::MAX);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
