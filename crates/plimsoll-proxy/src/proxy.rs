@@ -58,6 +58,7 @@ impl Proxy {
 
 /// A thread as a worker: its requests are connections.
 pub(crate) struct SeatWorker {
+    pub(crate) index: usize,
     pub(crate) arrivals: UnboundedSender<Arrival>,
 }
 

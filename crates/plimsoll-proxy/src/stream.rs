@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
+use bytes::BufMut;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -43,6 +44,39 @@ impl SharedStream {
     /// for.
     pub(crate) fn has_news(&self) -> bool {
         self.0.stream.try_io(Interest::READABLE, || Ok(())).is_ok()
+    }
+
+    /// Reads what there is, or the end.
+    pub(crate) fn poll_read_into(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut impl BufMut,
+    ) -> Poll<io::Result<usize>> {
+        let room = buf.chunk_mut().len();
+        // Who sends without end must not have the thread for itself.
+        let turn = ready!(poll_proceed(cx));
+        loop {
+            match self.0.stream.try_read_buf(buf) {
+                Ok(read) => {
+                    turn.made_progress();
+                    self.count(read)?;
+                    if 0 < read && read < room {
+                        self.mark_drained();
+                    }
+                    return Poll::Ready(Ok(read));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.0.stream.poll_read_ready(cx))?;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Reads what there is without asking the runtime, which has not heard of a
+    /// new stream what came with it.
+    pub(crate) fn read_at_once(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        Ok(rustix::io::read(self, rustix::buffer::spare_capacity(buf))?)
     }
 
     /// Ready when there is something to read, or the end.
@@ -100,25 +134,7 @@ impl AsyncRead for SharedStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let room = buf.remaining();
-        // Who sends without end must not have the thread for itself.
-        let turn = ready!(poll_proceed(cx));
-        loop {
-            match self.0.stream.try_read_buf(buf) {
-                Ok(read) => {
-                    turn.made_progress();
-                    self.count(read)?;
-                    if 0 < read && read < room {
-                        self.mark_drained();
-                    }
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.0.stream.poll_read_ready(cx))?;
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
+        self.poll_read_into(cx, buf).map_ok(|_| ())
     }
 }
 

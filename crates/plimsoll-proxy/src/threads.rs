@@ -4,18 +4,20 @@
 //! Whichever thread accepts a connection gives it to the one that has the
 //! fewest: threads are workers of a balancer, too, and connections its leases.
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plimsoll::WorkerSpec;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use rustix::net::{SocketFlags, acceptfrom_with};
+use tokio::io::Interest;
 use tokio::sync::Barrier;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{Sender, UnboundedReceiver, channel, unbounded_channel};
 use tokio::task::JoinSet;
 
 use crate::front;
@@ -43,7 +45,10 @@ pub(crate) fn run(proxy: &Arc<Proxy>, listeners: Vec<TcpListener>) -> io::Result
         connections -= share;
         // With fewer connections than threads, some have none.
         if let Some(share) = NonZeroU32::new(share) {
-            proxy.seats.add(SeatWorker { arrivals: sender }, WorkerSpec::new(share));
+            proxy.seats.add(
+                SeatWorker { index: arrivals.len(), arrivals: sender },
+                WorkerSpec::new(share),
+            );
         }
         arrivals.push(receiver);
     }
@@ -74,13 +79,16 @@ async fn serve(
     mut arrivals: UnboundedReceiver<Arrival>,
     closed: Arc<Barrier>,
 ) -> io::Result<()> {
-    let mut connections = JoinSet::new();
+    // Each connection has a copy: when all are gone, so are the connections.
+    let (alive, mut gone) = channel(1);
     let mut accepting = JoinSet::new();
     let mut watching = JoinSet::new();
     for listener in listeners {
         listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        accepting.spawn(accept(Arc::clone(&seat), listener));
+        // As a stream, of which the runtime tells when it can be read; its listener
+        // accepts by itself, and would have to be asked to forget what it accepts.
+        let listener = tokio::net::TcpStream::from_std(OwnedFd::from(listener).into())?;
+        accepting.spawn(accept(Arc::clone(&seat), alive.clone(), listener));
     }
     if seat.index == 0 {
         watching.spawn(health::weigh(Arc::clone(&seat.proxy)));
@@ -93,22 +101,17 @@ async fn serve(
     }
     let phase = seat.proxy.shutdown.watch();
     let mut draining = None;
-    // Until then another thread may give this one a connection.
-    let mut closed_everywhere = false;
+    // Until all threads have closed their ports, another may give this one a connection.
+    let mut alive = Some(alive);
     let mut closing = pin!(closed.wait());
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
             Some(arrival) = arrivals.recv() => {
-                let Arrival { stream, peer, lease } = arrival;
-                let Ok(stream) = TcpStream::from_std(stream) else { continue };
-                let seat = Arc::clone(&seat);
-                connections.spawn(async move {
-                    front::serve(seat, stream, peer).await;
-                    drop(lease);
-                });
+                if let Some(alive) = &alive {
+                    begin(&seat, alive, arrival);
+                }
             }
-            Some(_) = connections.join_next() => {}
             _ = sweep.tick() => {
                 let oldest = Instant::now().checked_sub(seat.proxy.config.times.backend_idle);
                 for (_, backend) in &seat.proxy.backends {
@@ -121,18 +124,31 @@ async fn serve(
                 draining = Some(tokio::time::Instant::now() + seat.proxy.config.times.drain);
                 accepting.shutdown().await;
             }
-            _ = &mut closing, if draining.is_some() && !closed_everywhere => {
-                closed_everywhere = true;
+            _ = &mut closing, if draining.is_some() && alive.is_some() => {
+                let alive = alive.take();
+                while let (Some(alive), Ok(arrival)) = (&alive, arrivals.try_recv()) {
+                    begin(&seat, alive, arrival);
+                }
             }
+            _ = gone.recv(), if alive.is_none() => break,
             () = phase.reached(Phase::Stopped), if draining.is_some() => break,
             () = over(draining) => break,
         }
-        if closed_everywhere && connections.is_empty() && arrivals.is_empty() {
-            break;
-        }
     }
-    connections.shutdown().await;
+    // What is left of the connections ends with the thread's runtime.
     Ok(())
+}
+
+/// Serves a connection in a task of its own, on this thread.
+fn begin(seat: &Arc<Seat>, alive: &Sender<Infallible>, arrival: Arrival) {
+    let Arrival { stream, peer, lease } = arrival;
+    let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
+    let (seat, alive) = (Arc::clone(seat), alive.clone());
+    tokio::spawn(async move {
+        front::serve(seat, stream, peer).await;
+        drop(lease);
+        drop(alive);
+    });
 }
 
 /// Ready when the drain's time is over.
@@ -143,10 +159,17 @@ async fn over(drain: Option<tokio::time::Instant>) {
     }
 }
 
-async fn accept(seat: Arc<Seat>, listener: tokio::net::TcpListener) {
+/// Takes connections, which are in no runtime yet: their thread may be another.
+async fn accept(seat: Arc<Seat>, alive: Sender<Infallible>, listener: tokio::net::TcpStream) {
+    let next = || {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (stream, peer) = acceptfrom_with(&listener, flags)?;
+        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+        Ok((TcpStream::from(stream), peer.ok_or(io::ErrorKind::AddrNotAvailable)?))
+    };
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => give(&seat, stream, peer).await,
+        match listener.async_io(Interest::READABLE, next).await {
+            Ok((stream, peer)) => give(&seat, &alive, stream, peer),
             // One connection that was gone again, or no descriptors: neither
             // is a reason to spin.
             Err(_) => tokio::time::sleep(ACCEPT_REST).await,
@@ -155,16 +178,19 @@ async fn accept(seat: Arc<Seat>, listener: tokio::net::TcpListener) {
 }
 
 /// Gives a connection to the thread that has the fewest.
-async fn give(seat: &Seat, mut stream: TcpStream, peer: SocketAddr) {
+fn give(seat: &Arc<Seat>, alive: &Sender<Infallible>, mut stream: TcpStream, peer: SocketAddr) {
     let Ok(lease) = seat.proxy.seats.try_acquire() else {
         seat.proxy.stats.refused_connection();
-        // Best effort: the client is over the limit.
-        let _ = tokio::time::timeout(ACCEPT_REST, stream.write_all(TOO_MANY)).await;
+        // There is room for it; and if there is none, the client is over the limit.
+        let _ = stream.write(TOO_MANY);
         return;
     };
-    if let Ok(stream) = stream.into_std() {
-        let to = lease.worker().arrivals.clone();
+    let to = lease.worker();
+    if to.index == seat.index {
+        begin(seat, alive, Arrival { stream, peer, lease });
+    } else {
+        let arrivals = to.arrivals.clone();
         // A thread that is gone takes no more: the process ends.
-        let _ = to.send(Arrival { stream, peer, lease });
+        let _ = arrivals.send(Arrival { stream, peer, lease });
     }
 }

@@ -217,6 +217,12 @@ impl Socket {
 
     /// Waits until it is known what the client speaks; true is HTTP/2.
     pub(super) async fn speaks_http2(&mut self) -> io::Result<bool> {
+        // Most say something as they come, which is there before the runtime
+        // hears of it.
+        self.held.reserve(STEP);
+        if let Ok(read @ 1..) = self.stream.read_at_once(&mut self.held) {
+            self.took(read);
+        }
         poll_fn(|cx| {
             loop {
                 if self.gate.stage() == Stage::Opaque {
@@ -255,26 +261,26 @@ impl Socket {
 
     /// Reads some more into what is held, and looks at it.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let before = self.held.len();
-        self.held.resize(before + STEP, 0);
-        let mut buf = ReadBuf::new(&mut self.held[before..]);
-        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut buf);
-        let read = buf.filled().len();
-        self.held.truncate(before + read);
-        match polled {
+        self.held.reserve(STEP);
+        match self.stream.poll_read_into(cx, &mut self.held) {
             Poll::Pending => {
                 ready!(self.poll_silence(cx))?;
                 // A limit has passed: what follows from it is held.
                 Poll::Ready(Ok(1))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(())) => {
-                self.ended = read == 0;
-                self.look();
-                self.heard();
+            Poll::Ready(Ok(read)) => {
+                self.took(read);
                 Poll::Ready(Ok(read))
             }
         }
+    }
+
+    /// So many bytes more are held, or it is the end.
+    fn took(&mut self, read: usize) {
+        self.ended = read == 0;
+        self.look();
+        self.heard();
     }
 
     /// Has the screen look at what is held.
@@ -463,10 +469,15 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-        let rest = self.refused || !self.held.is_empty() || self.gate.stage() == Stage::Body;
-        // What comes through a tunnel still has its reader.
-        if rest && !self.ended && !self.is_tunnel() {
+        let stage = self.gate.stage();
+        if stage == Stage::Opaque {
+            // HTTP/2, or a tunnel: what comes still has its reader.
+            return Pin::new(&mut self.stream).poll_shutdown(cx);
+        }
+        // Else it is closed at once, which says the same.
+        let rest = self.refused || !self.held.is_empty() || stage == Stage::Body;
+        if rest && !self.ended {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
             tokio::spawn(linger(self.stream.clone()));
         }
         Poll::Ready(Ok(()))
