@@ -1,7 +1,7 @@
 //! A request's tries: a lease, a connection, a response's head.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -22,12 +22,8 @@ use crate::upstream::{Backend, ConnectError, Held, ToBackend, Upload, UploadFaul
 /// How often a request that takes long is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// A response whose head is here.
-pub(super) struct Served {
-    pub(super) response: Response<Incoming>,
-    pub(super) held: Held,
-    pub(super) upload: Option<Upload>,
-}
+/// A response whose head is here, and what it holds of its backend.
+pub(super) type Served = (Response<Incoming>, Held);
 
 /// Why a try came to nothing.
 struct Failed {
@@ -43,8 +39,8 @@ struct Failed {
 pub(super) async fn serve(
     seat: &Seat,
     record: &mut Record,
-    outgoing: Outgoing,
-    upload: Option<Upload>,
+    outgoing: &Outgoing,
+    upload: Option<&Upload>,
 ) -> Result<Served, Refusal> {
     let proxy = &seat.proxy;
     let mut excluded = Vec::new();
@@ -65,8 +61,8 @@ pub(super) async fn serve(
         record.backend = Some(Arc::clone(lease.worker()));
         record.pending = lease.pending();
         let id = lease.id();
-        let failed = match attempt(seat, record, lease, leased, &outgoing, upload.as_ref()).await {
-            Ok((response, held)) => return Ok(Served { response, held, upload }),
+        let failed = match attempt(seat, record, lease, leased, outgoing, upload).await {
+            Ok(served) => return Ok(served),
             Err(failed) => failed,
         };
         now = Instant::now();
@@ -75,7 +71,7 @@ pub(super) async fn serve(
             return Err(last);
         }
         let harmless = failed.unsent || outgoing.is_idempotent();
-        let whole = upload.as_ref().is_none_or(|upload| upload.again().is_some());
+        let whole = upload.is_none_or(|upload| upload.again().is_some());
         let again = harmless && whole;
         if let Some(held) = failed.stale {
             if again && !stale {
@@ -152,8 +148,8 @@ async fn attempt(
     leased: Instant,
     outgoing: &Outgoing,
     upload: Option<&Upload>,
-) -> Result<(Response<Incoming>, Held), Failed> {
-    let times = seat.proxy.config.times;
+) -> Result<Served, Failed> {
+    let times = &seat.proxy.config.times;
     let backend = Arc::clone(lease.worker());
     let body = match upload {
         None => ToBackend::Empty,
@@ -179,8 +175,10 @@ async fn attempt(
     let mut held = Held::new(connection, lease);
     let request = outgoing.request(&backend.host, body);
     let hides = upload.is_some() || outgoing.asks_upgrade();
-    let asking = record.asking_mut();
-    let answered = in_time(held.send(request), connected, &times, upload, hides, asking).await;
+    let answered = {
+        let answer = pin!(held.send(request));
+        in_time(answer, connected, times, upload, hides, record.asking_mut()).await
+    };
     let answered = match answered {
         Ok(answered) => answered,
         Err(refusal) => {
@@ -238,14 +236,13 @@ fn has_other_coding(response: &Response<Incoming>) -> bool {
 /// While something of the client's is not read (`hides`, or what has come since)
 /// it looks now and then whether the client has left: nobody else would see it.
 async fn in_time<F: Future>(
-    answer: F,
+    mut answer: Pin<&mut F>,
     sent: Instant,
     times: &Times,
     upload: Option<&Upload>,
     hides: bool,
     asking: &mut Asking,
 ) -> Result<F::Output, Refusal> {
-    let mut answer = pin!(answer);
     let mut now = sent;
     poll_fn(|cx| {
         if let Poll::Ready(answer) = answer.as_mut().poll(cx) {

@@ -40,7 +40,9 @@ const END_TO_END: [HeaderName; 5] = [
 struct There {
     hosts: usize,
     cookies: usize,
-    connection: bool,
+    /// `Connection` says more than what nearly all say.
+    names: bool,
+    transfer_encoding: bool,
     /// Which of [`HOP_BY_HOP`], a bit each.
     hop_by_hop: u8,
     expect: bool,
@@ -49,7 +51,7 @@ struct There {
 impl There {
     fn in_head(headers: &HeaderMap) -> Self {
         let mut there = Self::default();
-        for (name, _) in headers {
+        for (name, value) in headers {
             if name == header::HOST {
                 there.hosts += 1;
             } else if name == header::COOKIE {
@@ -58,11 +60,17 @@ impl There {
                 there.expect = true;
             } else if let Some(nth) = HOP_BY_HOP.iter().position(|hop| hop == name) {
                 there.hop_by_hop |= 1 << nth;
-                there.connection |= name == header::CONNECTION;
+                there.names |= name == header::CONNECTION && !is_plain(value);
+                there.transfer_encoding |= name == header::TRANSFER_ENCODING;
             }
         }
         there
     }
+}
+
+/// Whether an option of `Connection` names no field.
+fn is_plain(option: &HeaderValue) -> bool {
+    matches!(option.as_bytes(), b"keep-alive" | b"close")
 }
 
 /// A request's head as backends get it.
@@ -70,6 +78,7 @@ pub(super) struct Outgoing {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
+    has_host: bool,
     /// The protocol that it asks to switch to.
     upgrade: Option<HeaderValue>,
 }
@@ -84,7 +93,7 @@ impl Outgoing {
         check(&head, limits)?;
         let there = There::in_head(&head.headers);
         let host = host(&head, &there)?;
-        let upgrade = if there.connection { wanted_upgrade(&head) } else { None };
+        let upgrade = if there.names { wanted_upgrade(&head) } else { None };
         let headers = &mut head.headers;
         strip(headers, &there);
         if there.expect {
@@ -100,6 +109,7 @@ impl Outgoing {
             headers.insert(header::UPGRADE, token.clone());
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         }
+        let has_host = host.is_some();
         if let Some(host) = host
             && head.uri.authority().is_some()
         {
@@ -109,6 +119,7 @@ impl Outgoing {
             method: head.method,
             uri: origin_form(&head.uri),
             headers: head.headers,
+            has_host,
             upgrade,
         })
     }
@@ -120,7 +131,9 @@ impl Outgoing {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
-        request.headers_mut().entry(header::HOST).or_insert_with(|| fallback.clone());
+        if !self.has_host {
+            request.headers_mut().insert(header::HOST, fallback.clone());
+        }
         if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
             // Else it would be sent without its body where the method seldom has one.
             let chunked = HeaderValue::from_static("chunked");
@@ -142,11 +155,12 @@ impl Outgoing {
 /// Makes a backend's response head a client's; `switched` for a 101.
 pub(super) fn incoming(headers: &mut HeaderMap, version: Version, switched: bool) {
     let token = switched.then(|| headers.remove(header::UPGRADE)).flatten();
-    if headers.contains_key(header::TRANSFER_ENCODING) {
+    let there = There::in_head(headers);
+    if there.transfer_encoding {
         // Chunks have said how long it is (RFC 9112, section 6.3).
         headers.remove(header::CONTENT_LENGTH);
     }
-    strip(headers, &There::in_head(headers));
+    strip(headers, &there);
     if let Some(token) = token {
         headers.insert(header::UPGRADE, token);
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -243,13 +257,10 @@ fn wanted_upgrade(head: &Parts) -> Option<HeaderValue> {
 
 /// Removes what concerns one connection alone, and what `Connection` names.
 fn strip(headers: &mut HeaderMap, there: &There) {
-    if there.connection {
-        // What nearly all say names no field.
-        let plain = |option: &HeaderValue| matches!(option.as_bytes(), b"keep-alive" | b"close");
+    if there.names {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
             .iter()
-            .filter(|option| !plain(option))
             .flat_map(|option| option.as_bytes().split(|&byte| byte == b','))
             .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
             .filter(|name| !END_TO_END.contains(name))

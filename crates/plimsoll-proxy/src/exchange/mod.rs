@@ -18,14 +18,15 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response, StatusCode, Version};
 
 pub(crate) use self::answer::Answer;
-use self::attempt::Served;
+use self::attempt::serve;
 use self::head::Outgoing;
 pub(crate) use self::record::Record;
 pub(crate) use self::tunnel::Tunnel;
+use crate::config::Config;
 use crate::front::Asking;
 use crate::proxy::Seat;
 use crate::refusal::Refusal;
-use crate::upstream::Upload;
+use crate::upstream::{Held, Upload};
 
 /// What a refused method is told (RFC 9110, section 15.5.6): all but CONNECT.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE";
@@ -40,70 +41,82 @@ pub(crate) fn answer(
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> {
     seat.proxy.retries.earn();
     // It goes from hand to hand.
-    let record = Box::new(Record::new(Arc::clone(&seat), asking, &request));
-    recorded(seat, record, request)
+    let mut record = Box::new(Record::new(Arc::clone(&seat), asking, &request));
+    let mut asked = Asked::new(&seat.proxy.config, &record, request);
+    // A block, which has what it captures once; an `async fn` has its arguments twice.
+    async move {
+        let proxy = &seat.proxy;
+        let (http2, last) = (record.asking().client().http2, record.asking().last);
+        let served = match &asked {
+            Ok(Asked { outgoing, upload }) => {
+                let served = serve(&seat, &mut record, outgoing, upload.as_ref());
+                match proxy.config.times.request {
+                    None => served.await,
+                    Some(limit) => Box::pin(tokio::time::timeout(limit, served))
+                        .await
+                        .unwrap_or(Err(Refusal::RequestTimeout)),
+                }
+            }
+            Err(refusal) => Err(*refusal),
+        };
+        let mut response = match served {
+            Ok((response, held)) => {
+                let upload = asked.as_mut().ok().and_then(|asked| asked.upload.take());
+                forward(response, held, upload, record)
+            }
+            Err(refusal) => refuse(refusal, record),
+        };
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if (last || proxy.shutdown.is_draining()) && !http2 && !switched {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    }
 }
 
-async fn recorded(
-    seat: Arc<Seat>,
-    mut record: Box<Record>,
-    request: Request<Incoming>,
-) -> Result<Response<Answer>, Infallible> {
-    let proxy = &seat.proxy;
-    let (http2, last) = (record.asking().client().http2, record.asking().last);
-    let exchanged = match proxy.config.times.request {
-        None => exchange(&seat, &mut record, request).await,
-        Some(limit) => tokio::time::timeout(limit, exchange(&seat, &mut record, request))
-            .await
-            .unwrap_or(Err(Refusal::RequestTimeout)),
-    };
-    let mut response = match exchanged {
-        Ok(served) => forward(served, record),
-        Err(refusal) => refuse(refusal, record),
-    };
-    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if (last || proxy.shutdown.is_draining()) && !http2 && !switched {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    Ok(response)
+/// What backends are asked.
+struct Asked {
+    outgoing: Outgoing,
+    upload: Option<Upload>,
 }
 
-async fn exchange(
-    seat: &Seat,
-    record: &mut Record,
-    request: Request<Incoming>,
-) -> Result<Served, Refusal> {
-    if let Some(fault) = record.asking().fault() {
-        return Err(Refusal::Fault(fault));
+impl Asked {
+    fn new(config: &Config, record: &Record, request: Request<Incoming>) -> Result<Self, Refusal> {
+        if let Some(fault) = record.asking().fault() {
+            return Err(Refusal::Fault(fault));
+        }
+        let (head, incoming) = request.into_parts();
+        let client = record.asking().client();
+        let outgoing = Outgoing::new(head, client, config.limits).map_err(Refusal::Fault)?;
+        let most = config.limits.body_bytes;
+        if most.is_some_and(|most| incoming.size_hint().lower() > most) {
+            return Err(Refusal::BodyTooLarge);
+        }
+        let body = !incoming.is_end_stream();
+        let upload = body.then(|| Upload::new(incoming, most, outgoing.is_idempotent()));
+        Ok(Self { outgoing, upload })
     }
-    let config = &seat.proxy.config;
-    let (head, incoming) = request.into_parts();
-    let client = record.asking().client();
-    let outgoing = Outgoing::new(head, client, config.limits).map_err(Refusal::Fault)?;
-    let most = config.limits.body_bytes;
-    if most.is_some_and(|most| incoming.size_hint().lower() > most) {
-        return Err(Refusal::BodyTooLarge);
-    }
-    let body = !incoming.is_end_stream();
-    let upload = body.then(|| Upload::new(incoming, most, outgoing.is_idempotent()));
-    attempt::serve(seat, record, outgoing, upload).await
 }
 
 /// A backend's response on its way to the client.
-fn forward(served: Served, mut record: Box<Record>) -> Response<Answer> {
-    let Served { mut response, held, upload } = served;
+fn forward(
+    mut response: Response<Incoming>,
+    held: Held,
+    upload: Option<Upload>,
+    mut record: Box<Record>,
+) -> Response<Answer> {
     record.status = response.status().as_u16();
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let version = response.version();
     head::incoming(response.headers_mut(), version, switched);
     *response.version_mut() = Version::HTTP_11;
     if switched {
-        let (head, _) = response.into_parts();
+        let response = response.map(drop);
         record.served(true, Instant::now());
         record.asking().decide(true);
         let tunnel = Tunnel::new(held, Arc::clone(record.seat()));
         record.asking().client().begin_tunnel(tunnel);
-        return Response::from_parts(head, Answer::own(Bytes::new(), record));
+        return response.map(|()| Answer::own(Bytes::new(), record));
     }
     record.asking().decide(false);
     response.map(|incoming| Answer::forwarded(incoming, held, upload, record))

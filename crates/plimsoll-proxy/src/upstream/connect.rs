@@ -28,7 +28,7 @@ impl Backend {
         thread: usize,
         now: Instant,
         within: Duration,
-    ) -> Result<(Connection, bool), ConnectError> {
+    ) -> Result<(Box<Connection>, bool), ConnectError> {
         loop {
             // The common case needs no timer.
             let found = match self.connections.find_now(thread) {
@@ -57,7 +57,7 @@ impl Backend {
         &self,
         thread: usize,
         within: Duration,
-    ) -> Option<Result<(Connection, bool), ConnectError>> {
+    ) -> Option<Result<(Box<Connection>, bool), ConnectError>> {
         loop {
             let found = self.connections.find_now(thread)?;
             let now = Instant::now();
@@ -97,7 +97,7 @@ impl Backend {
         found: Found,
         now: Instant,
         within: Duration,
-    ) -> Option<Result<(Connection, bool), ConnectError>> {
+    ) -> Option<Result<(Box<Connection>, bool), ConnectError>> {
         match found {
             Found::Idle(idle) if !idle.is_sound(now) => None,
             Found::Idle(own) if own.thread() == thread => Some(Ok((own, true))),
@@ -120,7 +120,7 @@ impl Backend {
         thread: usize,
         opened: Opened,
         within: Duration,
-    ) -> Result<Connection, ConnectError> {
+    ) -> Result<Box<Connection>, ConnectError> {
         let stream = reach(&self.addresses, within).await?;
         // It may be gone already.
         stream.set_nodelay(true).map_err(|_| ConnectError::Refused)?;

@@ -7,7 +7,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ const MOST_HEADS: usize = 1 << 20;
 type Driver = http1::Connection<TokioIo<SharedStream>, ToBackend>;
 
 /// A connection that has no request, or one request's for as long as that has
-/// its lease. Dropped, it is closed.
+/// its lease. Dropped, it is closed. In a box, as it goes from hand to hand.
 pub(crate) struct Connection {
     sender: http1::SendRequest<ToBackend>,
     driven: Driven,
@@ -50,10 +50,43 @@ pub(crate) struct Connection {
     opened: Opened,
 }
 
+pub(crate) type SendError = TrySendError<Request<ToBackend>>;
+
+pin_project_lite::pin_project! {
+    /// A request on its way, until the head of its response is here. As a future
+    /// of its own making it holds the request once, not twice as an `async fn`.
+    struct Sent<'a, F> {
+        #[pin]
+        answer: F,
+        driven: &'a mut Driven,
+        stream: &'a SharedStream,
+    }
+}
+
+impl<F: Future> Future for Sent<'_, F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        this.driven.drive(cx);
+        let mut quiet = Context::from_waker(Waker::noop());
+        let mut answered = this.answer.as_mut().poll(&mut quiet);
+        if answered.is_pending() && this.driven.ended {
+            // The backend had closed it, as is found now.
+            this.driven.driver = None;
+            answered = this.answer.poll(&mut quiet);
+        }
+        if answered.is_ready() {
+            this.stream.limit_reading(None);
+        }
+        answered
+    }
+}
+
 /// What reads and writes.
 struct Driven {
     /// Dropped when a request is left in it at its end, which is then handed back.
-    driver: Option<Box<Driver>>,
+    driver: Option<Driver>,
     /// It has come to its end, and must not be asked again.
     ended: bool,
     bell: Arc<Bell>,
@@ -76,20 +109,21 @@ impl Connection {
         stream: TcpStream,
         thread: usize,
         opened: Opened,
-    ) -> hyper::Result<Self> {
+    ) -> hyper::Result<Box<Self>> {
         let stream = SharedStream::new(stream);
         let io = TokioIo::new(stream.clone());
         let (sender, spoken) = http1::Builder::new().handshake(io).await?;
         let bell = Arc::<Bell>::default();
         let waker = Waker::from(Arc::clone(&bell));
-        let driven = Driven { driver: Some(Box::new(spoken)), ended: false, bell, waker };
-        Ok(Self { sender, driven, stream, thread, idle_since: Instant::now(), opened })
+        let driven = Driven { driver: Some(spoken), ended: false, bell, waker };
+        let idle_since = Instant::now();
+        Ok(Box::new(Self { sender, driven, stream, thread, idle_since, opened }))
     }
 
     /// The same, idle as it is, on this thread's runtime: another's would have
     /// to wake this one for every event. `None` when it serves no more.
-    pub(super) async fn move_to(self, thread: usize) -> Option<Self> {
-        let Self { sender, driven, stream, opened, .. } = self;
+    pub(super) async fn move_to(self: Box<Self>, thread: usize) -> Option<Box<Self>> {
+        let Self { sender, driven, stream, opened, .. } = *self;
         drop((sender, stream));
         let parts = driven.driver?.into_parts();
         let stream = parts.io.into_inner().into_inner().filter(|_| parts.read_buf.is_empty())?;
@@ -98,29 +132,15 @@ impl Connection {
     }
 
     /// Sends a request; its error hands it back when nothing of it was sent.
-    pub(crate) async fn send(
+    pub(crate) fn send(
         &mut self,
         request: Request<ToBackend>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<ToBackend>>> {
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> {
+        self.stream.limit_reading(Some(MOST_HEADS));
         // Ready by what the driver does, here and nowhere else: it need not wake
         // this task, and must not be put off by the runtime.
-        let mut answer = pin!(unconstrained(self.sender.try_send_request(request)));
-        let driven = &mut self.driven;
-        self.stream.limit_reading(Some(MOST_HEADS));
-        let answer = poll_fn(|cx| {
-            driven.drive(cx);
-            let mut quiet = Context::from_waker(Waker::noop());
-            let answered = answer.as_mut().poll(&mut quiet);
-            if answered.is_pending() && driven.ended {
-                // The backend had closed it, as is found now.
-                driven.driver = None;
-                return answer.as_mut().poll(&mut quiet);
-            }
-            answered
-        })
-        .await;
-        self.stream.limit_reading(None);
-        answer
+        let answer = unconstrained(self.sender.try_send_request(request));
+        Sent { answer, driven: &mut self.driven, stream: &self.stream }
     }
 
     /// What comes next of a response's body.
@@ -143,15 +163,15 @@ impl Connection {
     }
 
     /// The socket, once the backend has switched protocols.
-    pub(crate) async fn switched(mut self) -> Switched {
+    pub(crate) async fn switched(mut self: Box<Self>) -> Switched {
         poll_fn(|cx| {
             self.driven.drive(cx);
             if self.driven.ended { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        let early =
-            self.driven.driver.map_or_else(Bytes::new, |driver| driver.into_parts().read_buf);
-        Switched { stream: self.stream, early, place: self.opened }
+        let Self { driven, stream, opened, .. } = *self;
+        let early = driven.driver.map_or_else(Bytes::new, |driver| driver.into_parts().read_buf);
+        Switched { stream, early, place: opened }
     }
 
     /// Whether it may carry a request, as far as can be seen: the backend may

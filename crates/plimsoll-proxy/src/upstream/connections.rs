@@ -11,7 +11,7 @@ use super::Connection;
 
 /// What there is for a request that holds a lease.
 pub(super) enum Found {
-    Idle(Connection),
+    Idle(Box<Connection>),
     /// Room for one more.
     Room(Opened),
 }
@@ -24,7 +24,8 @@ pub(super) struct Connections {
 
 struct State {
     /// By the thread that drives them; the most recently used last.
-    idle: Vec<Vec<Connection>>,
+    #[expect(clippy::vec_box, reason = "requests move them, and a vector as it grows")]
+    idle: Vec<Vec<Box<Connection>>>,
     open: usize,
     most: usize,
     waiting: usize,
@@ -37,7 +38,7 @@ impl State {
         room
     }
 
-    fn any_idle(&mut self) -> Option<Connection> {
+    fn any_idle(&mut self) -> Option<Box<Connection>> {
         self.idle.iter_mut().find_map(Vec::pop)
     }
 }
@@ -92,13 +93,13 @@ impl Connections {
     }
 
     /// An idle connection, if there is one, this thread's own if it has one.
-    pub(super) fn idle(&self, thread: usize) -> Option<Connection> {
+    pub(super) fn idle(&self, thread: usize) -> Option<Box<Connection>> {
         let mut state = self.lock();
         state.idle[thread].pop().or_else(|| state.any_idle())
     }
 
     /// Keeps a connection for the next request.
-    pub(super) fn keep(&self, connection: Connection) {
+    pub(super) fn keep(&self, connection: Box<Connection>) {
         let thread = connection.thread();
         self.change(|state| state.idle[thread].push(connection));
     }

@@ -53,7 +53,7 @@ impl Backend {
     }
 
     /// Keeps a connection for the next request.
-    pub(crate) fn keep(&self, mut connection: Connection, now: Instant) {
+    pub(crate) fn keep(&self, mut connection: Box<Connection>, now: Instant) {
         connection.rest(now);
         self.connections.keep(connection);
     }

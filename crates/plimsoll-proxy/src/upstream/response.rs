@@ -7,31 +7,30 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::Frame;
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use hyper::{Request, Response};
 use plimsoll::Lease;
 
-use super::connection::Switched;
+use super::connection::{SendError, Switched};
 use super::{Backend, Connection, ToBackend};
 
 /// A connection and the lease that it serves. Dropped, the connection is
 /// closed, and then the lease is given back: in the order of the fields.
 pub(crate) struct Held {
-    connection: Connection,
+    connection: Box<Connection>,
     lease: Lease<Arc<Backend>>,
 }
 
 impl Held {
-    pub(crate) fn new(connection: Connection, lease: Lease<Arc<Backend>>) -> Self {
+    pub(crate) fn new(connection: Box<Connection>, lease: Lease<Arc<Backend>>) -> Self {
         Self { connection, lease }
     }
 
     /// Sends a request; its error hands it back when nothing of it was sent.
-    pub(crate) async fn send(
+    pub(crate) fn send(
         &mut self,
         request: Request<ToBackend>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<ToBackend>>> {
-        self.connection.send(request).await
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> {
+        self.connection.send(request)
     }
 
     /// What comes next of the response's body.
