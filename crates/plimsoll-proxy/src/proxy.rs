@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use plimsoll::{Balancer, Lease, WorkerId, WorkerSpec};
 use tokio::sync::mpsc::UnboundedSender;
@@ -73,4 +74,6 @@ pub(crate) struct Arrival {
 pub(crate) struct Seat {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) index: usize,
+    /// What is under way is cut off: the drain's time is over.
+    pub(crate) ends: AtomicBool,
 }

@@ -11,6 +11,7 @@ use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use plimsoll::WorkerSpec;
@@ -57,7 +58,7 @@ pub(crate) fn run(proxy: &Arc<Proxy>, listeners: Vec<TcpListener>) -> io::Result
     for (index, arrivals) in arrivals.into_iter().enumerate() {
         let listeners: Vec<_> =
             listeners.iter().map(TcpListener::try_clone).collect::<Result<_, _>>()?;
-        let seat = Arc::new(Seat { proxy: Arc::clone(proxy), index });
+        let seat = Arc::new(Seat { proxy: Arc::clone(proxy), index, ends: AtomicBool::new(false) });
         let closed = Arc::clone(&closed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name(format!("serve-{index}"));
@@ -79,14 +80,16 @@ async fn serve(
     mut arrivals: UnboundedReceiver<Arrival>,
     closed: Arc<Barrier>,
 ) -> io::Result<()> {
-    // Each connection has a copy: when all are gone, so are the connections.
+    // Each connection has a copy, and who accepts them: those end when the drain
+    // begins, and when all copies are gone, so are the connections.
     let (alive, mut gone) = channel(1);
     let mut accepting = JoinSet::new();
     let mut watching = JoinSet::new();
     for listener in listeners {
         listener.set_nonblocking(true)?;
-        // As a stream, of which the runtime tells when it can be read; its listener
-        // accepts by itself, and would have to be asked to forget what it accepts.
+        // As a stream, of which the runtime tells when it can be read. Its listener
+        // would take what it accepts into this runtime, and its way for descriptors
+        // of all kinds is `unsafe`.
         let listener = tokio::net::TcpStream::from_std(OwnedFd::from(listener).into())?;
         accepting.spawn(accept(Arc::clone(&seat), alive.clone(), listener));
     }
@@ -125,9 +128,10 @@ async fn serve(
                 accepting.shutdown().await;
             }
             _ = &mut closing, if draining.is_some() && alive.is_some() => {
-                let alive = alive.take();
-                while let (Some(alive), Ok(arrival)) = (&alive, arrivals.try_recv()) {
-                    begin(&seat, alive, arrival);
+                if let Some(alive) = alive.take() {
+                    while let Ok(arrival) = arrivals.try_recv() {
+                        begin(&seat, &alive, arrival);
+                    }
                 }
             }
             _ = gone.recv(), if alive.is_none() => break,
@@ -136,6 +140,7 @@ async fn serve(
         }
     }
     // What is left of the connections ends with the thread's runtime.
+    seat.ends.store(true, Ordering::Relaxed);
     Ok(())
 }
 

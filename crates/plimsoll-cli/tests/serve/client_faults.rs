@@ -7,8 +7,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, Then, respond, say};
-use crate::proxy::Proxy;
+use crate::backend::{Backend, Then, nobody, respond, say};
+use crate::proxy::{Proxy, seed};
 
 #[test]
 fn c1_who_leaves_during_the_answer_frees_the_backend() {
@@ -291,10 +291,8 @@ fn a_client_may_half_close_after_its_request_is_read() {
 /// `PLIMSOLL_SEED` which.
 #[test]
 fn c1_disconnects_at_random_offsets_leave_nothing_behind() {
-    let told = |name: &str| std::env::var(name).ok().and_then(|told| told.parse::<u64>().ok());
-    let count = told("PLIMSOLL_DISCONNECTS").unwrap_or(1500);
-    let seed = told("PLIMSOLL_SEED").unwrap_or_else(|| fastrand::u64(..));
-    println!("PLIMSOLL_SEED={seed}");
+    let told = std::env::var("PLIMSOLL_DISCONNECTS").ok().and_then(|told| told.parse().ok());
+    let (count, seed) = (told.unwrap_or(1500), seed());
     let backend = Backend::start(|seen, stream| {
         if seen.target() == "/slow" {
             thread::sleep(Duration::from_millis(1));
@@ -334,6 +332,51 @@ fn c1_disconnects_at_random_offsets_leave_nothing_behind() {
     // Who has left the line is seen in a moment.
     proxy.until("nobody in line", |proxy| proxy.in_line() == 0);
     assert_eq!(proxy.get("/").status, 200);
+    proxy.finish();
+}
+
+/// Closing a socket with something unread in it resets the connection, and takes
+/// back what the client has not read: also what came behind its last request.
+#[test]
+fn an_answer_survives_what_came_behind_its_request() {
+    const ANSWER: usize = 1_000_000;
+    let get = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+    let last = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    let backend = Backend::start(|_, stream| {
+        thread::sleep(Duration::from_millis(100));
+        respond(stream, &vec![b'x'; ANSWER])
+    });
+    let proxy = Proxy::over(&[&backend], &[]);
+    for behind in [vec![], vec![get], vec![get, get], vec!["POST / HTTP/1.1\r\nHost: te"]] {
+        let mut wire = proxy.connect();
+        wire.send(last);
+        for piece in &behind {
+            // Each by itself, so that the proxy stops reading in between.
+            thread::sleep(Duration::from_millis(20));
+            wire.send(piece);
+        }
+        thread::sleep(Duration::from_millis(200));
+        let answer = wire.response();
+        assert!(answer.whole && answer.body.len() == ANSWER, "{behind:?}");
+        assert!(wire.ends_without_reset(), "{behind:?}");
+    }
+    assert_eq!(backend.seen().len(), 4, "the last request is the last");
+    proxy.finish();
+}
+
+/// Nobody reads the rest of its body, so that no other request can follow.
+#[test]
+fn a_refusal_with_an_unread_body_says_that_it_closes() {
+    let proxy = Proxy::at(&[nobody()], &["--no-health"]);
+    for sent in [0, 10_000] {
+        let mut wire = proxy.connect();
+        wire.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 200000\r\n\r\n");
+        wire.send(vec![b'x'; sent]);
+        let answer = wire.response();
+        assert_eq!(answer.status, 502);
+        assert_eq!(answer.field("connection"), Some("close"), "{sent} bytes sent");
+        assert!(wire.is_closed());
+    }
     proxy.finish();
 }
 

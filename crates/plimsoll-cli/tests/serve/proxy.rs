@@ -17,6 +17,14 @@ use crate::wire::{self, Wire};
 /// The longest that a test waits for something to become so.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What a test of random events begins with: `PLIMSOLL_SEED`, or another each time.
+pub(crate) fn seed() -> u64 {
+    let told = std::env::var("PLIMSOLL_SEED").ok().and_then(|told| told.parse().ok());
+    let seed = told.unwrap_or_else(|| fastrand::u64(..));
+    println!("PLIMSOLL_SEED={seed}");
+    seed
+}
+
 pub(crate) struct Proxy {
     child: Child,
     pub(crate) address: SocketAddr,

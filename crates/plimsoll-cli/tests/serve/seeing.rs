@@ -5,11 +5,14 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::backend::{Backend, nobody};
+use crate::backend::{Backend, Then, nobody};
 use crate::proxy::Proxy;
 use crate::wire;
 
@@ -75,6 +78,47 @@ fn the_log_has_a_line_a_request() {
         }
         proxy.finish();
     }
+}
+
+/// Who leaves the line, and who is cut off when the drain's time is over, has a
+/// line as well.
+#[test]
+fn the_log_tells_of_requests_without_an_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log");
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::start(move |_, _| {
+        let _ = wait.lock().unwrap().recv();
+        Then::Close
+    });
+    let mut proxy = Proxy::over(
+        &[&backend],
+        &["--capacity", "1", "--log", "json", "--log-file", file.to_str().unwrap()],
+    );
+    let mut first = proxy.connect();
+    first.send("GET /first HTTP/1.1\r\nHost: test\r\n\r\n");
+    proxy.until("pending", |proxy| proxy.pending() == 1);
+    let mut second = proxy.connect();
+    second.send("GET /second HTTP/1.1\r\nHost: test\r\n\r\n");
+    proxy.until("in line", |proxy| proxy.in_line() == 1);
+    thread::sleep(Duration::from_millis(20));
+    drop(second);
+    proxy.until("nobody in line", |proxy| proxy.in_line() == 0);
+    // The second signal ends what the first lets finish.
+    proxy.signal(Signal::TERM);
+    proxy.until("draining", |proxy| TcpStream::connect(proxy.address).is_err());
+    proxy.signal(Signal::TERM);
+    proxy.wait();
+    drop(go);
+    let lines = fs::read_to_string(&file).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<_> =
+        lines.iter().map(|line| (line["path"].as_str(), line["reason"].as_str())).collect();
+    let expected = [("/second", "the client left"), ("/first", "the proxy ended")];
+    assert_eq!(told, expected.map(|(path, reason)| (Some(path), Some(reason))));
+    assert!(lines.iter().all(|line| line["status"] == 0));
+    assert!(lines[0]["line"].as_f64() >= Some(0.02), "{}", lines[0]);
 }
 
 /// What hyper is given in a refused head's place is not what the client asked.

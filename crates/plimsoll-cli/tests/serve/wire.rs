@@ -192,6 +192,18 @@ impl Wire {
         !self.more() && self.read.is_empty()
     }
 
+    /// Reads to the end, which is none if the connection is reset.
+    pub(crate) fn ends_without_reset(&mut self) -> bool {
+        let mut left = vec![0; 1 << 16];
+        loop {
+            match self.stream.read(&mut left) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
     /// Reads until the other side has closed.
     pub(crate) fn until_closed(&mut self) {
         while self.more() {

@@ -180,7 +180,7 @@ impl Drop for Answer {
             && forwarded.held.is_some()
             && self.record.reason.is_none()
         {
-            self.record.broke_off("the client left");
+            self.record.cut_off();
         }
     }
 }

@@ -127,12 +127,13 @@ async fn lease(
             Some(share.ok_or(Refusal::LineShare)?)
         }
     };
+    record.waits_since = Some(now);
     let waited = tokio::select! {
         lease = acquire => lease.map_err(refusal),
         () = Box::pin(client.departed()) => Err(Refusal::ClientGone),
     };
     let over = Instant::now();
-    record.line += over - now;
+    record.waited(over);
     waited.map(|lease| (lease, over))
 }
 

@@ -59,15 +59,15 @@ pub(crate) fn answer(
             }
             Err(refusal) => Err(*refusal),
         };
-        let mut response = match served {
-            Ok((response, held)) => {
-                let upload = asked.as_mut().ok().and_then(|asked| asked.upload.take());
-                forward(response, held, upload, record)
-            }
-            Err(refusal) => refuse(refusal, record),
+        let upload = asked.as_mut().ok().and_then(|asked| asked.upload.take());
+        let (mut response, closes) = match served {
+            Ok((response, held)) => (forward(response, held, upload, record), false),
+            // Nobody reads what is left of its body, which ends its connection.
+            Err(refusal) => (refuse(refusal, record), upload.is_some_and(|up| !up.has_ended())),
         };
+        let closes = closes || last || proxy.shutdown.is_draining();
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if (last || proxy.shutdown.is_draining()) && !http2 && !switched {
+        if closes && !http2 && !switched {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)

@@ -1,6 +1,7 @@
 //! What is noted of one exchange, and told when it is over.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use hyper::{Method, Request, Uri};
@@ -28,6 +29,8 @@ pub(crate) struct Record {
     pub(crate) tries: u32,
     /// In line, over all tries.
     pub(crate) line: Duration,
+    /// Since when it waits there.
+    pub(super) waits_since: Option<Instant>,
     /// Connecting, in the last try.
     pub(crate) connect: Duration,
     pub(crate) first_byte: Option<Duration>,
@@ -53,6 +56,7 @@ impl Record {
             pending: 0,
             tries: 0,
             line: Duration::ZERO,
+            waits_since: None,
             connect: Duration::ZERO,
             first_byte: None,
             bytes: 0,
@@ -102,14 +106,29 @@ impl Record {
         }
     }
 
+    /// Its wait in line, if it has one, is over.
+    pub(super) fn waited(&mut self, until: Instant) {
+        self.line += self.waits_since.take().map_or(Duration::ZERO, |since| until - since);
+    }
+
     /// Went wrong after its head was sent, so that no status tells it.
     pub(super) fn broke_off(&mut self, reason: &'static str) {
         self.reason = Some(reason);
+    }
+
+    /// Dropped before its end.
+    pub(super) fn cut_off(&mut self) {
+        let ends = self.seat.ends.load(Ordering::Relaxed);
+        self.broke_off(if ends { "the proxy ended" } else { "the client left" });
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if self.status == 0 {
+            self.waited(Instant::now());
+            self.cut_off();
+        }
         let proxy = &self.seat.proxy;
         // Who leaves makes room, but not at the pace of those that are answered.
         let left = self.status == 0 || self.refusal == Some(Refusal::ClientGone);

@@ -26,7 +26,7 @@ const PLACEHOLDER: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: clos
 /// A head that takes too long.
 const LATE: Fault = Fault::new(408, "the head did not come to its end in time");
 
-/// Bytes that are read at a time while something is held back.
+/// Room for what is read while something is held back, in bytes.
 const STEP: usize = 4 << 10;
 
 /// The most that is thrown away, and the longest that it takes, before a
@@ -52,6 +52,8 @@ struct State {
     screen: Screen,
     /// Heads that hyper has been given.
     heads: u64,
+    /// Requests that the service has been given.
+    begun: u64,
     /// Which head is the placeholder, and for what.
     refused: Option<(u64, Fault)>,
     /// Requests that are not answered to their end.
@@ -66,7 +68,15 @@ impl Gate {
     pub(super) fn new(limits: Limits) -> Self {
         let screen = Screen::new(limits);
         let idle_since = Instant::now();
-        let state = State { screen, heads: 0, refused: None, active: 0, idle_since, reader: None };
+        let state = State {
+            screen,
+            heads: 0,
+            begun: 0,
+            refused: None,
+            active: 0,
+            idle_since,
+            reader: None,
+        };
         Self {
             state: Mutex::new(state),
             special: AtomicBool::default(),
@@ -76,7 +86,9 @@ impl Gate {
 
     /// A request begins.
     pub(crate) fn begin(&self) {
-        self.lock().active += 1;
+        let mut state = self.lock();
+        state.active += 1;
+        state.begun += 1;
     }
 
     /// A request is answered to its end; after the last of them the connection
@@ -147,6 +159,12 @@ impl Gate {
 
     pub(super) fn stage(&self) -> Stage {
         self.lock().screen.stage()
+    }
+
+    /// Whether something has come that nobody answers: a body's rest, a head.
+    fn has_unread(&self) -> bool {
+        let state = self.lock();
+        state.screen.stage() == Stage::Body || state.heads > state.begun
     }
 
     /// Has the screen look at bytes, and notes what it says of heads.
@@ -469,13 +487,14 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stage = self.gate.stage();
-        if stage == Stage::Opaque {
+        if self.gate.stage() == Stage::Opaque {
             // HTTP/2, or a tunnel: what comes still has its reader.
             return Pin::new(&mut self.stream).poll_shutdown(cx);
         }
-        // Else it is closed at once, which says the same.
-        let rest = self.refused || !self.held.is_empty() || stage == Stage::Body;
+        // Without a rest it is closed at once, which says the same; with one that
+        // nobody reads, closing would take the answer back.
+        let held = self.refused || !self.held.is_empty();
+        let rest = held || self.gate.has_unread() || self.stream.has_news();
         if rest && !self.ended {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
             tokio::spawn(linger(self.stream.clone()));

@@ -53,8 +53,8 @@ pub(crate) struct Connection {
 pub(crate) type SendError = TrySendError<Request<ToBackend>>;
 
 pin_project_lite::pin_project! {
-    /// A request on its way, until the head of its response is here. As a future
-    /// of its own making it holds the request once, not twice as an `async fn`.
+    /// A request on its way, until the head of its response is here. An `async fn`
+    /// would hold the request twice: as it is given, and pinned.
     struct Sent<'a, F> {
         #[pin]
         answer: F,

@@ -16,8 +16,9 @@ const TIME: &str = "processor time a request";
 
 const SYSTEMS: [(&str, Kind); 3] =
     [("plimsoll", Kind::Plimsoll), ("nginx", Kind::Nginx), ("HAProxy", Kind::Haproxy)];
-/// What any proxy costs at the least, and any that uses our HTTP library.
-const FLOORS: [(&str, Kind); 2] =
+/// To compare with, where there is one thread: what passing bytes costs, and what
+/// our HTTP library does by itself.
+const BARE: [(&str, Kind); 2] =
     [("HAProxy, TCP mode", Kind::HaproxyTcp), ("bare hyper", Kind::BareHyper)];
 
 /// One case: what is asked, by how many clients, of how many backends.
@@ -26,8 +27,8 @@ struct Case {
     load: Load,
     threads: usize,
     backends: usize,
-    /// How many of the floors take part.
-    floors: usize,
+    /// Whether the bare ones take part.
+    bare: bool,
 }
 
 pub(crate) fn measure(report: &mut Report, only: &str, cores: usize) -> io::Result<()> {
@@ -35,7 +36,7 @@ pub(crate) fn measure(report: &mut Report, only: &str, cores: usize) -> io::Resu
     for case in cases.iter().filter(|case| case.name.contains(only)) {
         let backends = Backends::start(case.backends)?;
         let mut systems: Vec<Rounds<'_, 2>> = Vec::new();
-        for (name, kind) in SYSTEMS.into_iter().chain(FLOORS.into_iter().take(case.floors)) {
+        for (name, kind) in SYSTEMS.into_iter().chain(BARE.into_iter().filter(|_| case.bare)) {
             let proxy = Proxy::start(Setup::new(kind, case.threads, &backends.ports))?;
             let load = case.load;
             // Connections to backends are there before anything is measured.
@@ -68,8 +69,8 @@ fn cases(cores: usize) -> Vec<Case> {
     let large = Load { path: "/10k", ..small };
     let many = |load| Load { clients: 1000, ..load };
     let fixed = |load| Load { rate: Some(RATE), ..load };
-    let case = |name, load, threads| Case { name, load, threads, backends: 2, floors: 0 };
-    let on_one = |name, load| Case { floors: FLOORS.len(), ..case(name, load, 1) };
+    let case = |name, load, threads| Case { name, load, threads, backends: 2, bare: false };
+    let on_one = |name, load| Case { bare: true, ..case(name, load, 1) };
     vec![
         on_one("12 bytes, 64 clients, 1 thread", small),
         on_one("12 bytes, 64 clients, 1 thread, 10,000/s", fixed(small)),
