@@ -1,0 +1,52 @@
+//! Join-idle-queue: a worker that becomes idle leaves a token with a balancer,
+//! which gives its next request to the worker of its oldest token.
+//!
+//! Lu et al., "Join-Idle-Queue: A novel load balancing algorithm for dynamically
+//! scalable web services", 2011. With a bound on the tokens kept it is the memory
+//! of Hellemans and Van Houdt, "Performance Analysis of Load Balancing Policies
+//! with Memory", 2020. Without a token a worker is drawn.
+
+use std::collections::VecDeque;
+
+use super::View;
+use crate::streams::Stream;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct IdleQueue {
+    most: u32,
+    tokens: VecDeque<u32>,
+    /// Whose token is here: a worker leaves one at a time.
+    left: Vec<bool>,
+}
+
+impl IdleQueue {
+    /// All workers are idle, and come by in a random order.
+    pub(super) fn new(known: u32, most: u32, rng: &mut Stream) -> Self {
+        let mut order: Vec<u32> = (0..known).collect();
+        for last in (1..known).rev() {
+            order.swap(last as usize, rng.below(last + 1) as usize);
+        }
+        let mut queue = Self { most, tokens: VecDeque::new(), left: vec![false; known as usize] };
+        order.into_iter().for_each(|place| queue.leave(place));
+        queue
+    }
+
+    pub(super) fn choose(&mut self, view: &View<'_>, rng: &mut Stream) -> u32 {
+        match self.tokens.pop_front() {
+            Some(place) => {
+                self.left[place as usize] = false;
+                place
+            }
+            None => rng.below(view.known.count),
+        }
+    }
+
+    pub(super) fn leave(&mut self, place: u32) {
+        let left = &mut self.left[place as usize];
+        if !*left && self.tokens.len() < self.most as usize {
+            *left = true;
+            self.tokens.push_back(place);
+        }
+    }
+}
