@@ -180,7 +180,8 @@ mod tests {
 
     #[test]
     fn a_poisson_process_has_its_rate_and_as_much_variance() {
-        let (mean, variance) = mean_and_variance(&counts(source(&Arrivals::Poisson, 50.0), 1000, 1.0));
+        let (mean, variance) =
+            mean_and_variance(&counts(source(&Arrivals::Poisson, 50.0), 1000, 1.0));
         assert!((mean - 50.0).abs() < 1.0, "{mean}");
         assert!((variance / mean - 1.0).abs() < 0.2, "{variance}");
     }

@@ -54,7 +54,7 @@ impl Balancer {
                     policy,
                     line: config.line.map_or(usize::MAX, |line| line as usize),
                     seed,
-                    audit_every: 0,
+                    audit_every: u64::from(config.audit),
                     penalty: core::Penalty { step, ..penalty },
                 });
                 let mut slots = vec![0; known.count as usize];
@@ -232,7 +232,19 @@ impl Balancer {
     /// What must hold between events.
     pub(crate) fn check(&self) -> Result<(), String> {
         match &self.kind {
-            Kind::Core { pool, .. } => pool.check_invariants().map_err(|broken| broken.to_string()),
+            Kind::Core { pool, .. } => {
+                let audit = pool.audit();
+                if pool.policy() == core::Policy::LeastLoaded && audit.regretted > 0 {
+                    return Err(format!("I3: {} dispatches are regretted", audit.regretted));
+                }
+                if audit.idle_while_waiting > 0 {
+                    return Err(format!(
+                        "I5: {} waited while a worker idled",
+                        audit.idle_while_waiting
+                    ));
+                }
+                pool.check_invariants().map_err(|broken| broken.to_string())
+            }
             Kind::Own { .. } => Ok(()),
         }
     }

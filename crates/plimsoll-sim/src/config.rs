@@ -76,6 +76,9 @@ pub struct Config {
     /// Whether requests stop coming once `jobs` have come, and the run goes on until all
     /// have ended. A trace always ends so.
     pub drain: bool,
+    /// Whether each pool audits every dispatch by a plain scan of all its workers:
+    /// for tests.
+    pub audit: bool,
     /// How often pending is noted, in seconds; 0 is never.
     pub sample_every: f64,
 }
@@ -107,6 +110,7 @@ impl Default for Config {
             warm_up: 0.2,
             batches: 20,
             drain: false,
+            audit: false,
             sample_every: 0.0,
         }
     }
@@ -126,7 +130,8 @@ impl Config {
         if !(1..=MOST_WORKERS).contains(&self.workers) {
             return Err(format!("{} workers: it is from 1 to {MOST_WORKERS}", self.workers));
         }
-        if self.balancers == 0 || self.balancers.checked_mul(known).is_none_or(|all| all > 100_000_000)
+        if self.balancers == 0
+            || self.balancers.checked_mul(known).is_none_or(|all| all > 100_000_000)
         {
             return Err(format!(
                 "{} balancers that know {known} workers each are not between 1 and 100000000 \
@@ -141,6 +146,7 @@ impl Config {
         self.check_load()?;
         self.check_policy()?;
         for fault in &self.faults {
+            fault.check()?;
             if *fault.workers.end() >= self.workers {
                 return Err(format!(
                     "the fault {fault} is of worker {}, and they are counted from 0 to {}",
@@ -216,7 +222,9 @@ impl Config {
             ));
         }
         if self.faults.iter().any(|fault| fault.kind == FaultKind::Gone) {
-            return Err(format!("{policy} does not know that a worker is gone: those of the core do"));
+            return Err(format!(
+                "{policy} does not know that a worker is gone: those of the core do"
+            ));
         }
         if self.costs.1 > 1 || self.weights.iter().any(|&weight| weight > 1) {
             return Err(format!("{policy} knows no costs and weights: those of the core do"));

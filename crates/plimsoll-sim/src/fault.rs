@@ -38,6 +38,16 @@ pub struct Fault {
     pub to: f64,
 }
 
+impl Fault {
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let comes = (0.0..=1e9).contains(&self.from) && self.to > self.from && self.to <= 1e9;
+        if self.workers.is_empty() || !comes {
+            return Err(format!("the fault {self} ends before it begins, or begins before 0"));
+        }
+        Ok(())
+    }
+}
+
 impl FromStr for Fault {
     type Err = String;
 
@@ -65,10 +75,9 @@ impl FromStr for Fault {
         let workers: RangeInclusive<u32> = worker(first)?..=worker(last)?;
         let time = |text: &str| text.parse::<f64>().map_err(|_| known());
         let (from, to) = (time(from)?, time(to)?);
-        if workers.is_empty() || !(0.0..=1e9).contains(&from) || !(from..=1e9).contains(&to) {
-            return Err(format!("it ends before it begins, or begins before 0; {KNOWN}"));
-        }
-        Ok(Self { kind, workers, from, to })
+        let fault = Self { kind, workers, from, to };
+        fault.check().map_err(|wrong| format!("{wrong}; {KNOWN}"))?;
+        Ok(fault)
     }
 }
 
@@ -91,11 +100,13 @@ mod tests {
 
     #[test]
     fn faults_are_read_as_they_are_written() {
-        for text in ["slow:0-4:10:20:5", "stuck:3-3:0:1", "failing:0-0:1:1", "gone:2-7:0.5:9"] {
+        for text in ["slow:0-4:10:20:5", "stuck:3-3:0:1", "failing:0-0:1:2", "gone:2-7:0.5:9"] {
             assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);
         }
         let bad = ["", "slow:0:1:2", "stuck:0:2:1", "gone:4-2:1:2", "gone:x:1:2", "lost:0:1:2"];
-        for text in bad.into_iter().chain(["stuck:0:-1:2", "slow:0:1:2:0", "stuck:0:1:nan"]) {
+        for text in
+            bad.into_iter().chain(["stuck:0:-1:2", "stuck:0:1:1", "slow:0:1:2:0", "stuck:0:1:nan"])
+        {
             assert!(text.parse::<Fault>().is_err(), "{text}");
         }
     }

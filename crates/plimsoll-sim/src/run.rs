@@ -17,7 +17,7 @@ use crate::{Config, FaultKind, Outcome};
 /// What happens at a moment known beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Change {
-    /// A fault begins, or ends.
+    /// A fault ends, or begins.
     Fault { number: usize, begins: bool },
     /// A balancer's penalties and ramps.
     Timeout(u32),
@@ -418,7 +418,7 @@ impl Run {
             let pending = f64::from(self.fleet.pending(worker)) + 1.0;
             pending / f64::from(self.config.weight(worker))
         };
-        let there = (0..self.fleet.len()).filter(|&worker| !self.fleet.condition(worker).gone);
+        let there = (0..self.fleet.len()).filter(|&worker| !self.fleet.is_gone(worker));
         let least = there.map(load).fold(f64::INFINITY, f64::min);
         self.regrets.looks += 1;
         self.regrets.sum += load(worker) - least;
@@ -543,22 +543,24 @@ impl Run {
     }
 
     fn fault(&mut self, worker: u32, kind: FaultKind, begins: bool) {
-        if kind == FaultKind::Gone {
-            for balancer in 0..self.config.balancers {
-                let at = &mut self.balancers[balancer as usize];
-                if begins {
-                    at.remove(worker, self.now);
-                } else {
-                    at.add(&self.config, worker, self.now);
-                }
-                self.arm(balancer);
+        let was_gone = self.fleet.is_gone(worker);
+        // What it loses comes back only when its balancers no longer know it.
+        if kind == FaultKind::Gone && begins && !was_gone {
+            for balancer in &mut self.balancers {
+                balancer.remove(worker, self.now);
             }
         }
         let lost = self.fleet.change(worker, kind, begins, self.now);
         for job in lost {
             self.end(Ended { job, failed: true });
         }
+        if was_gone && !self.fleet.is_gone(worker) {
+            for balancer in &mut self.balancers {
+                balancer.add(&self.config, worker, self.now);
+            }
+        }
         for balancer in 0..self.config.balancers {
+            self.arm(balancer);
             self.settle(balancer);
         }
     }

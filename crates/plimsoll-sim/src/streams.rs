@@ -94,7 +94,7 @@ mod tests {
     fn draws_have_their_means() {
         let mut stream = Stream::new(7, 0, Purpose::Choices);
         let count = 100_000;
-        let (mut unit, mut exponential, mut square, mut below) = (0.0, 0.0, 0.0, [0; 3]);
+        let (mut unit, mut exponential, mut square, mut below) = (0.0, 0.0, 0.0, [0_i32; 3]);
         for _ in 0..count {
             unit += stream.unit();
             exponential += stream.exponential();

@@ -92,6 +92,9 @@ pub struct Summary {
     /// Requests answered a second times the mean response time, over the
     /// requests in the system: 1, by Little's law.
     pub little: Estimate,
+    /// How much longer response times were in the second half of what was
+    /// measured than in the first, by run.
+    pub rise: Estimate,
     /// The most requests that were in one balancer's line.
     pub longest_line: u64,
     /// The most that a worker had pending.
@@ -153,6 +156,11 @@ impl Summary {
                 let means = Estimate::of(outcome.batches.iter().map(|batch| batch.mean));
                 outcome.throughput * means.value / outcome.in_system
             }),
+            rise: by_run(&|outcome| {
+                let (first, second) = outcome.batches.split_at(outcome.batches.len() / 2);
+                let mean = |half: &[Batch]| Estimate::of(half.iter().map(|batch| batch.mean)).value;
+                mean(second) - mean(first)
+            }),
             longest_line: outcomes.iter().map(|outcome| outcome.longest_line).max().unwrap_or(0),
             most_pending: outcomes.iter().map(|outcome| outcome.most_pending).max().unwrap_or(0),
             answered: sum(&|outcome| outcome.answered),
@@ -163,6 +171,35 @@ impl Summary {
             mean,
             responses,
         }
+    }
+}
+
+impl Summary {
+    /// Whether response times neither rose nor fell while they were measured,
+    /// as far as several runs can tell: by more than twice the interval they did
+    /// once in some thousand steady simulations.
+    ///
+    /// ```
+    /// use plimsoll_sim::{Config, Run, Summary};
+    ///
+    /// // A worker at load 0.99 needs far more requests than these to fill its queue.
+    /// let config = Config {
+    ///     policy: "random".parse().unwrap(),
+    ///     load: 0.99,
+    ///     jobs: 20_000,
+    ///     ..Config::default()
+    /// };
+    /// let outcomes: Vec<_> = (0..8)
+    ///     .map(|number| {
+    ///         let mut run = Run::new(&config, number).unwrap();
+    ///         while !run.advance(10_000) {}
+    ///         run.outcome()
+    ///     })
+    ///     .collect();
+    /// assert!(!Summary::of(&outcomes).is_steady());
+    /// ```
+    pub fn is_steady(&self) -> bool {
+        self.rise.value.abs() <= 2.0 * self.rise.half_width
     }
 }
 

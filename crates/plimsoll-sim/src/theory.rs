@@ -179,7 +179,6 @@ pub fn expected(config: &Config) -> Option<Expected> {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

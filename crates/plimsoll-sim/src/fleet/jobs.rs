@@ -9,7 +9,7 @@ use crate::units::index;
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) arrived: u64,
-    /// When a worker began it.
+    /// When a worker began it; until then when it arrived.
     pub(crate) began: u64,
     /// What a worker of speed 1 needs for it.
     pub(crate) service: u64,
@@ -48,7 +48,7 @@ impl Jobs {
     pub(crate) fn insert(&mut self, arrived: u64, service: u64, balancer: u32) -> u32 {
         let job = Job {
             arrived,
-            began: 0,
+            began: arrived,
             service,
             lease: None,
             balancer,

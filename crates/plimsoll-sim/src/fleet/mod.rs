@@ -24,16 +24,43 @@ struct Worker {
     work: u64,
 }
 
-/// What is wrong with a worker.
+/// What is wrong with a worker: of each kind how many faults are on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Condition {
+struct Condition {
+    /// The product of their factors.
     slow: f64,
-    stuck: bool,
-    failing: bool,
-    pub(crate) gone: bool,
+    slowed: u32,
+    stuck: u32,
+    failing: u32,
+    gone: u32,
 }
 
-const WELL: Condition = Condition { slow: 1.0, stuck: false, failing: false, gone: false };
+const WELL: Condition = Condition { slow: 1.0, slowed: 0, stuck: 0, failing: 0, gone: 0 };
+
+impl Condition {
+    /// A fault begins or ends.
+    fn change(&mut self, kind: FaultKind, begins: bool) {
+        let count = match kind {
+            FaultKind::Slow(_) => &mut self.slowed,
+            FaultKind::Stuck => &mut self.stuck,
+            FaultKind::Failing => &mut self.failing,
+            FaultKind::Gone => &mut self.gone,
+        };
+        if begins {
+            *count += 1;
+        } else {
+            *count -= 1;
+        }
+        if let FaultKind::Slow(times) = kind {
+            self.slow = match (begins, self.slowed) {
+                (true, _) => self.slow * times,
+                // Exactly as before, whatever was multiplied.
+                (false, 0) => 1.0,
+                (false, _) => self.slow / times,
+            };
+        }
+    }
+}
 
 /// What has just come to its end at a worker.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +135,12 @@ impl Fleet {
         }
     }
 
-    pub(crate) fn condition(&self, worker: u32) -> Condition {
+    /// Whether it is removed from all balancers.
+    pub(crate) fn is_gone(&self, worker: u32) -> bool {
+        self.condition(worker).gone > 0
+    }
+
+    fn condition(&self, worker: u32) -> Condition {
         self.conditions.get(worker as usize).copied().unwrap_or(WELL)
     }
 
@@ -185,11 +217,11 @@ impl Fleet {
         job.next = NONE;
         if let Some(condition) = self.conditions.get(worker as usize) {
             time = scaled(time, condition.slow);
-            if condition.failing {
+            if condition.failing > 0 {
                 time /= 100;
                 job.failing = true;
             }
-            if condition.stuck {
+            if condition.stuck > 0 {
                 self.held.push((time, number));
                 return;
             }
@@ -198,18 +230,19 @@ impl Fleet {
     }
 
     /// Begins or ends a fault. Requests that a worker loses are told.
-    pub(crate) fn change(&mut self, worker: u32, kind: FaultKind, begins: bool, now: u64) -> Vec<u32> {
+    pub(crate) fn change(
+        &mut self,
+        worker: u32,
+        kind: FaultKind,
+        begins: bool,
+        now: u64,
+    ) -> Vec<u32> {
         if self.discipline == Discipline::Sharing {
             self.pass(worker, now);
         }
         let before = self.condition(worker);
         let condition = &mut self.conditions[worker as usize];
-        match kind {
-            FaultKind::Slow(times) => condition.slow = if begins { times } else { 1.0 },
-            FaultKind::Stuck => condition.stuck = begins,
-            FaultKind::Failing => condition.failing = begins,
-            FaultKind::Gone => condition.gone = begins,
-        }
+        condition.change(kind, begins);
         let after = *condition;
         if kind == FaultKind::Gone && begins {
             return self.lose(worker);
@@ -232,7 +265,7 @@ impl Fleet {
         }
         for (left, number) in running {
             let left = scaled(left, after.slow / before.slow);
-            if after.stuck {
+            if after.stuck > 0 {
                 self.held.push((left, number));
             } else {
                 self.events.push(now.saturating_add(left), number);
@@ -302,7 +335,11 @@ impl Fleet {
             }
         }
         if self.jobs.iter().count() != self.jobs.len() as usize {
-            return Err(format!("{} requests, counted {}", self.jobs.iter().count(), self.jobs.len()));
+            return Err(format!(
+                "{} requests, counted {}",
+                self.jobs.iter().count(),
+                self.jobs.len()
+            ));
         }
         Ok(())
     }
@@ -310,7 +347,7 @@ impl Fleet {
     /// A request joins those that share a worker.
     fn share(&mut self, worker: u32, number: u32, now: u64) {
         self.pass(worker, now);
-        let failing = self.condition(worker).failing;
+        let failing = self.condition(worker).failing > 0;
         let job = self.jobs.get_mut(number);
         job.began = now;
         job.failing = failing;
@@ -353,7 +390,7 @@ impl Fleet {
     /// How fast a worker runs one request alone.
     fn speed(&self, worker: u32) -> f64 {
         let condition = self.condition(worker);
-        if condition.stuck { 0.0 } else { 1.0 / (self.pace(worker) * condition.slow) }
+        if condition.stuck > 0 { 0.0 } else { 1.0 / (self.pace(worker) * condition.slow) }
     }
 
     /// How many times as long as at a worker of speed 1 a request takes.

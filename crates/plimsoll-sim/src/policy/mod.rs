@@ -18,8 +18,8 @@ use self::c3::C3;
 use self::idle_queue::IdleQueue;
 use self::least_work::LeastWork;
 use self::power::Power;
-pub use self::prequal::PrequalOptions;
 use self::prequal::Prequal;
+pub use self::prequal::PrequalOptions;
 pub(crate) use self::prequal::Replica;
 use self::snapshot::{Snapshot, Use};
 use crate::fleet::Fleet;
@@ -137,7 +137,11 @@ impl Known {
     #[inline]
     pub(crate) fn worker(self, place: u32) -> u32 {
         let worker = u64::from(self.first) + u64::from(place);
-        if worker >= u64::from(self.all) { (worker - u64::from(self.all)) as u32 } else { worker as u32 }
+        if worker >= u64::from(self.all) {
+            (worker - u64::from(self.all)) as u32
+        } else {
+            worker as u32
+        }
     }
 
     /// Where a worker stands among them; beyond `count` when it is not one.
@@ -233,13 +237,16 @@ impl FromStr for Policy {
         if let Ok(core) = text.parse() {
             return Ok(Self::Core(core));
         }
-        for (prefix, of) in [("power-of-", Self::Power as fn(u32) -> Self), ("least-work-of-", Self::LeastWork)] {
+        for (prefix, of) in
+            [("power-of-", Self::Power as fn(u32) -> Self), ("least-work-of-", Self::LeastWork)]
+        {
             if let Some(choices) = text.strip_prefix(prefix) {
                 let choices = choices.parse().ok().filter(|choices| (1..=1000).contains(choices));
                 return choices.map(of).ok_or_else(|| format!("{prefix}D is of 1 to 1000 choices"));
             }
         }
-        let (name, rest) = text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
+        let (name, rest) =
+            text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
         let age = || {
             let age = rest.unwrap_or_default().parse().ok();
             age.filter(|age| (1e-6..=1e9).contains(age))

@@ -54,7 +54,9 @@ impl FromStr for PrequalOptions {
             let number: f64 = number.parse().map_err(|_| known())?;
             let fits = |from: f64, to: f64| {
                 let within = (from..=to).contains(&number);
-                within.then_some(number).ok_or_else(|| format!("prequal's {name}={number}: it is from {from} to {to}"))
+                within
+                    .then_some(number)
+                    .ok_or_else(|| format!("prequal's {name}={number}: it is from {from} to {to}"))
             };
             match name {
                 "pool" => options.pool = index(crate::units::whole(fits(2.0, 1000.0)?) as usize),
@@ -188,11 +190,8 @@ impl Prequal {
     pub(super) fn choose(&mut self, view: &View<'_>, rng: &mut Stream) -> u32 {
         let oldest = view.now.saturating_sub(nanos(self.options.age));
         self.pool.retain(|told| told.at >= oldest);
-        let chosen = if self.pool.len() < 2 {
-            rng.below(view.known.count)
-        } else {
-            self.use_best(view)
-        };
+        let chosen =
+            if self.pool.len() < 2 { rng.below(view.known.count) } else { self.use_best(view) };
         self.drop_some();
         self.probe(view, rng);
         chosen
