@@ -43,9 +43,11 @@ enum Kind {
 
 impl Balancer {
     pub(crate) fn new(config: &Config, number: u32, seed: u64, rng: &mut Stream) -> Self {
-        let (balancers, all) = (u64::from(config.balancers), u64::from(config.workers));
-        let first = u64::from(number) * all / balancers;
-        let known = Known { first: first as u32, count: config.known(), all: config.workers };
+        // Balancers begin at even distances on the ring.
+        let all = config.workers;
+        let first = u64::from(number) * u64::from(all) / u64::from(config.balancers);
+        let first = u32::try_from(first).expect("it is below the number of workers");
+        let known = Known { first, count: config.known(), all };
         let kind = match config.policy.core(config.with_replacement) {
             Some(policy) => {
                 let penalty = core::Penalty::default();

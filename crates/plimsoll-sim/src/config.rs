@@ -24,6 +24,7 @@ pub enum Discipline {
 /// assert_eq!(config.rate(), 5.0);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Config {
     /// How requests find their workers.
     pub policy: Policy,
@@ -116,8 +117,11 @@ impl Default for Config {
     }
 }
 
-/// The most workers, and the most places for workers in all balancers together.
+/// The most workers.
 const MOST_WORKERS: u32 = 10_000_000;
+
+/// The most places for workers in all balancers together: some 2 GB.
+const MOST_PLACES: u32 = 20_000_000;
 
 impl Config {
     /// Whether it can be simulated.
@@ -131,10 +135,10 @@ impl Config {
             return Err(format!("{} workers: it is from 1 to {MOST_WORKERS}", self.workers));
         }
         if self.balancers == 0
-            || self.balancers.checked_mul(known).is_none_or(|all| all > 100_000_000)
+            || self.balancers.checked_mul(known).is_none_or(|all| all > MOST_PLACES)
         {
             return Err(format!(
-                "{} balancers that know {known} workers each are not between 1 and 100000000 \
+                "{} balancers that know {known} workers each are not between 1 and {MOST_PLACES} \
                  places: a smaller subset makes more of them possible",
                 self.balancers
             ));

@@ -385,8 +385,8 @@ impl Run {
         };
         let chosen = &mut self.balancers[balancer as usize];
         match chosen.dispatch(number, cost, service, &mut around) {
-            Given::To(worker, lease) => {
-                self.fleet.jobs.get_mut(number).lease = lease;
+            Given::To(worker, charge) => {
+                self.fleet.jobs.get_mut(number).lease = charge;
                 self.admit(worker, number);
             }
             Given::InLine => {

@@ -7,6 +7,9 @@
 use crate::{Arrivals, Config, Discipline, Policy};
 use plimsoll_core::Policy as Core;
 
+/// The most terms of a sum: it stops where they no longer count.
+const TERMS: u32 = 1_000_000;
+
 /// M/M/1: each worker is drawn at random.
 ///
 /// ```
@@ -81,8 +84,8 @@ pub fn power_of(d: u32, rho: f64) -> f64 {
         return random(rho);
     }
     let d = f64::from(d);
-    let term = |i: i32| rho.powf((d.powi(i) - d) / (d - 1.0));
-    (1..).map(term).take_while(|&term| term > 1e-15).sum()
+    let term = |i: u32| rho.powf((d.powf(f64::from(i)) - d) / (d - 1.0));
+    (1..=TERMS).map(term).take_while(|&term| term > 1e-15).sum()
 }
 
 /// The same for two of n, drawn with replacement: the first correction in 1/n
@@ -105,7 +108,7 @@ pub fn power_of_two(n: u32, rho: f64) -> f64 {
 pub fn least_work(d: u32, rho: f64) -> f64 {
     let d = f64::from(d);
     let term = |k: u32| rho.powf(d * f64::from(k)) / (1.0 + f64::from(k) * (d - 1.0));
-    (0..).map(term).take_while(|&term| term > 1e-15).sum()
+    (0..=TERMS).map(term).take_while(|&term| term > 1e-15).sum()
 }
 
 /// Join-idle-queue that keeps so many tokens, as the number of workers grows without end

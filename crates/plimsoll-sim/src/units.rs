@@ -49,3 +49,14 @@ pub(crate) fn index(length: usize) -> u32 {
 pub(crate) fn whole(nanos: f64) -> u64 {
     nanos.ceil() as u64
 }
+
+/// Where the quantile `q` stands among so many sorted values.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a share of a length"
+)]
+pub(crate) fn place(q: f64, length: usize) -> usize {
+    ((q * length as f64).ceil() as usize).saturating_sub(1)
+}

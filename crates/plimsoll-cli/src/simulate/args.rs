@@ -92,7 +92,7 @@ pub(crate) struct Args {
     arrivals: Arrivals,
 
     /// exponential, deterministic, lognormal:SIGMA, bimodal:SHARE:TIMES, pareto:EXPONENT:SPAN,
-    /// normal:DEVIATION, hyperexponential:VARIATION, or file:PATH, a time in seconds a line
+    /// normal:DEVIATION, hyperexponential:VARIATION, or `file:PATH`, a time in seconds a line
     #[arg(long, value_name = "SERVICE", default_value = "exponential", value_parser = service)]
     service: Service,
 

@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     };
     match show(&plan) {
         Ok(status) => ExitCode::from(status),
-        Err((_, status)) if status == 0 => ExitCode::SUCCESS,
+        Err((_, 0)) => ExitCode::SUCCESS,
         Err((sentence, status)) => {
             eprintln!("plimsoll simulate: {sentence}");
             ExitCode::from(status)

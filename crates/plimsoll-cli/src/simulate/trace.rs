@@ -74,8 +74,9 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty())
 }
 
-/// Arrival and service in seconds; `None` for a request that nobody served.
-type Found = Option<(f64, f64)>;
+/// Arrival and service in nanoseconds, the arrival from any origin; `None` for a
+/// request that nobody served.
+type Found = Option<(i128, u64)>;
 
 fn parse(text: &str) -> Result<Trace, String> {
     let first = lines(text).next().map_or("", |(_, line)| line.trim_start());
@@ -86,13 +87,15 @@ fn parse(text: &str) -> Result<Trace, String> {
     } else {
         csv(text)?
     };
-    let mut served: Vec<(f64, f64)> = found.iter().copied().flatten().collect();
+    let mut served: Vec<(i128, u64)> = found.iter().copied().flatten().collect();
     let unserved = found.len() - served.len();
-    served.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let start = served.first().map_or(0.0, |&(arrival, _)| arrival);
-    let requests = served
-        .into_iter()
-        .map(|(arrival, service)| Arrival { at: nanos(arrival - start), service: nanos(service) });
+    served.sort_by_key(|&(arrival, _)| arrival);
+    let start = served.first().map_or(0, |&(arrival, _)| arrival);
+    let requests = served.into_iter().map(|(arrival, service)| Arrival {
+        // Beyond 584 years after the first is never.
+        at: u64::try_from(arrival - start).unwrap_or(u64::MAX),
+        service,
+    });
     Ok(Trace { requests: requests.collect(), unserved })
 }
 
@@ -103,15 +106,19 @@ fn at<T>(number: usize, found: Result<T, String>) -> Result<T, String> {
 fn csv(text: &str) -> Result<Vec<Found>, String> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
+        .flexible(true)
         .trim(csv::Trim::All)
         .comment(Some(b'#'))
         .from_reader(text.as_bytes());
     let mut found = Vec::new();
     let mut columns = (0, 1);
-    for (nth, record) in reader.records().enumerate() {
-        let record = record.map_err(|error| error.to_string())?;
-        let number = record.position().map_or(0, csv::Position::line);
-        if nth == 0 && record.iter().all(|field| field.parse::<f64>().is_err()) {
+    let mut record = csv::StringRecord::new();
+    let mut is_first = true;
+    while reader.read_record(&mut record).map_err(|error| error.to_string())? {
+        // The reader stands behind the record, empty lines before it included.
+        let number = reader.position().line() - 1;
+        if std::mem::take(&mut is_first) && record.iter().all(|field| field.parse::<f64>().is_err())
+        {
             let column = |name| record.iter().position(|field| field == name);
             let named = column("arrival").zip(column("service"));
             columns = named.ok_or_else(|| {
@@ -123,7 +130,7 @@ fn csv(text: &str) -> Result<Vec<Found>, String> {
             return Err(format!("line {number}: there is no arrival and service in it"));
         };
         let both = seconds(arrival, "its arrival")
-            .and_then(|arrival| Ok((arrival, seconds(service, "its service")?)));
+            .and_then(|arrival| Ok(pair(arrival, seconds(service, "its service")?)));
         found.push(Some(both.map_err(|what| format!("line {number}: {what}"))?));
     }
     Ok(found)
@@ -145,7 +152,7 @@ fn json(line: &str) -> Result<Found, String> {
         let number = number.ok_or_else(|| format!("it has no number '{name}'"))?;
         checked(number, &format!("its {name}"))
     };
-    Ok(Some((field("arrival")?, field("service")?)))
+    Ok(Some(pair(field("arrival")?, field("service")?)))
 }
 
 /// A line of the access log as text.
@@ -163,9 +170,12 @@ fn log(line: &str) -> Result<Found, String> {
 fn logged(time: &str, total: f64, waited: f64, is_served: bool) -> Result<Found, String> {
     let ended: Timestamp = time.parse().map_err(|_| format!("its time '{time}' is none"))?;
     let (total, waited) = (checked(total, "its total")?, checked(waited, "its line")?);
-    #[expect(clippy::cast_precision_loss, reason = "within a microsecond of now")]
-    let ended = ended.as_nanosecond() as f64 / 1e9;
-    Ok(is_served.then_some((ended - total, (total - waited).max(0.0))))
+    let service = nanos((total - waited).max(0.0));
+    Ok(is_served.then(|| (ended.as_nanosecond() - i128::from(nanos(total)), service)))
+}
+
+fn pair(arrival: f64, service: f64) -> (i128, u64) {
+    (i128::from(nanos(arrival)), nanos(service))
 }
 
 fn seconds(text: &str, what: &str) -> Result<f64, String> {
@@ -177,7 +187,7 @@ fn checked(number: f64, what: &str) -> Result<f64, String> {
     if number < 0.0 {
         return Err(format!("{what} is {number}, and times are not negative"));
     }
-    let fits = number.is_finite() && number < 1e15;
+    let fits = number.is_finite() && number < 1e10;
     fits.then_some(number).ok_or_else(|| format!("{what} {number} is no time in seconds"))
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn work(plan: &Plan, stop: &Arc<AtomicBool>) -> Result<Done, String> 
     let progress = Progress::start(total, Arc::clone(&requests));
     let simulate = {
         let (stop, requests) = (Arc::clone(stop), Arc::clone(&requests));
-        move |_: &mut (), (config, number): (Arc<Config>, u32)| {
+        move |(): &mut (), (config, number): (Arc<Config>, u32)| {
             simulate(&config, number, &stop, &requests)
         }
     };

@@ -28,7 +28,9 @@ impl IdleQueue {
             order.swap(last as usize, rng.below(last + 1) as usize);
         }
         let mut queue = Self { most, tokens: VecDeque::new(), left: vec![false; known as usize] };
-        order.into_iter().for_each(|place| queue.leave(place));
+        for place in order {
+            queue.leave(place);
+        }
         queue
     }
 

@@ -27,11 +27,11 @@ impl LeastWork {
         let mut draws = Draws::new(self.choices, self.with_replacement, view.known.count);
         let mut best = draws.next(rng);
         for _ in 1..self.choices {
-            let drawn = draws.next(rng);
+            let other = draws.next(rng);
             // An idle worker is not more idle for having been so for longer.
             let at = |place: u32| self.free_at[place as usize].max(view.now);
-            if at(drawn) < at(best) {
-                best = drawn;
+            if at(other) < at(best) {
+                best = other;
             }
         }
         let pace = view.fleet.pace(view.known.worker(best));

@@ -136,12 +136,9 @@ pub(crate) struct Known {
 impl Known {
     #[inline]
     pub(crate) fn worker(self, place: u32) -> u32 {
-        let worker = u64::from(self.first) + u64::from(place);
-        if worker >= u64::from(self.all) {
-            (worker - u64::from(self.all)) as u32
-        } else {
-            worker as u32
-        }
+        // Both are below 2^31: this fits.
+        let worker = self.first + place;
+        if worker >= self.all { worker - self.all } else { worker }
     }
 
     /// Where a worker stands among them; beyond `count` when it is not one.

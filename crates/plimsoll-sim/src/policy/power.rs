@@ -18,9 +18,9 @@ impl Power {
         let mut draws = Draws::new(self.choices, self.with_replacement, view.known.count);
         let mut best = draws.next(rng);
         for _ in 1..self.choices {
-            let drawn = draws.next(rng);
-            if view.own[drawn as usize] < view.own[best as usize] {
-                best = drawn;
+            let other = draws.next(rng);
+            if view.own[other as usize] < view.own[best as usize] {
+                best = other;
             }
         }
         best

@@ -13,13 +13,13 @@ use std::str::FromStr;
 
 use super::View;
 use crate::streams::Stream;
-use crate::units::{index, nanos, real, scaled};
+use crate::units::{self, nanos, scaled};
 
 /// The parameters, by their names in the paper.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PrequalOptions {
     /// Probe answers that a balancer keeps.
-    pub pool: u32,
+    pub pool: u16,
     /// Probes per request.
     pub probes: f64,
     /// The quantile of pending above which a worker is hot.
@@ -51,15 +51,19 @@ impl FromStr for PrequalOptions {
                 format!("prequal has pool=, probes=, hot=, remove=, delta= and age=, not '{part}'")
             };
             let (name, number) = part.split_once('=').ok_or_else(known)?;
-            let number: f64 = number.parse().map_err(|_| known())?;
+            let value: f64 = number.parse().map_err(|_| known())?;
             let fits = |from: f64, to: f64| {
-                let within = (from..=to).contains(&number);
+                let within = (from..=to).contains(&value);
                 within
-                    .then_some(number)
+                    .then_some(value)
                     .ok_or_else(|| format!("prequal's {name}={number}: it is from {from} to {to}"))
             };
             match name {
-                "pool" => options.pool = index(crate::units::whole(fits(2.0, 1000.0)?) as usize),
+                "pool" => {
+                    let whole: Option<u16> = number.parse().ok();
+                    options.pool =
+                        whole.filter(|pool| (2..=1000).contains(pool)).ok_or_else(known)?;
+                }
                 "probes" => options.probes = fits(0.01, 100.0)?,
                 "hot" => options.hot = fits(0.0, 1.0)?,
                 "remove" => options.remove = fits(0.0, 100.0)?,
@@ -212,7 +216,7 @@ impl Prequal {
         place
     }
 
-    /// How often an answer is used: the paper's b_reuse, equation (1).
+    /// How often an answer is used: the paper's `b_reuse`, equation (1).
     fn reuses(&self, known: u32) -> f64 {
         let PrequalOptions { pool, probes, remove, delta, .. } = self.options;
         let left = (1.0 - f64::from(pool) / f64::from(known)) * probes - remove;
@@ -221,8 +225,8 @@ impl Prequal {
 
     /// Pending above this is hot.
     fn hot_above(&self) -> u32 {
-        let place = crate::units::whole(self.options.hot * real(self.sorted.len() as u64)) as usize;
-        self.sorted.get(place.saturating_sub(1)).copied().unwrap_or(u32::MAX)
+        let place = units::place(self.options.hot, self.sorted.len());
+        self.sorted.get(place).copied().unwrap_or(u32::MAX)
     }
 
     fn see(&mut self, pending: u32) {
@@ -260,7 +264,7 @@ impl Prequal {
             let pending = view.fleet.pending(worker);
             self.see(pending);
             let latency = view.replicas[worker as usize].latency(pending);
-            if self.pool.len() >= self.options.pool as usize {
+            if self.pool.len() >= usize::from(self.options.pool) {
                 self.pool.pop_front();
             }
             self.pool.push_back(Told { place, pending, latency, at: view.now, uses: 0.0 });

@@ -22,10 +22,8 @@ pub(crate) fn measure(report: &mut Report) {
         ("SimPy", Box::new(simpy)),
     ];
     report.measure("M/M/100, load 0.9", "events/s", "1/s", &mut systems);
-    let mut systems: Vec<System<'_>> = vec![(
-        "plimsoll",
-        Box::new(|| events_per_second(&config("least-loaded", 100, 4_000_000))),
-    )];
+    let mut systems: Vec<System<'_>> =
+        vec![("plimsoll", Box::new(|| events_per_second(&config("least-loaded", 100, 4_000_000))))];
     report.measure("least-loaded, 100 workers", "events/s", "1/s", &mut systems);
     let mut systems: Vec<System<'_>> = vec![(
         "plimsoll",
@@ -60,7 +58,8 @@ fn simpy() -> f64 {
         .expect("python runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("it prints figures");
-    let figures: Vec<f64> = text.split_whitespace().map(|it| it.parse().expect("a figure")).collect();
+    let figures: Vec<f64> =
+        text.split_whitespace().map(|it| it.parse().expect("a figure")).collect();
     let (mean, expected) = (figures[1], theory::central_queue(100, 0.9));
     assert!((mean / expected - 1.0).abs() < NEAR, "not the same model: {mean}, not {expected}");
     figures[0]

@@ -93,7 +93,7 @@ fn measure(pool: &ThreadPool<()>, case: &Case, is_short: bool) -> Summary {
 /// So many runs, from this number on, over all cores.
 fn run(pool: &ThreadPool<()>, config: &Arc<Config>, first: u32) -> Vec<Outcome> {
     let runs = (first..first + RUNS).map(|number| (Arc::clone(config), number));
-    let simulate = |_: &mut (), (config, number): (Arc<Config>, u32)| {
+    let simulate = |(): &mut (), (config, number): (Arc<Config>, u32)| {
         let mut run = Run::new(&config, number).expect("cases are sound");
         while !run.advance(1 << 20) {}
         run.check_invariants().expect("they hold");
