@@ -30,6 +30,8 @@ pub(crate) struct Axes {
     pub(crate) log_y: bool,
     /// Whether axes that are not logarithmic begin at 0.
     pub(crate) from_zero: bool,
+    /// Whether lines fall, so that there is room for their names at the right.
+    pub(crate) falls: bool,
 }
 
 /// Colours that are told apart, also by who sees some alike (Okabe and Ito, 2008).
@@ -70,6 +72,13 @@ fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
     if high > low { (low, high) } else { (low, low + low.abs().max(1e-9)) }
 }
 
+/// 1, 2 or 5 times a power of 10, not above a number.
+fn tick(number: f64) -> f64 {
+    let power = 10_f64.powf(number.log10().floor());
+    let steps = [5.0, 2.0, 1.0];
+    steps.map(|step| step * power).into_iter().find(|&tick| tick <= number).unwrap_or(power)
+}
+
 /// Draws the picture on whatever it is for.
 fn paint<B: DrawingBackend>(backend: B, axes: &Axes, series: &[Series]) -> Result<(), String> {
     let all = || series.iter().flat_map(|series| &series.points);
@@ -81,7 +90,17 @@ fn paint<B: DrawingBackend>(backend: B, axes: &Axes, series: &[Series]) -> Resul
     if axes.from_zero && !axes.log_y {
         low = 0.0;
     }
-    let (x, y) = (left..right, low..high * 1.05);
+    let top = match (axes.log_y, axes.falls) {
+        // Room for the names, which stand above the lines.
+        (true, false) => high * (high / low).powf(0.3),
+        (true, true) => high,
+        (false, _) => high * 1.05,
+    };
+    // Ticks of a logarithmic axis are only where it begins with one.
+    let (x, y) = (
+        if axes.log_x { tick(left) } else { left }..right,
+        if axes.log_y { tick(low) } else { low }..top,
+    );
     let area = backend.into_drawing_area();
     let painted = match (axes.log_x, axes.log_y) {
         (true, true) => lines(&area, x.log_scale(), y.log_scale(), axes, series),
@@ -133,7 +152,11 @@ where
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(if axes.falls {
+            SeriesLabelPosition::UpperRight
+        } else {
+            SeriesLabelPosition::UpperLeft
+        })
         .label_font(("sans-serif", 13))
         .background_style(WHITE.mix(0.85))
         .border_style(BLACK.mix(0.3))
@@ -278,11 +301,27 @@ mod tests {
         assert_eq!(texts, ["0", "0.9", "1", "0.5", "12.5", "100", "1e-5"]);
     }
 
+    #[test]
+    fn ticks_are_below() {
+        let ticks = [1.395, 1.0, 0.03, 7.0, 230.0].map(tick);
+        for (tick, expected) in ticks.into_iter().zip([1.0, 1.0, 0.02, 5.0, 200.0]) {
+            assert!((tick / expected - 1.0).abs() < 1e-9, "{tick}, not {expected}");
+        }
+    }
+
     /// Both formats come, with the line in its colour.
     #[test]
     fn a_line_is_drawn_in_both_formats() {
         let folder = tempfile::tempdir().unwrap();
-        let axes = Axes { title: "t", x: "x", y: "y", log_x: false, log_y: true, from_zero: false };
+        let axes = Axes {
+            title: "t",
+            x: "x",
+            y: "y",
+            log_x: false,
+            log_y: true,
+            from_zero: false,
+            falls: false,
+        };
         let series = [Series { name: "one".into(), points: vec![(0.0, 1.0), (1.0, 100.0)] }];
         let svg = folder.path().join("a.svg");
         draw(&svg, &axes, &series).unwrap();

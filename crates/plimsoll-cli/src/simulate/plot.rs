@@ -62,6 +62,7 @@ fn latency(plan: &Plan, told: &[(&Simulation, &Summary)]) -> (Axes, Vec<Series>)
         log_x: matches!(swept, Some(Name::Balancers | Name::Capacity)),
         log_y: true,
         from_zero: false,
+        falls: false,
     };
     (axes, series)
 }
@@ -74,9 +75,13 @@ fn distribution(told: &[(&Simulation, &Summary)]) -> (Axes, Vec<Series>) {
         let mut points = Vec::new();
         for step in summary.responses.iter_recorded() {
             above -= step.count_since_last_iteration();
-            // Fewer than some ten say little of where the tail goes.
+            // Fewer than some ten say little of where the tail goes, and the axis is not for
+            // the few that take next to nothing.
             if above < 10 {
                 break;
+            }
+            if above > all - all / 100 {
+                continue;
             }
             #[expect(clippy::cast_precision_loss, reason = "for drawing")]
             let point = (step.value_iterated_to() as f64 / 1e9, above as f64 / all as f64);
@@ -88,21 +93,21 @@ fn distribution(told: &[(&Simulation, &Summary)]) -> (Axes, Vec<Series>) {
         title: "Requests that take longer",
         x: "response time, seconds",
         y: "share of requests",
-        log_x: false,
+        log_x: true,
         log_y: true,
-        from_zero: true,
+        from_zero: false,
+        falls: true,
     };
     (axes, series.collect())
 }
 
 /// Some hundreds of points, which is what a picture shows.
 fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let span = points.last().map_or(0.0, |last| last.0);
     let mut kept: Vec<(f64, f64)> = Vec::new();
     for &(x, y) in points {
-        let is_apart = kept.last().is_none_or(|&(before, high): &(f64, f64)| {
-            x - before > span / 400.0 || y < high * 0.98
-        });
+        let is_apart = kept
+            .last()
+            .is_none_or(|&(before, high): &(f64, f64)| x > before * 1.02 || y < high * 0.95);
         if is_apart {
             kept.push((x, y));
         }
@@ -124,6 +129,7 @@ fn pending(told: &[(&Simulation, &Summary)]) -> (Axes, Vec<Series>) {
         log_x: false,
         log_y: false,
         from_zero: true,
+        falls: false,
     };
     (axes, series.collect())
 }

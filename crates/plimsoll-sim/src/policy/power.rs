@@ -65,9 +65,9 @@ mod tests {
     fn distinct_draws_are_distinct_and_all_come() {
         let mut rng = Stream::new(1, 0, Purpose::Choices);
         let mut draws = Draws::new(5, false, 5);
-        let mut drawn: Vec<u32> = (0..5).map(|_| draws.next(&mut rng)).collect();
-        drawn.sort_unstable();
-        assert_eq!(drawn, [0, 1, 2, 3, 4]);
+        let mut all: Vec<u32> = (0..5).map(|_| draws.next(&mut rng)).collect();
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2, 3, 4]);
     }
 
     #[test]

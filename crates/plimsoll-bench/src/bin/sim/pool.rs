@@ -14,12 +14,13 @@ const REQUESTS: usize = 6000;
 /// Of the mean request: long against what waking a thread costs.
 const SERVICE: Duration = Duration::from_millis(20);
 
-/// What was seen of one request, from the start of the trace.
+/// What was seen of one request.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
+    /// From the start of the trace.
     arrived: Duration,
-    began: Duration,
-    ended: Duration,
+    waited: Duration,
+    ran: Duration,
 }
 
 /// One trace: the pool's mean wait, and the simulator's with the pool's own
@@ -28,8 +29,7 @@ pub(crate) fn measure(report: &mut Report) {
     let seen = live();
     #[expect(clippy::cast_precision_loss, reason = "some thousand requests")]
     let count = seen.len() as f64;
-    let waits = seen.iter().map(|seen| (seen.began - seen.arrived).as_secs_f64());
-    let real = waits.sum::<f64>() / count;
+    let real = seen.iter().map(|seen| seen.waited.as_secs_f64()).sum::<f64>() / count;
     let simulated = simulate(&seen);
     let case = "8 workers, load 0.8, 6,000 requests of 20 ms";
     report.add(case, "simulator", "mean wait", simulated * 1e3, "ms");
@@ -46,18 +46,19 @@ fn live() -> Vec<Seen> {
     let mut rng = fastrand::Rng::with_seed(7);
     let mut draw = move || -(1.0 - rng.f64()).ln();
     let gap = SERVICE.div_f64(f64::from(WORKERS) * LOAD);
-    let begun = Instant::now();
+    let start = Instant::now();
     let mut due = Duration::ZERO;
     let replies: Vec<_> = (0..REQUESTS)
         .map(|_| {
             due += gap.mul_f64(draw());
             let service = SERVICE.mul_f64(draw());
-            std::thread::sleep(due.saturating_sub(begun.elapsed()));
-            let arrived = begun.elapsed();
+            std::thread::sleep(due.saturating_sub(start.elapsed()));
+            let arrived = start.elapsed();
             let work = move |(): &mut ()| {
-                let began = begun.elapsed();
+                let waited = start.elapsed().saturating_sub(arrived);
+                let began = Instant::now();
                 std::thread::sleep(service);
-                Seen { arrived, began, ended: begun.elapsed() }
+                Seen { arrived, waited, ran: began.elapsed() }
             };
             pool.submit(work).map_err(|refused| refused.reason).expect("the line is long enough")
         })
@@ -70,7 +71,7 @@ fn simulate(seen: &[Seen]) -> f64 {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).expect("minutes fit");
     let requests: Arc<[Arrival]> = seen
         .iter()
-        .map(|seen| Arrival { at: nanos(seen.arrived), service: nanos(seen.ended - seen.began) })
+        .map(|seen| Arrival { at: nanos(seen.arrived), service: nanos(seen.ran) })
         .collect();
     let config = Config {
         policy: "least-loaded".parse().expect("it is a policy"),
