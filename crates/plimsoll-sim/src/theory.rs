@@ -73,6 +73,29 @@ pub fn round_robin(n: u32, rho: f64) -> f64 {
     1.0 / (1.0 - f64::midpoint(low, high))
 }
 
+/// Round robin over n workers with any service times of this second moment: from and to
+/// which the mean lies. Marshall, "Some inequalities in queuing", 1968, for intervals that are
+/// sums of n exponential ones; what is not known is how long a worker idles.
+///
+/// ```
+/// let (from, to) = plimsoll_sim::theory::round_robin_general(100, 0.9, 50.75);
+/// assert!(224.4 < from && from < to && to < 225.0);
+/// let exact = plimsoll_sim::theory::round_robin(100, 0.9);
+/// let (from, to) = plimsoll_sim::theory::round_robin_general(100, 0.9, 2.0);
+/// assert!(from < exact && exact < to);
+/// ```
+pub fn round_robin_general(n: u32, rho: f64, second_moment: f64) -> (f64, f64) {
+    let interval = 1.0 / rho;
+    let variance = interval * interval / f64::from(n);
+    let idle = interval * (1.0 - rho);
+    let waiting = (variance + second_moment - 1.0 + idle * idle) / (2.0 * idle);
+    // An idle time is no shorter than work leaves it on average, and no longer than what is
+    // left of an interval.
+    let shortest = idle / 2.0;
+    let longest = (variance + interval * interval) / (2.0 * interval);
+    (1.0 + waiting - longest, 1.0 + waiting - shortest)
+}
+
 /// The least pending of d workers drawn, as their number grows without end
 /// (Mitzenmacher, 1996; Vvedenskaya, Dobrushin, Karpelevich, 1996).
 ///

@@ -141,7 +141,8 @@ pub(crate) fn text(plan: &Plan, results: &[Option<Summary>]) -> String {
             *found == name && !matches!(cell, Cell::Nothing | Cell::Count(0))
         };
         let kept = name == "refused" || rows.iter().any(|row| row.iter().any(is_some));
-        kept && (Some(name) == swept || !constant.contains(&name))
+        let varies = Some(name) == swept || name == "load" && !has_one_load(plan);
+        kept && (varies || !constant.contains(&name))
     };
     let mut lines: Vec<Vec<String>> = Vec::new();
     if let Some(first) = rows.first() {
@@ -192,6 +193,12 @@ pub(crate) fn text(plan: &Plan, results: &[Option<Summary>]) -> String {
     text
 }
 
+/// Whether all rows are of one load: those of a trace are not when workers are swept.
+fn has_one_load(plan: &Plan) -> bool {
+    let first = plan.simulations.first().and_then(|one| one.load);
+    plan.simulations.iter().all(|one| one.load == first)
+}
+
 /// All that the rows have in common.
 fn head(plan: &Plan) -> String {
     let Some(first) = plan.simulations.first() else { return String::new() };
@@ -204,7 +211,9 @@ fn head(plan: &Plan) -> String {
         }
     };
     part("workers", format!("{} workers", config.workers));
-    part("load", first.load.map_or(String::new(), |load| format!("load {}", short(load))));
+    if has_one_load(plan) {
+        part("load", first.load.map_or(String::new(), |load| format!("load {}", short(load))));
+    }
     if config.balancers > 1 {
         part("balancers", format!("{} balancers", config.balancers));
     }
