@@ -262,8 +262,8 @@ pub(crate) struct Around<'a> {
 }
 
 fn spec(config: &Config, worker: u32) -> core::WorkerSpec {
-    let capacity = if config.policy.is_central() { Some(config.slots) } else { config.capacity };
-    let mut spec = core::WorkerSpec::new(capacity.unwrap_or(NonZeroU32::MAX));
+    let capacity = config.capacity_in_force().unwrap_or(NonZeroU32::MAX);
+    let mut spec = core::WorkerSpec::new(capacity);
     spec.weight = NonZeroU16::new(config.weight(worker)).unwrap_or(NonZeroU16::MIN);
     spec
 }

@@ -174,7 +174,7 @@ impl Config {
         if least == 0 || least > most || most > 1_000_000 {
             return Err(format!("costs from {least} to {most}: they are from 1 to 1000000"));
         }
-        if self.capacity.is_some_and(|capacity| capacity.get() < most) {
+        if self.capacity_in_force().is_some_and(|capacity| capacity.get() < most) {
             return Err(format!("a request may cost {most}, more than any worker's capacity"));
         }
         if !(0.0..1.0).contains(&self.warm_up) || self.batches == 0 {
@@ -233,7 +233,15 @@ impl Config {
         if self.costs.1 > 1 || self.weights.iter().any(|&weight| weight > 1) {
             return Err(format!("{policy} knows no costs and weights: those of the core do"));
         }
+        if matches!(policy, Policy::IdleQueue(_)) && self.subset.is_some() {
+            return Err(format!("{policy} knows no subsets: a worker leaves its token with anyone"));
+        }
         policy.check(self.known(), self.slots)
+    }
+
+    /// The most that a balancer gives to a worker.
+    pub(crate) fn capacity_in_force(&self) -> Option<NonZeroU32> {
+        if self.policy.is_central() { Some(self.slots) } else { self.capacity }
     }
 
     /// How many workers a balancer knows.

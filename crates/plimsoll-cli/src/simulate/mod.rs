@@ -81,7 +81,9 @@ fn show(plan: &Plan) -> Result<u8, (String, u8)> {
         let status = if error.kind() == ErrorKind::BrokenPipe { 0 } else { UNWRITABLE };
         (format!("stdout cannot be written: {error}"), status)
     })?;
-    if let Some((path, kind)) = &plan.plot {
+    // A run that was stopped at once has nothing to draw.
+    let has_some = done.results.iter().any(Option::is_some);
+    if let Some((path, kind)) = plan.plot.as_ref().filter(|_| has_some) {
         plot::plot(plan, &done.results, path, *kind).map_err(|error| (error, UNWRITABLE))?;
     }
     Ok(if done.interrupted { INTERRUPTED } else { 0 })
