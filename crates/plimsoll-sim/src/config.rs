@@ -234,7 +234,9 @@ impl Config {
             return Err(format!("{policy} knows no costs and weights: those of the core do"));
         }
         if matches!(policy, Policy::IdleQueue(_)) && self.subset.is_some() {
-            return Err(format!("{policy} knows no subsets: a worker leaves its token with anyone"));
+            return Err(format!(
+                "{policy} knows no subsets: a worker leaves its token with anyone"
+            ));
         }
         policy.check(self.known(), self.slots)
     }

@@ -31,6 +31,14 @@ struct Averages {
     queue: f64,
 }
 
+impl Averages {
+    /// The paper's equation for one worker: the smaller, the better.
+    fn score(self, own: u32, balancers: u32) -> f64 {
+        let queue = 1.0 + f64::from(own) * f64::from(balancers) + self.queue;
+        self.latency - self.ran + queue.powi(3) * self.ran
+    }
+}
+
 impl C3 {
     pub(super) fn new(known: u32) -> Self {
         Self { known: vec![Averages::default(); known as usize] }
@@ -42,10 +50,7 @@ impl C3 {
         let (mut best, mut least) = (0, f64::INFINITY);
         for _ in 0..group {
             let place = draws.next(rng);
-            let Averages { latency, ran, queue } = self.known[place as usize];
-            let own = f64::from(view.own[place as usize]);
-            let queue = 1.0 + own * f64::from(view.balancers) + queue;
-            let score = latency - ran + queue.powi(3) * ran;
+            let score = self.known[place as usize].score(view.own[place as usize], view.balancers);
             if score < least {
                 (best, least) = (place, score);
             }
@@ -62,5 +67,30 @@ impl C3 {
         mix(&mut of.latency, seconds(answer.latency));
         mix(&mut of.queue, f64::from(answer.pending));
         mix(&mut of.ran, seconds(answer.ran));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_are_as_the_paper_has_them() {
+        let worker = Averages { latency: 3.0, ran: 1.0, queue: 2.0 };
+        // 3 - 1 + (1 + 1 × 2 + 2)³ × 1
+        assert!((worker.score(1, 2) - 127.0).abs() < 1e-9);
+        let slow = Averages { ran: 2.0, ..worker };
+        assert!(slow.score(1, 2) > worker.score(1, 2), "a slower worker is worth a shorter queue");
+    }
+
+    #[test]
+    fn answers_are_averaged() {
+        let mut c3 = C3::new(2);
+        let answer = |latency| Answer { place: 1, latency, ran: 1_000_000_000, pending: 4 };
+        c3.answered(answer(2_000_000_000));
+        c3.answered(answer(3_000_000_000));
+        let known = c3.known[1];
+        assert!((known.latency - 2.1).abs() < 1e-9 && (known.queue - 4.0).abs() < 1e-9);
+        assert!(c3.known[0].ran.abs() < 1e-9, "the other has not answered");
     }
 }

@@ -52,3 +52,22 @@ impl IdleQueue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::streams::Purpose;
+
+    #[test]
+    fn a_worker_leaves_one_token_and_no_more_than_fit_are_kept() {
+        let mut queue = IdleQueue::new(5, 3, &mut Stream::new(1, 0, Purpose::Choices));
+        assert_eq!(queue.tokens.len(), 3);
+        let first = queue.tokens.pop_front().unwrap();
+        queue.left[first as usize] = false;
+        let kept: Vec<u32> = queue.tokens.iter().copied().collect();
+        queue.leave(kept[0]);
+        assert_eq!(queue.tokens.len(), 2, "its token is here already");
+        queue.leave(first);
+        assert_eq!(queue.tokens, [kept[0], kept[1], first], "the oldest is the next");
+    }
+}
