@@ -28,8 +28,6 @@ pub(crate) struct Axes {
     pub(crate) y: &'static str,
     pub(crate) log_x: bool,
     pub(crate) log_y: bool,
-    /// Whether axes that are not logarithmic begin at 0.
-    pub(crate) from_zero: bool,
     /// Whether lines fall, so that there is room for their names at the right.
     pub(crate) falls: bool,
 }
@@ -82,12 +80,9 @@ fn tick(number: f64) -> f64 {
 /// Draws the picture on whatever it is for.
 fn paint<B: DrawingBackend>(backend: B, axes: &Axes, series: &[Series]) -> Result<(), String> {
     let all = || series.iter().flat_map(|series| &series.points);
-    let (mut left, right) = ends(all().map(|point| point.0).filter(|x| !axes.log_x || *x > 0.0));
+    let (left, right) = ends(all().map(|point| point.0).filter(|x| !axes.log_x || *x > 0.0));
     let (mut low, high) = ends(all().map(|point| point.1).filter(|y| !axes.log_y || *y > 0.0));
-    if axes.from_zero && !axes.log_x {
-        left = 0.0;
-    }
-    if axes.from_zero && !axes.log_y {
+    if !axes.log_y {
         low = 0.0;
     }
     let top = match (axes.log_y, axes.falls) {
@@ -313,15 +308,7 @@ mod tests {
     #[test]
     fn a_line_is_drawn_in_both_formats() {
         let folder = tempfile::tempdir().unwrap();
-        let axes = Axes {
-            title: "t",
-            x: "x",
-            y: "y",
-            log_x: false,
-            log_y: true,
-            from_zero: false,
-            falls: false,
-        };
+        let axes = Axes { title: "t", x: "x", y: "y", log_x: false, log_y: true, falls: false };
         let series = [Series { name: "one".into(), points: vec![(0.0, 1.0), (1.0, 100.0)] }];
         let svg = folder.path().join("a.svg");
         draw(&svg, &axes, &series).unwrap();

@@ -61,7 +61,6 @@ fn latency(plan: &Plan, told: &[(&Simulation, &Summary)]) -> (Axes, Vec<Series>)
         y: "seconds",
         log_x: matches!(swept, Some(Name::Balancers | Name::Capacity)),
         log_y: true,
-        from_zero: false,
         falls: false,
     };
     (axes, series)
@@ -95,7 +94,6 @@ fn distribution(told: &[(&Simulation, &Summary)]) -> (Axes, Vec<Series>) {
         y: "share of requests",
         log_x: true,
         log_y: true,
-        from_zero: false,
         falls: true,
     };
     (axes, series.collect())
@@ -128,7 +126,6 @@ fn pending(told: &[(&Simulation, &Summary)]) -> (Axes, Vec<Series>) {
         y: "requests a worker",
         log_x: false,
         log_y: false,
-        from_zero: true,
         falls: false,
     };
     (axes, series.collect())
