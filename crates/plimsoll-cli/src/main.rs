@@ -4,6 +4,7 @@
 mod demo;
 mod map;
 mod serve;
+mod simulate;
 mod usage;
 mod values;
 
@@ -24,6 +25,7 @@ enum Face {
     Demo(demo::Args),
     Map(map::Args),
     Serve(Box<serve::Args>),
+    Simulate(Box<simulate::Args>),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Ok(Cli { face: Face::Demo(args) }) => demo::run(args),
         Ok(Cli { face: Face::Map(args) }) => map::run(args),
         Ok(Cli { face: Face::Serve(args) }) => serve::run(&args),
+        Ok(Cli { face: Face::Simulate(args) }) => simulate::run(&args),
         Err(error) => usage::answer(&error),
     }
 }

@@ -1,0 +1,285 @@
+//! Results as text, JSON and CSV: the same columns, under the same names.
+
+use std::fmt::Write as _;
+
+use plimsoll_sim::{Arrivals, Config, Discipline, Estimate, Summary, theory};
+use serde_json::{Map, Value};
+
+use super::args::{Plan, Simulation};
+
+/// One figure of a row.
+#[derive(Clone, Debug)]
+enum Cell {
+    Text(String),
+    Count(u64),
+    /// A figure, and half of its 95 % interval where there is one.
+    Real(f64, Option<f64>),
+    /// A closed form of a number of workers that grows without end.
+    Limit(f64),
+    Nothing,
+}
+
+/// A row, its columns by name.
+type Row = Vec<(&'static str, Cell)>;
+
+fn row(simulation: &Simulation, summary: &Summary) -> Row {
+    let Config { policy, workers, balancers, capacity, .. } = &simulation.config;
+    let real =
+        |it: Estimate| Cell::Real(it.value, it.half_width.is_finite().then_some(it.half_width));
+    let [p50, p90, p99, p999] = summary.quantiles.map(real);
+    let closed_form = match theory::expected(&simulation.config) {
+        Some(expected) if expected.is_exact => Cell::Real(expected.mean, None),
+        Some(expected) => Cell::Limit(expected.mean),
+        None => Cell::Nothing,
+    };
+    vec![
+        ("policy", Cell::Text(policy.to_string())),
+        ("workers", Cell::Count(u64::from(*workers))),
+        ("balancers", Cell::Count(u64::from(*balancers))),
+        ("capacity", capacity.map_or(Cell::Nothing, |it| Cell::Count(u64::from(it.get())))),
+        ("load", simulation.load.map_or(Cell::Nothing, |load| Cell::Real(load, None))),
+        ("mean", real(summary.mean)),
+        ("closed_form", closed_form),
+        ("p50", p50),
+        ("p90", p90),
+        ("p99", p99),
+        ("p99.9", p999),
+        ("max", Cell::Real(summary.max, None)),
+        ("waiting", real(summary.waiting)),
+        ("imbalance", real(summary.imbalance)),
+        ("variation", real(summary.variation)),
+        ("longest_line", Cell::Count(summary.longest_line)),
+        ("most_pending", Cell::Count(u64::from(summary.most_pending))),
+        ("answered", Cell::Count(summary.answered)),
+        ("refused", Cell::Count(summary.refused)),
+        ("failed", Cell::Count(summary.failed)),
+        ("regret", real(summary.regret)),
+    ]
+}
+
+fn rows(plan: &Plan, results: &[Option<Summary>]) -> Vec<Row> {
+    let all = plan.simulations.iter().zip(results);
+    all.filter_map(|(simulation, summary)| Some(row(simulation, summary.as_ref()?))).collect()
+}
+
+/// A list of one object per policy and point; of each figure with an interval half
+/// of that under `NAME_half_width`.
+pub(crate) fn json(plan: &Plan, results: &[Option<Summary>]) -> String {
+    let object = |row: Row| {
+        let mut object = Map::new();
+        for (name, cell) in row {
+            if let Cell::Real(_, Some(half_width)) = cell {
+                object.insert(format!("{name}_half_width"), half_width.into());
+            }
+            let value = match cell {
+                Cell::Text(text) => text.into(),
+                Cell::Count(count) => count.into(),
+                Cell::Real(value, _) | Cell::Limit(value) => value.into(),
+                Cell::Nothing => Value::Null,
+            };
+            object.insert(name.into(), value);
+        }
+        object.insert("seed".into(), plan.seed.into());
+        Value::Object(object)
+    };
+    let objects: Vec<String> =
+        rows(plan, results).into_iter().map(|row| format!("  {}", object(row))).collect();
+    format!("[\n{}\n]\n", objects.join(",\n"))
+}
+
+/// A line of names, then a line per policy and point.
+pub(crate) fn csv(plan: &Plan, results: &[Option<Summary>]) -> String {
+    let rows = rows(plan, results);
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let is_measured = |name: &str| {
+        let has_interval =
+            |(found, cell): &(&str, Cell)| *found == name && matches!(cell, Cell::Real(_, Some(_)));
+        rows.iter().any(|row| row.iter().any(has_interval))
+    };
+    let mut names = Vec::new();
+    for (name, _) in rows.first().into_iter().flatten() {
+        names.push((*name).to_owned());
+        if is_measured(name) {
+            names.push(format!("{name}_half_width"));
+        }
+    }
+    names.push("seed".into());
+    // Writing to memory does not fail.
+    let _ = writer.write_record(&names);
+    for row in &rows {
+        let mut fields = Vec::new();
+        for (name, cell) in row {
+            fields.push(match cell {
+                Cell::Text(text) => text.clone(),
+                Cell::Count(count) => count.to_string(),
+                Cell::Real(value, _) | Cell::Limit(value) => value.to_string(),
+                Cell::Nothing => String::new(),
+            });
+            if is_measured(name) {
+                fields.push(match cell {
+                    Cell::Real(_, Some(half_width)) => half_width.to_string(),
+                    _ => String::new(),
+                });
+            }
+        }
+        fields.push(plan.seed.to_string());
+        let _ = writer.write_record(&fields);
+    }
+    String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
+}
+
+/// What all rows have in common in one line, and the table: below each row what
+/// half of its 95 % intervals are.
+pub(crate) fn text(plan: &Plan, results: &[Option<Summary>]) -> String {
+    let mut text = head(plan);
+    let swept = plan.sweep.as_ref().map(|sweep| sweep.name.as_str());
+    // What stands in the head, or is nothing everywhere, needs no column.
+    let rows = rows(plan, results);
+    let constant = ["workers", "balancers", "capacity", "load"];
+    let is_shown = |name: &str| {
+        let is_some = |(found, cell): &(&str, Cell)| {
+            *found == name && !matches!(cell, Cell::Nothing | Cell::Count(0))
+        };
+        let kept = name == "refused" || rows.iter().any(|row| row.iter().any(is_some));
+        let varies = Some(name) == swept || name == "load" && !has_one_load(plan);
+        kept && (varies || !constant.contains(&name))
+    };
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    if let Some(first) = rows.first() {
+        lines.push(first.iter().filter(|(name, _)| is_shown(name)).map(|it| label(it.0)).collect());
+    }
+    for row in &rows {
+        let shown: Vec<&Cell> =
+            row.iter().filter(|(name, _)| is_shown(name)).map(|(_, cell)| cell).collect();
+        lines.push(shown.iter().map(|cell| value(cell)).collect());
+        let widths: Vec<String> = shown.iter().map(|cell| half_width(cell)).collect();
+        if widths.iter().any(|width| !width.is_empty()) {
+            lines.push(widths);
+        }
+    }
+    let columns = lines.first().map_or(0, Vec::len);
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    for line in &lines {
+        let _ = write!(text, "{:<1$}", line[0], widths[0]);
+        for (cell, width) in line.iter().zip(&widths).skip(1) {
+            let _ = write!(text, "  {cell:>width$}");
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    if rows.iter().any(|row| row.iter().any(|(_, cell)| matches!(cell, Cell::Limit(_)))) {
+        text.push_str("~: of a number of workers that grows without end\n");
+    }
+    let told = plan.simulations.iter().zip(results);
+    let restless = told.filter(|(simulation, summary)| {
+        simulation.config.faults.is_empty()
+            && summary.as_ref().is_some_and(|summary| !summary.is_steady())
+    });
+    let names: Vec<String> =
+        restless.map(|(simulation, _)| super::plot::name(simulation)).collect();
+    if !names.is_empty() {
+        let _ = writeln!(
+            text,
+            "not steady, so that more --jobs or a longer --warm-up will tell more: {}",
+            names.join("; ")
+        );
+    }
+    let missing = plan.simulations.len() - rows.len();
+    if missing > 0 {
+        let _ =
+            writeln!(text, "{missing} of {} rows had nothing to tell yet", plan.simulations.len());
+    }
+    text
+}
+
+/// Whether all rows are of one load: those of a trace are not when workers are swept.
+fn has_one_load(plan: &Plan) -> bool {
+    let first = plan.simulations.first().and_then(|one| one.load);
+    plan.simulations.iter().all(|one| one.load == first)
+}
+
+/// All that the rows have in common.
+fn head(plan: &Plan) -> String {
+    let Some(first) = plan.simulations.first() else { return String::new() };
+    let config = &first.config;
+    let mut text = format!("seed {}", plan.seed);
+    let swept = plan.sweep.as_ref().map(|sweep| sweep.name.as_str());
+    let mut part = |name: &str, part: String| {
+        if swept != Some(name) && !part.is_empty() {
+            let _ = write!(text, ", {part}");
+        }
+    };
+    part("workers", format!("{} workers", config.workers));
+    if has_one_load(plan) {
+        part("load", first.load.map_or(String::new(), |load| format!("load {}", short(load))));
+    }
+    if config.balancers > 1 {
+        part("balancers", format!("{} balancers", config.balancers));
+    }
+    part("subset", config.subset.map_or(String::new(), |subset| format!("{subset} workers each")));
+    part("capacity", config.capacity.map_or(String::new(), |it| format!("capacity {it}")));
+    part("line", config.line.map_or(String::new(), |line| format!("line {line}")));
+    if config.slots.get() > 1 {
+        part("slots", format!("{} slots", config.slots));
+    }
+    if config.discipline == Discipline::Sharing {
+        part("sharing", "shared".into());
+    }
+    if let Arrivals::Trace(requests) = &config.arrivals {
+        part("trace", format!("{} requests of a trace", requests.len()));
+    } else {
+        part("service", config.service.to_string());
+        part("jobs", format!("{} runs of {} requests", plan.runs, config.jobs));
+    }
+    for fault in &config.faults {
+        part("fault", fault.to_string());
+    }
+    text.push_str("\ntimes in seconds; below a figure half of its 95 % interval\n\n");
+    text
+}
+
+/// A column's name, as a heading.
+fn label(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+fn value(cell: &Cell) -> String {
+    match cell {
+        Cell::Text(text) => text.clone(),
+        Cell::Count(count) => count.to_string(),
+        Cell::Real(value, _) => short(*value),
+        Cell::Limit(value) => format!("~{}", short(*value)),
+        Cell::Nothing => String::new(),
+    }
+}
+
+fn half_width(cell: &Cell) -> String {
+    match cell {
+        Cell::Real(_, Some(half_width)) => format!("±{}", short(*half_width)),
+        _ => String::new(),
+    }
+}
+
+/// Four digits or so.
+fn short(value: f64) -> String {
+    match value.abs() {
+        ..0.000_05 => "0".into(),
+        ..10.0 => format!("{value:.4}"),
+        ..100.0 => format!("{value:.3}"),
+        ..1000.0 => format!("{value:.2}"),
+        ..10_000.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_keep_about_four_digits() {
+        let texts = [0.0, 0.00001, 0.9, 1.06674, 23.456, 229.44, 4567.89, 1e6].map(short);
+        assert_eq!(texts, ["0", "0", "0.9000", "1.0667", "23.456", "229.44", "4567.9", "1000000"]);
+    }
+}

@@ -1,0 +1,118 @@
+//! How it ends: exit statuses, signals, outputs that cannot be written.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::thread::sleep;
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::running::{finish, run, simulate};
+
+#[test]
+fn usage_errors_are_2_and_one_sentence() {
+    let cases: [(&[&str], &str); 26] = [
+        (&["--load", "1"], "load 1 is 1 or more"),
+        (&["--load", "1.2", "--capacity", "4"], "bound it by a capacity and a line"),
+        (&["--load", "0"], "a number above 0"),
+        (&["--load", "nan"], "a number above 0"),
+        (&["--workers", "0"], "from 1 to 10000000"),
+        (&["--policy", "fair"], "least-loaded, power-of-D"),
+        (&["--policy", "power-of-5", "-w", "3"], "draws from 1 to 3 workers"),
+        (&["--policy", "power-of-3", "--capacity", "4"], "has no line"),
+        (&["--service", "gamma"], "exponential, deterministic"),
+        (&["--service", "lognormal:-1"], "is not between"),
+        (&["--arrivals", "bursts:0:1"], "bursts:FACTOR:SECONDS"),
+        (&["--fault", "gone:100:1:2"], "they are counted from 0 to 99"),
+        (&["--fault", "gone:1:2:1"], "ends before it begins"),
+        (&["--sweep", "speed=1..2"], "load=, workers=, balancers= or capacity="),
+        (&["--sweep", "load=0.5..1.5"], "is 1 or more"),
+        (&["--policy", "join-idle-queue", "--subset", "5"], "knows no subsets"),
+        (&["--policy", "central-queue", "--costs", "1..4"], "more than any worker's capacity"),
+        (&["--line", "5"], "a line needs a capacity"),
+        (&["--warm-up", "1"], "a share from 0"),
+        (&["--plot", "x.gif"], "FILE.svg or a FILE.png"),
+        (&["--plot", "x.svg", "--plot-kind", "latency"], "what --sweep says"),
+        (&["--trace", "/nonexistent"], "/nonexistent: No such file"),
+        (&["--trace", "x", "--load", "0.5"], "excludes it"),
+        (&["--jobs", "10"], "too few"),
+        (&["--balancers", "1000000"], "a smaller subset"),
+        (&["--wrokers", "4"], "did you mean --workers?"),
+    ];
+    for (words, expected) in cases {
+        let done = run(words).expect(2);
+        assert!(done.stderr.contains(expected), "{words:?}: {}", done.stderr);
+        assert_eq!(done.stderr.lines().count(), 1, "{words:?}: {}", done.stderr);
+        assert_eq!(done.stdout, "");
+    }
+}
+
+#[test]
+fn help_names_the_exit_statuses() {
+    let done = run(&["--help"]).expect(0);
+    for words in ["0 done", "130 interrupted", "--trace", "--sweep"] {
+        assert!(done.stdout.contains(words), "{}", done.stdout);
+    }
+}
+
+/// It tells nothing before its end, so that only time can pass here. Of many small
+/// runs some have ended by then, and by far not all.
+#[test]
+fn a_signal_prints_what_there_is_and_130() {
+    let words = ["--runs", "1000", "--jobs", "50000000", "--workers", "2", "--threads", "1"];
+    for signal in [Signal::INT, Signal::TERM] {
+        let child = simulate(&[&words[..], &["--policy", "random", "--json"]].concat());
+        let child = { child }.spawn().unwrap();
+        sleep(Duration::from_secs(2));
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let objects = finish(child).expect(130).objects();
+        let answered = objects.iter().map(|object| object["answered"].as_u64());
+        let answered: Option<u64> = answered.sum();
+        assert!(objects.len() == 1 && answered < Some(50_000_000), "{objects:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_ends_it_with_0() {
+    let mut child = simulate(&["--workers", "2", "--jobs", "20000"]).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut told = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!((child.wait().unwrap().code(), told.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_full_disk_is_3() {
+    let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let few = ["--workers", "2", "--jobs", "20000"];
+    let done = finish(simulate(&few).stdout(full()).spawn().unwrap()).expect(3);
+    assert!(done.stderr.contains("stdout cannot be written"), "{}", done.stderr);
+    let done = run(&[&few[..], &["--plot", "/nonexistent/a.svg"]].concat()).expect(3);
+    assert!(done.stderr.contains("/nonexistent/a.svg cannot be written"), "{}", done.stderr);
+}
+
+#[test]
+fn a_terminal_shows_how_far_it_is() {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&master, size).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let slave = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    let mut command = simulate(&["--jobs", "1000000", "--workers", "20", "--policy", "random"]);
+    command.env("TERM", "xterm").stderr(File::from(slave));
+    let child = command.spawn().unwrap();
+    // Else this process holds the terminal open, and reading never ends.
+    drop(command);
+    let mut shown = Vec::new();
+    // A terminal whose last user has gone cannot be read.
+    let _ = File::from(master).read_to_end(&mut shown);
+    let done = finish(child).expect(0);
+    let shown = String::from_utf8_lossy(&shown);
+    assert!(shown.contains("% of 1,000,000 requests") && shown.contains("left"), "{shown}");
+    assert!(done.stdout.contains("random"), "{}", done.stdout);
+}

@@ -1,0 +1,269 @@
+//! One balancer: the core's pool, or another policy with its own counts.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::time::Duration;
+
+use plimsoll_core::{self as core, Completion, Dispatch, Lease, Outcome, Pool, Request, Time};
+
+use crate::Config;
+use crate::fleet::Fleet;
+use crate::policy::{Answer, Choice, Known, Replica, View};
+use crate::streams::Stream;
+
+/// What becomes of a request that comes.
+#[derive(Debug)]
+pub(crate) enum Given {
+    /// This worker gets it.
+    To(u32, Option<Lease>),
+    InLine,
+    Refused,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Balancer {
+    known: Known,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Core {
+        /// Its tags are numbers of requests.
+        pool: Box<Pool<u32>>,
+        /// Whose each slot is, by place among the known.
+        slots: Vec<u32>,
+    },
+    Own {
+        choice: Box<Choice>,
+        /// What it has pending at each known worker.
+        pending: Vec<u32>,
+    },
+}
+
+impl Balancer {
+    pub(crate) fn new(config: &Config, number: u32, seed: u64, rng: &mut Stream) -> Self {
+        // Balancers begin at even distances on the ring.
+        let all = config.workers;
+        let first = u64::from(number) * u64::from(all) / u64::from(config.balancers);
+        let first = u32::try_from(first).expect("it is below the number of workers");
+        let known = Known { first, count: config.known(), all };
+        let kind = match config.policy.core(config.with_replacement) {
+            Some(policy) => {
+                let penalty = core::Penalty::default();
+                let step = if config.penalty { penalty.step } else { 0 };
+                let mut pool = Pool::new(core::Config {
+                    policy,
+                    line: config.line.map_or(usize::MAX, |line| line as usize),
+                    seed,
+                    audit_every: u64::from(config.audit),
+                    penalty: core::Penalty { step, ..penalty },
+                });
+                let mut slots = vec![0; known.count as usize];
+                for place in 0..known.count {
+                    let id = pool.add(spec(config, known.worker(place)), Time::ZERO);
+                    slots[id.index()] = place;
+                }
+                Kind::Core { pool: Box::new(pool), slots }
+            }
+            None => Kind::Own {
+                choice: Box::new(config.policy.choice(known.count, config.with_replacement, rng)),
+                pending: vec![0; known.count as usize],
+            },
+        };
+        Self { known, kind }
+    }
+
+    /// A request comes, which needs `service` of a worker of speed 1.
+    #[inline]
+    pub(crate) fn dispatch(
+        &mut self,
+        number: u32,
+        cost: NonZeroU32,
+        service: u64,
+        around: &mut Around<'_>,
+    ) -> Given {
+        match &mut self.kind {
+            Kind::Core { pool, slots } => {
+                let request = Request { cost, ..Request::default() };
+                match pool.dispatch(&request, number, Time::from_nanos(around.now)) {
+                    Dispatch::Assigned(lease, _) => {
+                        let place = slots[lease.worker().index()];
+                        Given::To(self.known.worker(place), Some(lease))
+                    }
+                    Dispatch::InLine(_) => Given::InLine,
+                    Dispatch::Refused(..) => Given::Refused,
+                }
+            }
+            Kind::Own { choice, pending } => {
+                let view = View {
+                    known: self.known,
+                    own: pending,
+                    fleet: around.fleet,
+                    replicas: around.replicas,
+                    balancers: around.balancers,
+                    now: around.now,
+                    service,
+                };
+                let place = choice.choose(&view, around.rng);
+                pending[place as usize] += 1;
+                Given::To(self.known.worker(place), None)
+            }
+        }
+    }
+
+    /// A request has ended at `worker`; what follows for those in line is told
+    /// by [`poll`](Self::poll).
+    #[inline]
+    pub(crate) fn completed(
+        &mut self,
+        worker: u32,
+        lease: Option<Lease>,
+        failed: bool,
+        now: u64,
+        answer: impl FnOnce(u32) -> Answer,
+    ) {
+        match &mut self.kind {
+            Kind::Core { pool, .. } => {
+                let how = if failed { Completion::Failed } else { Completion::Succeeded };
+                let lease = lease.expect("the core's balancer charged for it");
+                let taken = pool.completed(lease, how, Time::from_nanos(now));
+                debug_assert!(taken.is_ok(), "a request comes back to its own balancer");
+            }
+            Kind::Own { choice, pending } => {
+                let place = self.known.place(worker);
+                pending[place as usize] -= 1;
+                choice.answered(answer(place));
+            }
+        }
+    }
+
+    /// What has become of a request in line: its worker and its charge, or
+    /// nothing when it is refused.
+    #[inline]
+    pub(crate) fn poll(&mut self) -> Option<(u32, Option<(u32, Lease)>)> {
+        let Kind::Core { pool, slots } = &mut self.kind else { return None };
+        loop {
+            match pool.poll_outcome()? {
+                Outcome::Assigned { lease, tag, .. } => {
+                    let worker = self.known.worker(slots[lease.worker().index()]);
+                    return Some((tag, Some((worker, lease))));
+                }
+                Outcome::Refused { tag, .. } => return Some((tag, None)),
+                Outcome::Removed(_) => {}
+            }
+        }
+    }
+
+    /// A worker goes: it is removed for good.
+    pub(crate) fn remove(&mut self, worker: u32, now: u64) {
+        let place = self.known.place(worker);
+        if let Kind::Core { pool, slots } = &mut self.kind {
+            let live = |id: &core::WorkerId| slots[id.index()] == place;
+            let ids: Vec<_> = pool.workers().map(|worker| worker.id).filter(live).collect();
+            for id in ids {
+                // One that is removed and waits for its last lease is there, too.
+                let _ = pool.remove(id, Time::from_nanos(now));
+            }
+        }
+    }
+
+    /// A worker comes back, as a new one.
+    pub(crate) fn add(&mut self, config: &Config, worker: u32, now: u64) {
+        let place = self.known.place(worker);
+        let now = Time::from_nanos(now);
+        if let Kind::Core { pool, slots } = &mut self.kind
+            && place < self.known.count
+        {
+            let id = pool.add(spec(config, worker), now);
+            if slots.len() <= id.index() {
+                slots.resize(id.index() + 1, 0);
+            }
+            slots[id.index()] = place;
+            if config.slow_start > 0.0 {
+                let over = Duration::from_secs_f64(config.slow_start);
+                let known = pool.start_ramp(id, over, now);
+                debug_assert!(known.is_ok(), "it was just added");
+            }
+        }
+    }
+
+    /// When [`timeout`](Self::timeout) is due.
+    pub(crate) fn next_timeout(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Core { pool, .. } => pool.poll_timeout().map(Time::as_nanos),
+            Kind::Own { .. } => None,
+        }
+    }
+
+    pub(crate) fn timeout(&mut self, now: u64) {
+        if let Kind::Core { pool, .. } = &mut self.kind {
+            pool.handle_timeout(Time::from_nanos(now));
+        }
+    }
+
+    pub(crate) fn idle(&mut self, worker: u32) {
+        if let Kind::Own { choice, .. } = &mut self.kind {
+            choice.idle(self.known.place(worker));
+        }
+    }
+
+    pub(crate) fn told(&mut self, fleet: &Fleet) {
+        if let Kind::Own { choice, .. } = &mut self.kind {
+            choice.told(self.known, fleet);
+        }
+    }
+
+    /// Requests in its line.
+    #[inline]
+    pub(crate) fn waiting(&self) -> usize {
+        match &self.kind {
+            Kind::Core { pool, .. } => pool.waiting(),
+            Kind::Own { .. } => 0,
+        }
+    }
+
+    /// What it has pending, in requests or in cost.
+    pub(crate) fn pending(&self) -> u64 {
+        match &self.kind {
+            Kind::Core { pool, .. } => pool.pending(),
+            Kind::Own { pending, .. } => pending.iter().map(|&count| u64::from(count)).sum(),
+        }
+    }
+
+    /// What must hold between events.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match &self.kind {
+            Kind::Core { pool, .. } => {
+                let audit = pool.audit();
+                if pool.policy() == core::Policy::LeastLoaded && audit.regretted > 0 {
+                    return Err(format!("I3: {} dispatches are regretted", audit.regretted));
+                }
+                if audit.idle_while_waiting > 0 {
+                    return Err(format!(
+                        "I5: {} waited while a worker idled",
+                        audit.idle_while_waiting
+                    ));
+                }
+                pool.check_invariants().map_err(|broken| broken.to_string())
+            }
+            Kind::Own { .. } => Ok(()),
+        }
+    }
+}
+
+/// What a balancer sees around it.
+pub(crate) struct Around<'a> {
+    pub(crate) fleet: &'a Fleet,
+    pub(crate) replicas: &'a [Replica],
+    pub(crate) balancers: u32,
+    pub(crate) rng: &'a mut Stream,
+    pub(crate) now: u64,
+}
+
+fn spec(config: &Config, worker: u32) -> core::WorkerSpec {
+    let capacity = config.capacity_in_force().unwrap_or(NonZeroU32::MAX);
+    let mut spec = core::WorkerSpec::new(capacity);
+    spec.weight = NonZeroU16::new(config.weight(worker)).unwrap_or(NonZeroU16::MIN);
+    spec
+}

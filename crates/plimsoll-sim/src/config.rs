@@ -1,0 +1,315 @@
+//! What a simulation is of.
+
+use std::num::NonZeroU32;
+
+use crate::units::real;
+use crate::{Arrivals, Fault, FaultKind, Policy, Service};
+
+/// How a worker works off what it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discipline {
+    /// First come, first served, as many at once as it has slots.
+    FirstCome,
+    /// All at once, sharing its slots equally; none gets more than one slot.
+    Sharing,
+}
+
+/// One simulation. The default is 100 workers at load 0.9 under least-loaded.
+///
+/// ```
+/// use plimsoll_sim::Config;
+///
+/// let config = Config { workers: 10, load: 0.5, ..Config::default() };
+/// assert_eq!(config.check(), Ok(()));
+/// assert_eq!(config.rate(), 5.0);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
+pub struct Config {
+    /// How requests find their workers.
+    pub policy: Policy,
+    /// Whether what a policy draws may be the same worker twice.
+    pub with_replacement: bool,
+    /// How many workers there are.
+    pub workers: u32,
+    /// Work that comes, over the work that all workers can do.
+    pub load: f64,
+    /// How many balancers there are, each knowing only its own requests.
+    pub balancers: u32,
+    /// How many workers each balancer uses: those that follow its place on a
+    /// ring. `None` is all.
+    pub subset: Option<u32>,
+    /// Whether all balancers begin with the same order of their workers.
+    pub same_shuffle: bool,
+    /// The most requests (or cost) that a balancer gives to a worker; `None` is no bound.
+    pub capacity: Option<NonZeroU32>,
+    /// The most requests that wait in a balancer's line; `None` is no bound.
+    pub line: Option<u32>,
+    /// How workers work off what they have.
+    pub discipline: Discipline,
+    /// How many requests a worker runs at once, each at full speed.
+    pub slots: NonZeroU32,
+    /// How fast workers are, in turn: with two, every other worker has the first.
+    pub speeds: Vec<f64>,
+    /// Their weights, in turn.
+    pub weights: Vec<u16>,
+    /// Requests cost a whole number between these, each as often, and take as
+    /// much longer.
+    pub costs: (u32, u32),
+    /// When requests come.
+    pub arrivals: Arrivals,
+    /// How long they take.
+    pub service: Service,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+    /// How long a worker that comes back is eased in, in seconds; 0 is not at all.
+    pub slow_start: f64,
+    /// Whether a failure leaves a penalty.
+    pub penalty: bool,
+    /// What everything is drawn from.
+    pub seed: u64,
+    /// How many requests end before a run does.
+    pub jobs: u64,
+    /// The share of them that is not measured.
+    pub warm_up: f64,
+    /// How many parts the rest is measured in.
+    pub batches: u32,
+    /// Whether requests stop coming once `jobs` have come, and the run goes on until all
+    /// have ended. A trace always ends so.
+    pub drain: bool,
+    /// Whether each pool audits every dispatch by a plain scan of all its workers:
+    /// for tests.
+    pub audit: bool,
+    /// How often pending is noted, in seconds; 0 is never.
+    pub sample_every: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            policy: Policy::LEAST_LOADED,
+            with_replacement: false,
+            workers: 100,
+            load: 0.9,
+            balancers: 1,
+            subset: None,
+            same_shuffle: false,
+            capacity: None,
+            line: None,
+            discipline: Discipline::FirstCome,
+            slots: NonZeroU32::MIN,
+            speeds: vec![1.0],
+            weights: vec![1],
+            costs: (1, 1),
+            arrivals: Arrivals::Poisson,
+            service: Service::Exponential,
+            faults: Vec::new(),
+            slow_start: 0.0,
+            penalty: true,
+            seed: 1,
+            jobs: 1_000_000,
+            warm_up: 0.2,
+            batches: 20,
+            drain: false,
+            audit: false,
+            sample_every: 0.0,
+        }
+    }
+}
+
+/// The most workers.
+const MOST_WORKERS: u32 = 10_000_000;
+
+/// The most places for workers in all balancers together: some 2 GB.
+const MOST_PLACES: u32 = 20_000_000;
+
+impl Config {
+    /// Whether it can be simulated.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        let known = self.known();
+        if !(1..=MOST_WORKERS).contains(&self.workers) {
+            return Err(format!("{} workers: it is from 1 to {MOST_WORKERS}", self.workers));
+        }
+        if self.balancers == 0
+            || self.balancers.checked_mul(known).is_none_or(|all| all > MOST_PLACES)
+        {
+            return Err(format!(
+                "{} balancers that know {known} workers each are not between 1 and {MOST_PLACES} \
+                 places: a smaller subset makes more of them possible",
+                self.balancers
+            ));
+        }
+        if known == 0 || known > self.workers {
+            return Err(format!("a subset of {known} of {} workers", self.workers));
+        }
+        self.check_numbers()?;
+        self.check_load()?;
+        self.check_policy()?;
+        for fault in &self.faults {
+            fault.check()?;
+            if *fault.workers.end() >= self.workers {
+                return Err(format!(
+                    "the fault {fault} is of worker {}, and they are counted from 0 to {}",
+                    fault.workers.end(),
+                    self.workers - 1
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_numbers(&self) -> Result<(), String> {
+        let positive = |number: &f64| (1e-6..=1e6).contains(number);
+        if self.speeds.is_empty() || !self.speeds.iter().all(positive) {
+            return Err("speeds are numbers from 0.000001 to 1000000".into());
+        }
+        if self.weights.is_empty() || self.weights.contains(&0) {
+            return Err("weights are whole numbers from 1 to 65535".into());
+        }
+        let (least, most) = self.costs;
+        if least == 0 || least > most || most > 1_000_000 {
+            return Err(format!("costs from {least} to {most}: they are from 1 to 1000000"));
+        }
+        if self.capacity_in_force().is_some_and(|capacity| capacity.get() < most) {
+            return Err(format!("a request may cost {most}, more than any worker's capacity"));
+        }
+        if !(0.0..1.0).contains(&self.warm_up) || self.batches == 0 {
+            return Err("the warm-up is a share from 0 to below 1, of at least 1 batch".into());
+        }
+        if self.measured() < u64::from(self.batches) {
+            return Err(format!("{} requests are too few to measure", self.jobs));
+        }
+        match self.arrivals {
+            Arrivals::Trace(ref requests) if requests.is_empty() => {
+                Err("the trace has no requests".into())
+            }
+            Arrivals::Trace(ref requests) if !requests.is_sorted_by_key(|request| request.at) => {
+                Err("the trace is not in order of time".into())
+            }
+            Arrivals::Closed { requesters: 0, .. } => Err("a loop of no requesters".into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_load(&self) -> Result<(), String> {
+        let open = matches!(self.arrivals, Arrivals::Poisson | Arrivals::Bursts { .. });
+        if open && !(self.load > 0.0 && self.load <= 1000.0) {
+            return Err(format!("load {}: it is more than 0 and at most 1000", self.load));
+        }
+        let bounded = self.line.is_some() && (self.capacity.is_some() || self.policy.is_central());
+        if open && self.load >= 1.0 && !bounded {
+            return Err(format!(
+                "load {} is 1 or more, so that pending grows without end: bound it by a capacity \
+                 and a line",
+                self.load
+            ));
+        }
+        if self.line.is_some() && self.capacity.is_none() && !self.policy.is_central() {
+            return Err("a line needs a capacity: without one nobody waits in it".into());
+        }
+        Ok(())
+    }
+
+    fn check_policy(&self) -> Result<(), String> {
+        let policy = &self.policy;
+        if policy.core(self.with_replacement).is_some() {
+            return Ok(());
+        }
+        if self.capacity.is_some() {
+            return Err(format!(
+                "{policy} has no line, and so no capacity: those of the core have (least-loaded, \
+                 power-of-2, round-robin, random, central-queue)"
+            ));
+        }
+        if self.faults.iter().any(|fault| fault.kind == FaultKind::Gone) {
+            return Err(format!(
+                "{policy} does not know that a worker is gone: those of the core do"
+            ));
+        }
+        if self.costs.1 > 1 || self.weights.iter().any(|&weight| weight > 1) {
+            return Err(format!("{policy} knows no costs and weights: those of the core do"));
+        }
+        if matches!(policy, Policy::IdleQueue(_)) && self.subset.is_some() {
+            return Err(format!(
+                "{policy} knows no subsets: a worker leaves its token with anyone"
+            ));
+        }
+        policy.check(self.known(), self.slots)
+    }
+
+    /// The most that a balancer gives to a worker.
+    pub(crate) fn capacity_in_force(&self) -> Option<NonZeroU32> {
+        if self.policy.is_central() { Some(self.slots) } else { self.capacity }
+    }
+
+    /// How many workers a balancer knows.
+    pub(crate) fn known(&self) -> u32 {
+        self.subset.unwrap_or(self.workers)
+    }
+
+    /// Requests a second, where they come by load.
+    ///
+    /// ```
+    /// use plimsoll_sim::Config;
+    ///
+    /// let config = Config { speeds: vec![1.0, 3.0], ..Config::default() };
+    /// assert_eq!(config.rate(), 180.0);
+    /// ```
+    pub fn rate(&self) -> f64 {
+        let speed = (0..self.workers).map(|worker| self.speed(worker)).sum::<f64>();
+        self.load * speed * f64::from(self.slots.get()) / self.service.mean()
+    }
+
+    pub(crate) fn speed(&self, worker: u32) -> f64 {
+        self.speeds[worker as usize % self.speeds.len()]
+    }
+
+    pub(crate) fn weight(&self, worker: u32) -> u16 {
+        self.weights[worker as usize % self.weights.len()]
+    }
+
+    /// How many requests end before they are measured.
+    pub(crate) fn warming(&self) -> u64 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a count"
+        )]
+        let warming = (real(self.count()) * self.warm_up) as u64;
+        warming
+    }
+
+    pub(crate) fn measured(&self) -> u64 {
+        self.count() - self.warming()
+    }
+
+    /// How many requests the run is of.
+    pub(crate) fn count(&self) -> u64 {
+        match &self.arrivals {
+            Arrivals::Trace(requests) => requests.len() as u64,
+            _ => self.jobs,
+        }
+    }
+
+    /// About how long a run takes, in seconds of its own time; `None` where
+    /// only running tells it.
+    ///
+    /// ```
+    /// use plimsoll_sim::Config;
+    ///
+    /// assert_eq!(Config { jobs: 900, ..Config::default() }.expected_seconds(), Some(10.0));
+    /// ```
+    pub fn expected_seconds(&self) -> Option<f64> {
+        match &self.arrivals {
+            Arrivals::Poisson | Arrivals::Bursts { .. } => Some(real(self.jobs) / self.rate()),
+            Arrivals::Trace(requests) => {
+                requests.last().map(|request| crate::units::seconds(request.at))
+            }
+            Arrivals::Closed { .. } => None,
+        }
+    }
+}

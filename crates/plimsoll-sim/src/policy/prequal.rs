@@ -1,0 +1,299 @@
+//! Prequal: a pool of probe answers, of which the coldest in latency is used,
+//! or, when all are hot, the one with the fewest requests in flight.
+//!
+//! Wydrowski et al., "Load is not what you should balance: Introducing
+//! Prequal", NSDI 2024, section 4. Probes take no time here, are sent when a
+//! request comes, and serve the requests after it. A worker tells its pending
+//! and the median latency of those of its last answers whose pending, when they
+//! came, was nearest.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
+
+use super::View;
+use crate::streams::Stream;
+use crate::units::{self, nanos, scaled};
+
+/// The parameters, by their names in the paper.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PrequalOptions {
+    /// Probe answers that a balancer keeps.
+    pub pool: u16,
+    /// Probes per request.
+    pub probes: f64,
+    /// The quantile of pending above which a worker is hot.
+    pub hot: f64,
+    /// Probe answers dropped per request, the worst and the oldest in turn.
+    pub remove: f64,
+    /// How much faster probe answers come than they are used up.
+    pub delta: f64,
+    /// How old an answer may be, in seconds.
+    pub age: f64,
+}
+
+impl Default for PrequalOptions {
+    /// Those of the paper's testbed: a pool of 16, 3 probes, hot above the 0.84
+    /// quantile, 1 dropped, delta 1, 1 s where the mean service is 80 ms: 12.5 times that.
+    fn default() -> Self {
+        Self { pool: 16, probes: 3.0, hot: 0.84, remove: 1.0, delta: 1.0, age: 12.5 }
+    }
+}
+
+impl FromStr for PrequalOptions {
+    type Err = String;
+
+    /// `NAME=NUMBER:…`; those not named have their defaults.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut options = Self::default();
+        for part in text.split(':').filter(|part| !part.is_empty()) {
+            let known = || {
+                format!("prequal has pool=, probes=, hot=, remove=, delta= and age=, not '{part}'")
+            };
+            let (name, number) = part.split_once('=').ok_or_else(known)?;
+            let value: f64 = number.parse().map_err(|_| known())?;
+            let fits = |from: f64, to: f64| {
+                let within = (from..=to).contains(&value);
+                within
+                    .then_some(value)
+                    .ok_or_else(|| format!("prequal's {name}={number}: it is from {from} to {to}"))
+            };
+            match name {
+                "pool" => {
+                    let whole: Option<u16> = number.parse().ok();
+                    options.pool =
+                        whole.filter(|pool| (2..=1000).contains(pool)).ok_or_else(known)?;
+                }
+                "probes" => options.probes = fits(0.01, 100.0)?,
+                "hot" => options.hot = fits(0.0, 1.0)?,
+                "remove" => options.remove = fits(0.0, 100.0)?,
+                "delta" => options.delta = fits(0.0, 100.0)?,
+                "age" => options.age = fits(1e-6, 1e9)?,
+                _ => return Err(known()),
+            }
+        }
+        Ok(options)
+    }
+}
+
+impl fmt::Display for PrequalOptions {
+    /// What differs from the defaults.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let usual = Self::default();
+        if self.pool != usual.pool {
+            write!(f, ":pool={}", self.pool)?;
+        }
+        for (name, own, usual) in [
+            ("probes", self.probes, usual.probes),
+            ("hot", self.hot, usual.hot),
+            ("remove", self.remove, usual.remove),
+            ("delta", self.delta, usual.delta),
+            ("age", self.age, usual.age),
+        ] {
+            if (own - usual).abs() > 0.0 {
+                write!(f, ":{name}={own}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Answers that a worker remembers.
+const REMEMBERED: usize = 32;
+/// Of these, those that its median is of.
+const NEAREST: usize = 8;
+
+/// A worker's side: what it tells a probe.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Replica {
+    /// What it had pending when a request came, and the request's latency.
+    answers: VecDeque<(u32, u64)>,
+}
+
+impl Replica {
+    pub(crate) fn answered(&mut self, met: u32, latency: u64) {
+        if self.answers.len() == REMEMBERED {
+            self.answers.pop_front();
+        }
+        self.answers.push_back((met, latency));
+    }
+
+    /// The latency to expect beside so many pending: the median of those of the
+    /// nearest, each in proportion to what it met. Without the proportion a worker
+    /// that was overloaded, and is idle now, would tell of the overload for ever, since
+    /// it would be asked for no new answer. 0 where nothing is known yet.
+    fn latency(&self, pending: u32) -> u64 {
+        let mut near: Vec<(u32, u64)> = self
+            .answers
+            .iter()
+            .map(|&(met, latency)| {
+                let expected = scaled(latency, f64::from(pending + 1) / f64::from(met));
+                (met.abs_diff(pending + 1), expected)
+            })
+            .collect();
+        if near.len() > NEAREST {
+            near.select_nth_unstable_by_key(NEAREST - 1, |&(distance, _)| distance);
+            near.truncate(NEAREST);
+        }
+        near.sort_unstable_by_key(|&(_, latency)| latency);
+        near.get(near.len() / 2).map_or(0, |&(_, latency)| latency)
+    }
+}
+
+/// A probe's answer.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    place: u32,
+    pending: u32,
+    latency: u64,
+    at: u64,
+    uses: f64,
+}
+
+impl Told {
+    /// Cold ones first, by latency; then hot ones, by pending.
+    fn rank(&self, hot: u32) -> (bool, u64) {
+        let is_hot = self.pending > hot;
+        (is_hot, if is_hot { u64::from(self.pending) } else { self.latency })
+    }
+}
+
+/// A balancer's side.
+#[derive(Debug)]
+pub(crate) struct Prequal {
+    options: PrequalOptions,
+    /// Oldest first.
+    pool: VecDeque<Told>,
+    /// Pending as told by the last probes, what is hot is told from these: in
+    /// order of time, and sorted.
+    seen: VecDeque<u32>,
+    sorted: Vec<u32>,
+    /// Parts of probes and of removals not done yet.
+    probes_due: f64,
+    removals_due: f64,
+    /// Whether the next to be dropped is the worst, or the oldest.
+    drops_worst: bool,
+}
+
+impl Prequal {
+    /// Probes that what is hot is told from.
+    const SEEN: usize = 128;
+
+    pub(super) fn new(options: PrequalOptions) -> Self {
+        Self {
+            options,
+            pool: VecDeque::new(),
+            seen: VecDeque::new(),
+            sorted: Vec::new(),
+            probes_due: 0.0,
+            removals_due: 0.0,
+            drops_worst: true,
+        }
+    }
+
+    pub(super) fn choose(&mut self, view: &View<'_>, rng: &mut Stream) -> u32 {
+        let oldest = view.now.saturating_sub(nanos(self.options.age));
+        self.pool.retain(|told| told.at >= oldest);
+        let chosen =
+            if self.pool.len() < 2 { rng.below(view.known.count) } else { self.use_best(view) };
+        self.drop_some();
+        self.probe(view, rng);
+        chosen
+    }
+
+    /// The best of the pool; it is counted as one more pending there, and
+    /// dropped when it was used often enough.
+    fn use_best(&mut self, view: &View<'_>) -> u32 {
+        let hot = self.hot_above();
+        let best = (0..self.pool.len()).min_by_key(|&nth| self.pool[nth].rank(hot)).unwrap_or(0);
+        let told = &mut self.pool[best];
+        let place = told.place;
+        told.pending += 1;
+        told.uses += 1.0;
+        if told.uses >= self.reuses(view.known.count) {
+            self.pool.remove(best);
+        }
+        place
+    }
+
+    /// How often an answer is used: the paper's `b_reuse`, equation (1).
+    fn reuses(&self, known: u32) -> f64 {
+        let PrequalOptions { pool, probes, remove, delta, .. } = self.options;
+        let left = (1.0 - f64::from(pool) / f64::from(known)) * probes - remove;
+        if left <= 0.0 { f64::INFINITY } else { ((1.0 + delta) / left).max(1.0) }
+    }
+
+    /// Pending above this is hot.
+    fn hot_above(&self) -> u32 {
+        let place = units::place(self.options.hot, self.sorted.len());
+        self.sorted.get(place).copied().unwrap_or(u32::MAX)
+    }
+
+    fn see(&mut self, pending: u32) {
+        let place = |sorted: &[u32], pending| sorted.partition_point(|&other| other < pending);
+        if self.seen.len() == Self::SEEN
+            && let Some(oldest) = self.seen.pop_front()
+        {
+            self.sorted.remove(place(&self.sorted, oldest));
+        }
+        self.seen.push_back(pending);
+        self.sorted.insert(place(&self.sorted, pending), pending);
+    }
+
+    fn drop_some(&mut self) {
+        self.removals_due += self.options.remove;
+        while self.removals_due >= 1.0 {
+            self.removals_due -= 1.0;
+            if self.drops_worst {
+                let hot = self.hot_above();
+                let worst = (0..self.pool.len()).max_by_key(|&nth| self.pool[nth].rank(hot));
+                worst.and_then(|worst| self.pool.remove(worst));
+            } else {
+                self.pool.pop_front();
+            }
+            self.drops_worst = !self.drops_worst;
+        }
+    }
+
+    fn probe(&mut self, view: &View<'_>, rng: &mut Stream) {
+        self.probes_due += self.options.probes;
+        while self.probes_due >= 1.0 {
+            self.probes_due -= 1.0;
+            let place = rng.below(view.known.count);
+            let worker = view.known.worker(place);
+            let pending = view.fleet.pending(worker);
+            self.see(pending);
+            let latency = view.replicas[worker as usize].latency(pending);
+            if self.pool.len() >= usize::from(self.options.pool) {
+                self.pool.pop_front();
+            }
+            self.pool.push_back(Told { place, pending, latency, at: view.now, uses: 0.0 });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_tells_the_median_of_what_was_like_now() {
+        let mut replica = Replica::default();
+        assert_eq!(replica.latency(3), 0);
+        for (met, latency) in [(1, 10), (1, 11), (1, 12), (9, 100), (9, 110), (9, 120)] {
+            for _ in 0..3 {
+                replica.answered(met, latency);
+            }
+        }
+        assert_eq!((replica.latency(0), replica.latency(8)), (11, 110));
+        // Twice the nearest that it has met.
+        assert_eq!(replica.latency(17), 220);
+    }
+
+    #[test]
+    fn reuse_is_as_the_paper_has_it() {
+        let prequal = Prequal::new(PrequalOptions::default());
+        // (1 + 1) / ((1 - 16/100) × 3 - 1)
+        assert!((prequal.reuses(100) - 2.0 / 1.52).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,567 @@
+//! One run: requests come, balancers choose, workers work.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::num::NonZeroU32;
+
+use crate::arrivals::Source;
+use crate::balancer::{Around, Balancer, Given};
+use crate::fleet::{Ended, Fleet};
+use crate::policy::{Answer, Policy, Replica};
+use crate::service::Sampler;
+use crate::stats::{Sample, Times, total_seconds};
+use crate::streams::{Purpose, Stream};
+use crate::units::{nanos, real, scaled, seconds};
+use crate::{Config, FaultKind, Outcome};
+
+/// What happens at a moment known beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Change {
+    /// A fault ends, or begins.
+    Fault { number: usize, begins: bool },
+    /// A balancer's penalties and ramps.
+    Timeout(u32),
+    /// All balancers are told what workers have pending.
+    Tell,
+}
+
+/// One simulation, moved on event by event.
+///
+/// ```
+/// use plimsoll_sim::{Config, Run};
+///
+/// let config = Config { workers: 4, jobs: 1000, ..Config::default() };
+/// let mut run = Run::new(&config, 0).unwrap();
+/// while !run.advance(100) {
+///     run.check_invariants().unwrap();
+/// }
+/// assert_eq!(run.outcome().answered, 1000);
+/// ```
+#[derive(Debug)]
+pub struct Run {
+    config: Config,
+    now: u64,
+    source: Source,
+    sampler: Sampler,
+    services: Stream,
+    costs: Stream,
+    to_balancers: Stream,
+    choices: Stream,
+    balancers: Vec<Balancer>,
+    fleet: Fleet,
+    /// What workers tell probes; empty where nobody probes.
+    replicas: Vec<Replica>,
+    changes: BinaryHeap<Reverse<(u64, Change)>>,
+    /// Requests that have come.
+    came: u64,
+    /// How the requests that are no more have ended.
+    answered: u64,
+    failed: u64,
+    refused: u64,
+    events: u64,
+    in_lines: u64,
+    longest_line: u64,
+    most_pending: u32,
+    times: Times,
+    /// When measuring began, and the area then; `None` in the warm-up.
+    measured: Option<Mark>,
+    /// Requests in the system, summed over time, in nanoseconds.
+    area: u128,
+    /// The time that those which are no more were in the system.
+    spent: u128,
+    regrets: Regrets,
+    samples: Vec<Sample>,
+    next_sample: u64,
+}
+
+/// The system as measuring began.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    at: u64,
+    area: u128,
+    answered: u64,
+}
+
+/// Regret, looked at every so many dispatches, so that a plain scan of all
+/// workers costs little.
+#[derive(Clone, Copy, Debug)]
+struct Regrets {
+    every: u64,
+    until: u64,
+    looks: u64,
+    sum: f64,
+}
+
+impl Run {
+    /// The run of this number: other numbers are other draws of the same seed.
+    ///
+    /// # Errors
+    ///
+    /// What [`Config::check`] finds.
+    ///
+    /// ```
+    /// use plimsoll_sim::{Config, Run};
+    ///
+    /// let error = Run::new(&Config { load: 1.0, ..Config::default() }, 0).unwrap_err();
+    /// assert!(error.starts_with("load 1 is 1 or more"));
+    /// ```
+    pub fn new(config: &Config, number: u32) -> Result<Self, String> {
+        config.check()?;
+        let stream = |purpose| Stream::new(config.seed, number, purpose);
+        let mut shuffles = stream(Purpose::Shuffles);
+        let mut choices = stream(Purpose::Choices);
+        let common = shuffles.bits();
+        let balancers = (0..config.balancers)
+            .map(|number| {
+                let seed = if config.same_shuffle { common } else { shuffles.bits() };
+                Balancer::new(config, number, seed, &mut choices)
+            })
+            .collect();
+        let replicas = match config.policy {
+            Policy::Prequal(_) => vec![Replica::default(); config.workers as usize],
+            _ => Vec::new(),
+        };
+        let mut run = Self {
+            now: 0,
+            source: Source::new(&config.arrivals, config.rate(), stream(Purpose::Arrivals)),
+            sampler: config.service.sampler(),
+            services: stream(Purpose::Services),
+            costs: stream(Purpose::Costs),
+            to_balancers: stream(Purpose::Balancers),
+            choices,
+            balancers,
+            fleet: Fleet::new(config),
+            replicas,
+            changes: BinaryHeap::new(),
+            came: 0,
+            answered: 0,
+            failed: 0,
+            refused: 0,
+            events: 0,
+            in_lines: 0,
+            longest_line: 0,
+            most_pending: 0,
+            times: Times::new(config.measured() / u64::from(config.batches)),
+            measured: None,
+            area: 0,
+            spent: 0,
+            regrets: Regrets {
+                every: u64::from(config.workers) * 4 + 93,
+                until: 0,
+                looks: 0,
+                sum: 0.0,
+            },
+            samples: Vec::new(),
+            next_sample: if config.sample_every > 0.0 { 0 } else { u64::MAX },
+            config: config.clone(),
+        };
+        run.begin_measuring();
+        run.schedule();
+        Ok(run)
+    }
+
+    fn schedule(&mut self) {
+        for (number, fault) in self.config.faults.iter().enumerate() {
+            for (at, begins) in [(fault.from, true), (fault.to, false)] {
+                self.changes.push(Reverse((nanos(at), Change::Fault { number, begins })));
+            }
+        }
+        if let Some(age) = self.config.policy.age() {
+            self.changes.push(Reverse((nanos(age), Change::Tell)));
+        }
+    }
+
+    /// Lets so many events happen, or fewer when it is over; tells whether it is.
+    pub fn advance(&mut self, events: u64) -> bool {
+        for _ in 0..events {
+            if !self.step() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// What it has come to so far.
+    pub fn outcome(&self) -> Outcome {
+        let mark = self.measured.unwrap_or(Mark { at: self.now, area: self.area, answered: 0 });
+        let span = seconds(self.now - mark.at).max(f64::MIN_POSITIVE);
+        let work: Vec<f64> = self.fleet.work().collect();
+        let sum: f64 = work.iter().sum();
+        let count = f64::from(self.fleet.len());
+        let mean = (sum / count).max(f64::MIN_POSITIVE);
+        let squares = work.iter().map(|work| (work - mean).powi(2)).sum::<f64>();
+        let speeds = (0..self.fleet.len()).map(|worker| 1.0 / self.fleet.pace(worker)).sum::<f64>();
+        let able = speeds * f64::from(self.config.slots.get());
+        Outcome {
+            batches: self.times.batches().to_vec(),
+            responses: self.times.all(),
+            max: seconds(self.times.longest()),
+            imbalance: work.iter().copied().fold(0.0, f64::max) / mean,
+            variation: (squares / count).sqrt() / mean,
+            utilisation: sum / span / able,
+            throughput: real(self.answered - mark.answered) / span,
+            in_system: total_seconds(self.area - mark.area) / span,
+            longest_line: self.longest_line,
+            most_pending: self.most_pending,
+            regret: if self.regrets.looks == 0 {
+                0.0
+            } else {
+                self.regrets.sum / real(self.regrets.looks)
+            },
+            answered: self.answered,
+            failed: self.failed,
+            refused: self.refused,
+            events: self.events,
+            samples: self.samples.clone(),
+        }
+    }
+
+    /// How many of its requests have ended, and how many it is of.
+    ///
+    /// ```
+    /// use plimsoll_sim::{Config, Run};
+    ///
+    /// let run = Run::new(&Config { jobs: 1000, ..Config::default() }, 0).unwrap();
+    /// assert_eq!(run.progress(), (0, 1000));
+    /// ```
+    pub fn progress(&self) -> (u64, u64) {
+        (self.ended(), self.config.count())
+    }
+
+    /// What all balancers have pending, in requests or in cost: 0 when a run
+    /// that drains is over.
+    ///
+    /// ```
+    /// use plimsoll_sim::{Config, Run};
+    ///
+    /// let mut run = Run::new(&Config { jobs: 500, drain: true, ..Config::default() }, 0).unwrap();
+    /// while !run.advance(1000) {}
+    /// assert_eq!(run.pending(), 0);
+    /// ```
+    pub fn pending(&self) -> u64 {
+        self.balancers.iter().map(Balancer::pending).sum()
+    }
+
+    /// Checks everything that must hold between events: the invariants of each
+    /// pool, the counts of workers, balancers and lines against the requests
+    /// that there are, and Little's law, which is exact here: requests in the
+    /// system, summed over time, are the times of all that were in it.
+    ///
+    /// It takes time in proportion to workers and requests.
+    ///
+    /// # Errors
+    ///
+    /// The first violation found.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        let number = |balancer: usize, broken: String| format!("balancer {balancer}: {broken}");
+        for (at, balancer) in self.balancers.iter().enumerate() {
+            balancer.check().map_err(|broken| number(at, broken))?;
+        }
+        self.fleet.check()?;
+        let lines: u64 = self.balancers.iter().map(|balancer| balancer.waiting() as u64).sum();
+        if lines != self.in_lines {
+            return Err(format!("{lines} requests in lines, counted {}", self.in_lines));
+        }
+        let mut charged = 0;
+        let mut at_workers = 0;
+        let mut present = 0;
+        for job in self.fleet.jobs.iter() {
+            charged += job.lease.as_ref().map_or(0, |lease| u64::from(lease.cost().get()));
+            at_workers += u64::from(job.is_at_worker());
+            present += u128::from(self.now - job.arrived);
+        }
+        let is_core = self.config.policy.core(self.config.with_replacement).is_some();
+        let expected = if is_core { charged } else { at_workers };
+        if self.pending() != expected {
+            return Err(format!("balancers have {} pending, requests {expected}", self.pending()));
+        }
+        if at_workers + lines != u64::from(self.fleet.jobs.len()) {
+            return Err(format!(
+                "{at_workers} requests at workers and {lines} in lines, of {}",
+                self.fleet.jobs.len()
+            ));
+        }
+        if self.ended() + u64::from(self.fleet.jobs.len()) != self.came {
+            return Err(format!("{} requests came, {} ended", self.came, self.ended()));
+        }
+        if self.area != self.spent + present {
+            return Err(format!(
+                "Little's law: {} in the system over time, {} spent in it",
+                self.area,
+                self.spent + present
+            ));
+        }
+        Ok(())
+    }
+
+    fn ended(&self) -> u64 {
+        self.answered + self.failed + self.refused
+    }
+
+    fn drains(&self) -> bool {
+        self.config.drain || matches!(self.config.arrivals, crate::Arrivals::Trace(_))
+    }
+
+    /// Lets the next thing happen; `false` when the run is over. At the same
+    /// moment requests end before anything changes, and that before new ones come.
+    #[inline]
+    fn step(&mut self) -> bool {
+        let ends = self.fleet.events.next_at();
+        let comes = self.source.next_at();
+        let changes = self.changes.peek().map_or(u64::MAX, |&Reverse((at, _))| at);
+        let next = ends.min(comes).min(changes);
+        let is_done = if self.drains() {
+            comes == u64::MAX && self.fleet.jobs.len() == 0
+        } else {
+            self.ended() >= self.config.jobs
+        };
+        if is_done || next == u64::MAX {
+            return false;
+        }
+        self.pass(next);
+        if ends == next {
+            if let Some(ended) = self.fleet.step() {
+                self.events += 1;
+                self.end(ended);
+            }
+        } else if changes == next {
+            self.change();
+        } else {
+            self.events += 1;
+            self.come();
+        }
+        true
+    }
+
+    #[inline]
+    fn pass(&mut self, next: u64) {
+        while next >= self.next_sample {
+            let waiting = u32::try_from(self.in_lines).unwrap_or(u32::MAX);
+            self.samples.push(Sample {
+                at: seconds(self.next_sample),
+                pending: self.fleet.jobs.len() - waiting,
+                waiting,
+            });
+            self.next_sample += nanos(self.config.sample_every);
+        }
+        self.area += u128::from(next - self.now) * u128::from(self.fleet.jobs.len());
+        self.now = next;
+    }
+
+    fn begin_measuring(&mut self) {
+        if self.measured.is_none() && self.ended() >= self.config.warming() {
+            self.fleet.forget_work();
+            self.measured = Some(Mark { at: self.now, area: self.area, answered: self.answered });
+        }
+    }
+
+    /// A request comes.
+    fn come(&mut self) {
+        let from_trace = self.source.take();
+        self.came += 1;
+        if self.drains() && self.came >= self.config.count() {
+            self.source.stop();
+        }
+        let mut service =
+            from_trace.unwrap_or_else(|| nanos(self.sampler.draw(&mut self.services)));
+        let (least, most) = self.config.costs;
+        let mut cost = NonZeroU32::MIN;
+        if most > 1 {
+            let drawn = least + self.costs.below(most - least + 1);
+            service = scaled(service, 2.0 * f64::from(drawn) / f64::from(least + most));
+            cost = NonZeroU32::new(drawn).unwrap_or(cost);
+        }
+        let balancer = match self.config.balancers {
+            1 => 0,
+            several => self.to_balancers.below(several),
+        };
+        let number = self.fleet.jobs.insert(self.now, service, balancer);
+        let mut around = Around {
+            fleet: &self.fleet,
+            replicas: &self.replicas,
+            balancers: self.config.balancers,
+            rng: &mut self.choices,
+            now: self.now,
+        };
+        let chosen = &mut self.balancers[balancer as usize];
+        match chosen.dispatch(number, cost, service, &mut around) {
+            Given::To(worker, charge) => {
+                self.fleet.jobs.get_mut(number).lease = charge;
+                self.admit(worker, number);
+            }
+            Given::InLine => {
+                self.in_lines += 1;
+                self.longest_line = self.longest_line.max(chosen.waiting() as u64);
+            }
+            Given::Refused => self.refuse(number),
+        }
+    }
+
+    #[inline]
+    fn admit(&mut self, worker: u32, number: u32) {
+        if self.measured.is_some() {
+            if self.regrets.until == 0 {
+                self.regrets.until = self.regrets.every;
+                self.look_at(worker);
+            }
+            self.regrets.until -= 1;
+        }
+        self.fleet.admit(worker, number, self.now);
+        self.most_pending = self.most_pending.max(self.fleet.pending(worker));
+    }
+
+    /// What choosing this worker is regretted by: in load, of all balancers'
+    /// requests together.
+    #[cold]
+    fn look_at(&mut self, worker: u32) {
+        let load = |worker: u32| {
+            let pending = f64::from(self.fleet.pending(worker)) + 1.0;
+            pending / f64::from(self.config.weight(worker))
+        };
+        let there = (0..self.fleet.len()).filter(|&worker| !self.fleet.is_gone(worker));
+        let least = there.map(load).fold(f64::INFINITY, f64::min);
+        self.regrets.looks += 1;
+        self.regrets.sum += load(worker) - least;
+    }
+
+    /// A request was not taken, or given up in line.
+    fn refuse(&mut self, number: u32) {
+        self.refused += 1;
+        self.leave(number);
+    }
+
+    /// A request is no more.
+    #[inline]
+    fn leave(&mut self, number: u32) {
+        self.spent += u128::from(self.now - self.fleet.jobs.get(number).arrived);
+        self.fleet.jobs.remove(number);
+        self.source.answered(self.now);
+        self.begin_measuring();
+    }
+
+    /// A request has ended at its worker.
+    #[inline]
+    fn end(&mut self, Ended { job: number, failed }: Ended) {
+        let now = self.now;
+        let job = self.fleet.jobs.get_mut(number);
+        let lease = job.lease.take();
+        let (worker, balancer, met) = (job.worker, job.balancer, job.met);
+        let (response, began) = (now - job.arrived, job.began);
+        let waiting = self.waiting(number);
+        let pending = self.fleet.pending(worker);
+        if let Some(replica) = self.replicas.get_mut(worker as usize) {
+            replica.answered(met, response);
+        }
+        let chosen = &mut self.balancers[balancer as usize];
+        chosen.completed(worker, lease, failed, now, |place| Answer {
+            place,
+            latency: response,
+            ran: now - began,
+            pending,
+        });
+        if failed {
+            self.failed += 1;
+        } else {
+            self.answered += 1;
+            if self.measured.is_some() {
+                self.times.note(response, waiting);
+            }
+        }
+        self.leave(number);
+        if failed {
+            self.arm(balancer);
+        }
+        if pending == 0 && matches!(self.config.policy, Policy::IdleQueue(_)) {
+            let told = self.choices.below(self.config.balancers);
+            self.balancers[told as usize].idle(worker);
+        }
+        self.settle(balancer);
+    }
+
+    /// How long a request waited: until its worker began it, or, where requests
+    /// share a worker, beyond what it needs alone.
+    #[inline]
+    fn waiting(&self, number: u32) -> u64 {
+        let job = self.fleet.jobs.get(number);
+        match self.config.discipline {
+            crate::Discipline::FirstCome => job.began - job.arrived,
+            crate::Discipline::Sharing => {
+                let alone = scaled(job.service, self.fleet.pace(job.worker));
+                (self.now - job.arrived).saturating_sub(alone)
+            }
+        }
+    }
+
+    /// Does what a balancer says of its line.
+    #[inline]
+    fn settle(&mut self, balancer: u32) {
+        while let Some((number, given)) = self.balancers[balancer as usize].poll() {
+            self.in_lines -= 1;
+            match given {
+                Some((worker, lease)) => {
+                    self.fleet.jobs.get_mut(number).lease = Some(lease);
+                    self.admit(worker, number);
+                }
+                None => self.refuse(number),
+            }
+        }
+    }
+
+    /// Notes when a balancer's penalties or ramps are due next.
+    fn arm(&mut self, balancer: u32) {
+        if let Some(at) = self.balancers[balancer as usize].next_timeout() {
+            self.changes.push(Reverse((at, Change::Timeout(balancer))));
+        }
+    }
+
+    /// What was scheduled happens.
+    fn change(&mut self) {
+        let Some(Reverse((at, change))) = self.changes.pop() else { return };
+        match change {
+            Change::Timeout(balancer) => {
+                // Several may stand for one moment: what is not due does nothing.
+                if self.balancers[balancer as usize].next_timeout().is_some_and(|due| due <= at) {
+                    self.balancers[balancer as usize].timeout(at);
+                    self.arm(balancer);
+                    self.settle(balancer);
+                }
+            }
+            Change::Tell => {
+                for balancer in &mut self.balancers {
+                    balancer.told(&self.fleet);
+                }
+                let age = self.config.policy.age().unwrap_or(f64::INFINITY);
+                self.changes.push(Reverse((at + nanos(age), Change::Tell)));
+            }
+            Change::Fault { number, begins } => {
+                let fault = self.config.faults[number].clone();
+                for worker in fault.workers {
+                    self.fault(worker, fault.kind, begins);
+                }
+            }
+        }
+    }
+
+    fn fault(&mut self, worker: u32, kind: FaultKind, begins: bool) {
+        let was_gone = self.fleet.is_gone(worker);
+        // What it loses comes back only when its balancers no longer know it.
+        if kind == FaultKind::Gone && begins && !was_gone {
+            for balancer in &mut self.balancers {
+                balancer.remove(worker, self.now);
+            }
+        }
+        let lost = self.fleet.change(worker, kind, begins, self.now);
+        for job in lost {
+            self.end(Ended { job, failed: true });
+        }
+        if was_gone && !self.fleet.is_gone(worker) {
+            for balancer in &mut self.balancers {
+                balancer.add(&self.config, worker, self.now);
+            }
+        }
+        for balancer in 0..self.config.balancers {
+            self.arm(balancer);
+            self.settle(balancer);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Seconds, nanoseconds and counts, one into the other.
+
+/// Nanoseconds in a second.
+const SECOND: f64 = 1e9;
+
+/// Whole nanoseconds; times too long for 64 bits (584 years) are the longest.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates, and times are not negative"
+)]
+pub(crate) fn nanos(seconds: f64) -> u64 {
+    (seconds * SECOND).round() as u64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for measuring: 53 bits of a time are enough")]
+pub(crate) fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / SECOND
+}
+
+/// A time in nanoseconds, made longer or shorter.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "the cast saturates, and factors are not negative"
+)]
+pub(crate) fn scaled(nanos: u64, by: f64) -> u64 {
+    (nanos as f64 * by).round() as u64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+pub(crate) fn real(count: u64) -> f64 {
+    count as f64
+}
+
+/// A length, which is below 2^32 wherever it is a number of workers or jobs.
+#[expect(clippy::cast_possible_truncation, reason = "see above")]
+pub(crate) fn index(length: usize) -> u32 {
+    length as u32
+}
+
+/// Whole nanoseconds of a number of them.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates, and times are not negative"
+)]
+pub(crate) fn whole(nanos: f64) -> u64 {
+    nanos.ceil() as u64
+}
+
+/// Where the quantile `q` stands among so many sorted values.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a share of a length"
+)]
+pub(crate) fn place(q: f64, length: usize) -> usize {
+    ((q * length as f64).ceil() as usize).saturating_sub(1)
+}
