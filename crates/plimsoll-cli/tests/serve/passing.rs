@@ -27,7 +27,7 @@ fn a_request_and_its_answer() {
 #[test]
 fn one_connection_serves_many_requests() {
     let backend = Backend::says("hello");
-    let proxy = Proxy::over(&[&backend], &["--threads", "1"]);
+    let proxy = Proxy::over(&[&backend], &["--threads", "1", "--no-health"]);
     let mut wire = proxy.connect();
     for n in 0..50 {
         wire.send(format!("GET /{n} HTTP/1.1\r\nHost: test\r\n\r\n"));
