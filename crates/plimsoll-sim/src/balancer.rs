@@ -42,7 +42,7 @@ enum Kind {
 }
 
 impl Balancer {
-    pub(crate) fn new(config: &Config, number: u32, seed: u64, rng: &mut Stream) -> Self {
+    pub(crate) fn new(config: &Config, number: u32, seed: u64) -> Self {
         // Balancers begin at even distances on the ring.
         let all = config.workers;
         let first = u64::from(number) * u64::from(all) / u64::from(config.balancers);
@@ -67,7 +67,7 @@ impl Balancer {
                 Kind::Core { pool: Box::new(pool), slots }
             }
             None => Kind::Own {
-                choice: Box::new(config.policy.choice(known.count, config.with_replacement, rng)),
+                choice: Box::new(config.policy.choice(known.count, config.with_replacement)),
                 pending: vec![0; known.count as usize],
             },
         };

@@ -1,6 +1,9 @@
 //! What a simulation is of.
 
 use std::num::NonZeroU32;
+use std::ops::Range;
+
+use plimsoll_core::Policy as Core;
 
 use crate::units::real;
 use crate::{Arrivals, Fault, FaultKind, Policy, Service};
@@ -144,7 +147,10 @@ impl Config {
             ));
         }
         if known == 0 || known > self.workers {
-            return Err(format!("a subset of {known} of {} workers", self.workers));
+            return Err(format!(
+                "a subset of {known}: it is from 1 to the {} workers that there are",
+                self.workers
+            ));
         }
         self.check_numbers()?;
         self.check_load()?;
@@ -175,13 +181,24 @@ impl Config {
             return Err(format!("costs from {least} to {most}: they are from 1 to 1000000"));
         }
         if self.capacity_in_force().is_some_and(|capacity| capacity.get() < most) {
-            return Err(format!("a request may cost {most}, more than any worker's capacity"));
+            let bound = if self.policy.is_central() {
+                format!("central-queue gives a worker no more than its slots, {}", self.slots)
+            } else {
+                "a request that costs more than the capacity fits nowhere".into()
+            };
+            return Err(format!("a request may cost {most}, and {bound}"));
         }
         if !(0.0..1.0).contains(&self.warm_up) || self.batches == 0 {
             return Err("the warm-up is a share from 0 to below 1, of at least 1 batch".into());
         }
         if self.measured() < u64::from(self.batches) {
-            return Err(format!("{} requests are too few to measure", self.jobs));
+            return Err(format!(
+                "a run of {} requests has {} to measure after its warm-up, fewer than its {} \
+                 batches",
+                self.count(),
+                self.measured(),
+                self.batches
+            ));
         }
         match self.arrivals {
             Arrivals::Trace(ref requests) if requests.is_empty() => {
@@ -208,10 +225,50 @@ impl Config {
                 self.load
             ));
         }
+        if open && !bounded {
+            self.check_subsets()?;
+        }
         if self.line.is_some() && self.capacity.is_none() && !self.policy.is_central() {
             return Err("a line needs a capacity: without one nobody waits in it".into());
         }
         Ok(())
+    }
+
+    /// The load of the workers that balancers know, not of all.
+    fn check_subsets(&self) -> Result<(), String> {
+        let Some(subset) = self.subset else { return Ok(()) };
+        // Whoever does not look at what is pending gives each of its workers as much.
+        let is_blind = matches!(self.policy, Policy::Core(Core::Random | Core::RoundRobin));
+        let (mut all, mut known, mut most) = (0.0, 0.0, 0);
+        for worker in 0..self.workers {
+            let cover = self.knowing(worker).len();
+            all += self.speed(worker);
+            known += if cover > 0 { self.speed(worker) } else { 0.0 };
+            most = most.max(cover);
+        }
+        let even = real(u64::from(self.balancers) * u64::from(subset)) / f64::from(self.workers);
+        let busiest =
+            if is_blind { self.load * real(most as u64) / even } else { self.load * all / known };
+        if busiest < 1.0 {
+            return Ok(());
+        }
+        Err(format!(
+            "{} balancers that know {subset} of {} workers each leave some out, or know them \
+             unevenly: a worker's load is {busiest} and not {}",
+            self.balancers, self.workers, self.load
+        ))
+    }
+
+    /// The balancers that know a worker, one after another from this on, on a ring of
+    /// balancers: balancers begin at even distances on the ring of workers.
+    pub(crate) fn knowing(&self, worker: u32) -> Range<u32> {
+        let begun =
+            |before: u64| (before * u64::from(self.balancers)).div_ceil(u64::from(self.workers));
+        let end = u64::from(self.workers) + u64::from(worker) + 1;
+        // Below twice the balancers, of which there are fewer than 2^31.
+        let [from, to] = [begun(end - u64::from(self.known())), begun(end)]
+            .map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+        from..to
     }
 
     fn check_policy(&self) -> Result<(), String> {
@@ -221,8 +278,8 @@ impl Config {
         }
         if self.capacity.is_some() {
             return Err(format!(
-                "{policy} has no line, and so no capacity: those of the core have (least-loaded, \
-                 power-of-2, round-robin, random, central-queue)"
+                "{policy} has no line, and so no capacity, as it is here: those of the core have \
+                 (least-loaded, power-of-2 of distinct workers, round-robin, random, central-queue)"
             ));
         }
         if self.faults.iter().any(|fault| fault.kind == FaultKind::Gone) {
@@ -232,11 +289,6 @@ impl Config {
         }
         if self.costs.1 > 1 || self.weights.iter().any(|&weight| weight > 1) {
             return Err(format!("{policy} knows no costs and weights: those of the core do"));
-        }
-        if matches!(policy, Policy::IdleQueue(_)) && self.subset.is_some() {
-            return Err(format!(
-                "{policy} knows no subsets: a worker leaves its token with anyone"
-            ));
         }
         policy.check(self.known(), self.slots)
     }
@@ -311,5 +363,60 @@ impl Config {
             }
             Arrivals::Closed { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(policy: &str, workers: u32, balancers: u32, subset: u32) -> Config {
+        let policy = policy.parse().unwrap();
+        Config { policy, workers, balancers, subset: Some(subset), ..Config::default() }
+    }
+
+    /// Against the balancers' own places on the ring.
+    #[test]
+    fn who_knows_a_worker_is_as_the_balancers_have_it() {
+        for (workers, balancers, subset) in [(10, 3, 4), (7, 7, 1), (5, 12, 2), (9, 4, 9)] {
+            let config = config("random", workers, balancers, subset);
+            for worker in 0..workers {
+                let mut told: Vec<u32> =
+                    config.knowing(worker).map(|number| number % balancers).collect();
+                told.sort_unstable();
+                let knows = |number: &u32| {
+                    let first = number * workers / balancers;
+                    (worker + workers - first) % workers < subset
+                };
+                let theirs: Vec<u32> = (0..balancers).filter(knows).collect();
+                assert_eq!(told, theirs, "{workers} {balancers} {subset}: {worker}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_load_is_of_the_workers_that_are_known() {
+        for (policy, balancers, subset) in
+            [("least-loaded", 1, 50), ("random", 3, 50), ("least-loaded", 4, 20)]
+        {
+            let error = config(policy, 100, balancers, subset).check().unwrap_err();
+            assert!(error.contains("a worker's load is 1."), "{error}");
+        }
+        assert_eq!(config("least-loaded", 100, 3, 50).check(), Ok(()));
+        assert_eq!(config("random", 100, 100, 5).check(), Ok(()));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_in_a_sentence() {
+        let of = |policy: &str| Config { policy: policy.parse().unwrap(), ..Config::default() };
+        let refused = |config: Config, part: &str| {
+            let error = config.check().unwrap_err();
+            assert!(error.contains(part), "{error}");
+        };
+        refused(Config { workers: 1, ..of("snapshot-two:1") }, "draws two workers");
+        refused(Config { subset: Some(1), balancers: 100, ..of("snapshot-two:1") }, "knows 1");
+        refused(Config { costs: (1, 4), ..of("central-queue") }, "no more than its slots, 1");
+        refused(Config { jobs: 10, ..of("random") }, "fewer than its 20 batches");
+        refused(config("random", 100, 1, 200), "from 1 to the 100 workers");
     }
 }

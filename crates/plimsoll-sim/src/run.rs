@@ -109,12 +109,11 @@ impl Run {
         config.check()?;
         let stream = |purpose| Stream::new(config.seed, number, purpose);
         let mut shuffles = stream(Purpose::Shuffles);
-        let mut choices = stream(Purpose::Choices);
         let common = shuffles.bits();
         let balancers = (0..config.balancers)
             .map(|number| {
                 let seed = if config.same_shuffle { common } else { shuffles.bits() };
-                Balancer::new(config, number, seed, &mut choices)
+                Balancer::new(config, number, seed)
             })
             .collect();
         let replicas = match config.policy {
@@ -128,7 +127,7 @@ impl Run {
             services: stream(Purpose::Services),
             costs: stream(Purpose::Costs),
             to_balancers: stream(Purpose::Balancers),
-            choices,
+            choices: stream(Purpose::Choices),
             balancers,
             fleet: Fleet::new(config),
             replicas,
@@ -157,6 +156,7 @@ impl Run {
         };
         run.begin_measuring();
         run.schedule();
+        run.all_idle();
         Ok(run)
     }
 
@@ -168,6 +168,30 @@ impl Run {
         }
         if let Some(age) = self.config.policy.age() {
             self.changes.push(Reverse((nanos(age), Change::Tell)));
+        }
+    }
+
+    /// At first all workers are idle, and tell so in a random order.
+    fn all_idle(&mut self) {
+        if !matches!(self.config.policy, Policy::IdleQueue(_)) {
+            return;
+        }
+        let mut order: Vec<u32> = (0..self.config.workers).collect();
+        for last in (1..self.config.workers).rev() {
+            order.swap(last as usize, self.choices.below(last + 1) as usize);
+        }
+        for worker in order {
+            self.idle(worker);
+        }
+    }
+
+    /// A worker is idle: it tells one of the balancers that know it.
+    fn idle(&mut self, worker: u32) {
+        let knowing = self.config.knowing(worker);
+        let count = knowing.end - knowing.start;
+        if count > 0 {
+            let told = knowing.start + self.choices.below(count);
+            self.balancers[(told % self.config.balancers) as usize].idle(worker);
         }
     }
 
@@ -472,8 +496,7 @@ impl Run {
             self.arm(balancer);
         }
         if pending == 0 && matches!(self.config.policy, Policy::IdleQueue(_)) {
-            let told = self.choices.below(self.config.balancers);
-            self.balancers[told as usize].idle(worker);
+            self.idle(worker);
         }
         self.settle(balancer);
     }

@@ -115,3 +115,15 @@ fn disciplines_are_as_they_say() {
     assert!((mean(Discipline::FirstCome) - 3.0).abs() < 1e-9);
     assert!((mean(Discipline::Sharing) - 5.0).abs() < 1e-6);
 }
+
+/// An idle worker leaves its first token with one balancer, which knows it: at a low load hardly
+/// any request meets a busy worker. Each of ten balancers once had tokens of all.
+#[test]
+fn an_idle_worker_tells_one_balancer_that_knows_it() {
+    for subset in [None, Some(20)] {
+        let few =
+            Config { workers: 100, load: 0.2, balancers: 10, subset, ..config("join-idle-queue") };
+        let outcome = run(&Config { jobs: 200, warm_up: 0.0, batches: 1, ..few }, 1000);
+        assert!(outcome.batches[0].waiting < 0.02, "{:?}", outcome.batches);
+    }
+}
