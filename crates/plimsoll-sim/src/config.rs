@@ -83,8 +83,11 @@ pub struct Config {
     /// Whether each pool audits every dispatch by a plain scan of all its workers:
     /// for tests.
     pub audit: bool,
-    /// How often pending is noted, in seconds; 0 is never.
+    /// How often pending is noted at first, in seconds; 0 is never. When there are 800 samples
+    /// every other is dropped, and the next are twice as far apart.
     pub sample_every: f64,
+    /// A run gives up when more requests than this are at workers and in lines.
+    pub most_present: u32,
 }
 
 impl Default for Config {
@@ -116,6 +119,7 @@ impl Default for Config {
             drain: false,
             audit: false,
             sample_every: 0.0,
+            most_present: 20_000_000,
         }
     }
 }
@@ -125,6 +129,9 @@ const MOST_WORKERS: u32 = 10_000_000;
 
 /// The most places for workers in all balancers together: some 2 GB.
 const MOST_PLACES: u32 = 20_000_000;
+
+/// The most seconds that a run is expected to take: 31 years.
+const LONGEST: f64 = 1e9;
 
 impl Config {
     /// Whether it can be simulated.
@@ -154,6 +161,7 @@ impl Config {
         }
         self.check_numbers()?;
         self.check_load()?;
+        self.check_length()?;
         self.check_policy()?;
         for fault in &self.faults {
             fault.check()?;
@@ -230,6 +238,23 @@ impl Config {
         }
         if self.line.is_some() && self.capacity.is_none() && !self.policy.is_central() {
             return Err("a line needs a capacity: without one nobody waits in it".into());
+        }
+        Ok(())
+    }
+
+    /// A clock of nanoseconds in 64 bits ends after 584 years.
+    fn check_length(&self) -> Result<(), String> {
+        let seconds = match self.arrivals {
+            Arrivals::Closed { requesters, think } => {
+                real(self.jobs) / f64::from(requesters) * (think + self.service.mean())
+            }
+            _ => self.expected_seconds().unwrap_or(0.0),
+        };
+        if seconds > LONGEST {
+            return Err(format!(
+                "a run would take {seconds} seconds of its own time: it is at most {LONGEST}, and \
+                 fewer requests take less"
+            ));
         }
         Ok(())
     }
@@ -417,6 +442,9 @@ mod tests {
         refused(Config { subset: Some(1), balancers: 100, ..of("snapshot-two:1") }, "knows 1");
         refused(Config { costs: (1, 4), ..of("central-queue") }, "no more than its slots, 1");
         refused(Config { jobs: 10, ..of("random") }, "fewer than its 20 batches");
+        refused(Config { workers: 1, load: 1e-5, ..of("random") }, "at most 1000000000");
+        let slow = Arrivals::Closed { requesters: 1, think: 1e9 };
+        refused(Config { arrivals: slow, ..of("random") }, "at most 1000000000");
         refused(config("random", 100, 1, 200), "from 1 to the 100 workers");
     }
 }

@@ -63,8 +63,11 @@ pub struct Run {
     longest_line: u64,
     most_pending: u32,
     times: Times,
-    /// When measuring began, and the area then; `None` in the warm-up.
-    measured: Option<Mark>,
+    /// Whether the warm-up is over.
+    is_warm: bool,
+    /// When measuring began.
+    mark: Mark,
+    gave_up: Option<String>,
     /// Requests in the system, summed over time, in nanoseconds.
     area: u128,
     /// The time that those which are no more were in the system.
@@ -72,10 +75,11 @@ pub struct Run {
     regrets: Regrets,
     samples: Vec<Sample>,
     next_sample: u64,
+    between_samples: u64,
 }
 
 /// The system as measuring began.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     at: u64,
     area: u128,
@@ -91,6 +95,10 @@ struct Regrets {
     looks: u64,
     sum: f64,
 }
+
+/// Samples of pending that are kept: at so many every other is dropped, and later ones are as
+/// far apart as those that stay.
+const MOST_SAMPLES: usize = 800;
 
 impl Run {
     /// The run of this number: other numbers are other draws of the same seed.
@@ -141,7 +149,9 @@ impl Run {
             longest_line: 0,
             most_pending: 0,
             times: Times::new(config.measured() / u64::from(config.batches)),
-            measured: None,
+            is_warm: false,
+            mark: Mark::default(),
+            gave_up: None,
             area: 0,
             spent: 0,
             regrets: Regrets {
@@ -151,6 +161,7 @@ impl Run {
                 sum: 0.0,
             },
             samples: Vec::new(),
+            between_samples: nanos(config.sample_every).max(1),
             next_sample: if config.sample_every > 0.0 { 0 } else { u64::MAX },
             config: config.clone(),
         };
@@ -207,7 +218,8 @@ impl Run {
 
     /// What it has come to so far.
     pub fn outcome(&self) -> Outcome {
-        let mark = self.measured.unwrap_or(Mark { at: self.now, area: self.area, answered: 0 });
+        let mark = self.mark;
+        let (mean_response, waiting) = self.times.means();
         let span = seconds(self.now - mark.at).max(f64::MIN_POSITIVE);
         let work: Vec<f64> = self.fleet.work().collect();
         let sum: f64 = work.iter().sum();
@@ -217,7 +229,11 @@ impl Run {
         let speeds = (0..self.fleet.len()).map(|worker| 1.0 / self.fleet.pace(worker)).sum::<f64>();
         let able = speeds * f64::from(self.config.slots.get());
         Outcome {
-            batches: self.times.batches().to_vec(),
+            is_warm: self.is_warm,
+            gave_up: self.gave_up.clone(),
+            batches: self.times.batches(),
+            mean: mean_response,
+            waiting,
             responses: self.times.all(),
             max: seconds(self.times.longest()),
             imbalance: work.iter().copied().fold(0.0, f64::max) / mean,
@@ -334,6 +350,10 @@ impl Run {
         let comes = self.source.next_at();
         let changes = self.changes.peek().map_or(u64::MAX, |&Reverse((at, _))| at);
         let next = ends.min(comes).min(changes);
+        if self.fleet.jobs.len() > self.config.most_present {
+            self.give_up();
+            return false;
+        }
         let is_done = if self.drains() {
             comes == u64::MAX && self.fleet.jobs.len() == 0
         } else {
@@ -357,6 +377,17 @@ impl Run {
         true
     }
 
+    #[cold]
+    fn give_up(&mut self) {
+        self.gave_up = Some(format!(
+            "{}: a run was given up after {} seconds of its time, when {} requests were pending: \
+             they come faster than they end",
+            self.config.policy,
+            seconds(self.now),
+            self.fleet.jobs.len()
+        ));
+    }
+
     #[inline]
     fn pass(&mut self, next: u64) {
         while next >= self.next_sample {
@@ -366,16 +397,23 @@ impl Run {
                 pending: self.fleet.jobs.len() - waiting,
                 waiting,
             });
-            self.next_sample += nanos(self.config.sample_every);
+            self.next_sample = self.next_sample.saturating_add(self.between_samples);
+            if self.samples.len() >= MOST_SAMPLES {
+                // Every other one stays; the next is an interval after the last that does.
+                self.samples = self.samples.iter().step_by(2).copied().collect();
+                self.between_samples = self.between_samples.saturating_mul(2);
+            }
         }
         self.area += u128::from(next - self.now) * u128::from(self.fleet.jobs.len());
         self.now = next;
     }
 
     fn begin_measuring(&mut self) {
-        if self.measured.is_none() && self.ended() >= self.config.warming() {
+        if !self.is_warm && self.ended() >= self.config.warming() {
+            self.is_warm = true;
             self.fleet.forget_work();
-            self.measured = Some(Mark { at: self.now, area: self.area, answered: self.answered });
+            self.times.forget();
+            self.mark = Mark { at: self.now, area: self.area, answered: self.answered };
         }
     }
 
@@ -423,7 +461,7 @@ impl Run {
 
     #[inline]
     fn admit(&mut self, worker: u32, number: u32) {
-        if self.measured.is_some() {
+        if self.is_warm {
             if self.regrets.until == 0 {
                 self.regrets.until = self.regrets.every;
                 self.look_at(worker);
@@ -460,6 +498,9 @@ impl Run {
         self.spent += u128::from(self.now - self.fleet.jobs.get(number).arrived);
         self.fleet.jobs.remove(number);
         self.source.answered(self.now);
+        if self.is_warm {
+            self.times.ended();
+        }
         self.begin_measuring();
     }
 
@@ -487,9 +528,7 @@ impl Run {
             self.failed += 1;
         } else {
             self.answered += 1;
-            if self.measured.is_some() {
-                self.times.note(response, waiting);
-            }
+            self.times.note(response, waiting);
         }
         self.leave(number);
         if failed {
@@ -554,7 +593,7 @@ impl Run {
                     balancer.told(&self.fleet);
                 }
                 let age = self.config.policy.age().unwrap_or(f64::INFINITY);
-                self.changes.push(Reverse((at + nanos(age), Change::Tell)));
+                self.changes.push(Reverse((at.saturating_add(nanos(age)), Change::Tell)));
             }
             Change::Fault { number, begins } => {
                 let fault = self.config.faults[number].clone();
