@@ -161,7 +161,7 @@ impl Summary {
 #[derive(Clone, Debug, Default)]
 pub struct Runs {
     batches: Vec<Batch>,
-    runs: Vec<One>,
+    each: Vec<One>,
     responses: Option<Histogram<u64>>,
     max: f64,
     longest_line: u64,
@@ -200,11 +200,11 @@ impl Runs {
     pub fn add(&mut self, outcome: &Outcome) {
         let halves = outcome.batches.split_at(outcome.batches.len() / 2);
         let mean = |half: &[Batch]| Estimate::of(half.iter().map(|batch| batch.mean)).value;
-        self.is_warm = outcome.is_warm && (self.is_warm || self.runs.is_empty());
-        if self.runs.is_empty() {
+        self.is_warm = outcome.is_warm && (self.is_warm || self.each.is_empty());
+        if self.each.is_empty() {
             self.samples.clone_from(&outcome.samples);
         }
-        self.runs.push(One {
+        self.each.push(One {
             noted: outcome.responses.len(),
             mean: outcome.mean,
             waiting: outcome.waiting,
@@ -237,7 +237,7 @@ impl Runs {
     /// and as runs do, whose batches may be alike.
     pub fn summary(&self) -> Option<Summary> {
         let responses = self.responses.clone()?;
-        let by_run = |of: &dyn Fn(&One) -> f64| Estimate::of(self.runs.iter().map(of));
+        let by_run = |of: &dyn Fn(&One) -> f64| Estimate::of(self.each.iter().map(of));
         let wider = |value: f64, batch: &dyn Fn(&Batch) -> f64, run: &dyn Fn(&One) -> f64| {
             let by_batch = Estimate::of(self.batches.iter().map(batch)).half_width;
             let by_run = by_run(run).half_width;
@@ -246,7 +246,7 @@ impl Runs {
         };
         let noted = real(responses.len().max(1));
         let whole = |of: &dyn Fn(&One) -> f64| {
-            self.runs.iter().map(|run| of(run) * real(run.noted)).sum::<f64>() / noted
+            self.each.iter().map(|run| of(run) * real(run.noted)).sum::<f64>() / noted
         };
         let mean = |run: &One| run.mean;
         let waiting = |run: &One| run.waiting;
