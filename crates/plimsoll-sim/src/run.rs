@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 
 use crate::arrivals::Source;
 use crate::balancer::{Around, Balancer, Given};
@@ -47,8 +48,11 @@ pub struct Run {
     costs: Stream,
     to_balancers: Stream,
     choices: Stream,
+    looks: Stream,
     balancers: Vec<Balancer>,
     fleet: Fleet,
+    /// The cost of what each worker has; empty where it is the number of requests.
+    charged: Vec<u64>,
     /// What workers tell probes; empty where nobody probes.
     replicas: Vec<Replica>,
     changes: BinaryHeap<Reverse<(u64, Change)>>,
@@ -86,11 +90,11 @@ struct Mark {
     answered: u64,
 }
 
-/// Regret, looked at every so many dispatches, so that a plain scan of all
+/// Regret, looked at every so many dispatches on average, so that a plain scan of all
 /// workers costs little.
 #[derive(Clone, Copy, Debug)]
 struct Regrets {
-    every: u64,
+    every: u32,
     until: u64,
     looks: u64,
     sum: f64,
@@ -136,8 +140,10 @@ impl Run {
             costs: stream(Purpose::Costs),
             to_balancers: stream(Purpose::Balancers),
             choices: stream(Purpose::Choices),
+            looks: stream(Purpose::Looks),
             balancers,
             fleet: Fleet::new(config),
+            charged: if config.costs.1 > 1 { vec![0; config.workers as usize] } else { Vec::new() },
             replicas,
             changes: BinaryHeap::new(),
             came: 0,
@@ -154,12 +160,7 @@ impl Run {
             gave_up: None,
             area: 0,
             spent: 0,
-            regrets: Regrets {
-                every: u64::from(config.workers) * 4 + 93,
-                until: 0,
-                looks: 0,
-                sum: 0.0,
-            },
+            regrets: Regrets { every: config.workers * 4 + 93, until: 0, looks: 0, sum: 0.0 },
             samples: Vec::new(),
             between_samples: nanos(config.sample_every).max(1),
             next_sample: if config.sample_every > 0.0 { 0 } else { u64::MAX },
@@ -463,10 +464,14 @@ impl Run {
     fn admit(&mut self, worker: u32, number: u32) {
         if self.is_warm {
             if self.regrets.until == 0 {
-                self.regrets.until = self.regrets.every;
-                self.look_at(worker);
+                // Drawn, so that it falls in with no turn that policies take.
+                self.regrets.until = 1 + u64::from(self.looks.below(2 * self.regrets.every - 1));
+                self.look_at(worker, number);
             }
             self.regrets.until -= 1;
+        }
+        if let Some(charged) = self.charged.get_mut(worker as usize) {
+            *charged += u64::from(self.fleet.jobs.get(number).cost());
         }
         self.fleet.admit(worker, number, self.now);
         self.most_pending = self.most_pending.max(self.fleet.pending(worker));
@@ -475,15 +480,16 @@ impl Run {
     /// What choosing this worker is regretted by: in load, of all balancers'
     /// requests together.
     #[cold]
-    fn look_at(&mut self, worker: u32) {
-        let load = |worker: u32| {
-            let pending = f64::from(self.fleet.pending(worker)) + 1.0;
-            pending / f64::from(self.config.weight(worker))
+    fn look_at(&mut self, worker: u32, number: u32) {
+        let job = self.fleet.jobs.get(number);
+        let charged = |worker: u32| match self.charged.get(worker as usize) {
+            Some(&charged) => real(charged),
+            None => f64::from(self.fleet.pending(worker)),
         };
-        let there = (0..self.fleet.len()).filter(|&worker| !self.fleet.is_gone(worker));
-        let least = there.map(load).fold(f64::INFINITY, f64::min);
+        let balancer = &self.balancers[job.balancer as usize];
+        let (load, least) = balancer.loads(worker, job.cost(), charged);
         self.regrets.looks += 1;
-        self.regrets.sum += load(worker) - least;
+        self.regrets.sum += load - least;
     }
 
     /// A request was not taken, or given up in line.
@@ -509,11 +515,15 @@ impl Run {
     fn end(&mut self, Ended { job: number, failed }: Ended) {
         let now = self.now;
         let job = self.fleet.jobs.get_mut(number);
+        let cost = job.cost();
         let lease = job.lease.take();
         let (worker, balancer, met) = (job.worker, job.balancer, job.met);
         let (response, began) = (now - job.arrived, job.began);
         let waiting = self.waiting(number);
         let pending = self.fleet.pending(worker);
+        if let Some(charged) = self.charged.get_mut(worker as usize) {
+            *charged -= u64::from(cost);
+        }
         if let Some(replica) = self.replicas.get_mut(worker as usize) {
             replica.answered(met, response);
         }
@@ -596,29 +606,28 @@ impl Run {
                 self.changes.push(Reverse((at.saturating_add(nanos(age)), Change::Tell)));
             }
             Change::Fault { number, begins } => {
-                let fault = self.config.faults[number].clone();
-                for worker in fault.workers {
-                    self.fault(worker, fault.kind, begins);
-                }
+                let fault = &self.config.faults[number];
+                self.fault(&fault.workers.clone(), fault.kind, begins);
             }
         }
     }
 
-    fn fault(&mut self, worker: u32, kind: FaultKind, begins: bool) {
-        let was_gone = self.fleet.is_gone(worker);
-        // What it loses comes back only when its balancers no longer know it.
-        if kind == FaultKind::Gone && begins && !was_gone {
+    fn fault(&mut self, workers: &RangeInclusive<u32>, kind: FaultKind, begins: bool) {
+        // What they lose comes back only when their balancers no longer know them.
+        if kind == FaultKind::Gone && begins {
             for balancer in &mut self.balancers {
-                balancer.remove(worker, self.now);
+                balancer.remove(workers, self.now);
             }
         }
-        let lost = self.fleet.change(worker, kind, begins, self.now);
+        let lost = self.fleet.change(workers, kind, begins, self.now);
         for job in lost {
             self.end(Ended { job, failed: true });
         }
-        if was_gone && !self.fleet.is_gone(worker) {
+        if kind == FaultKind::Gone && !begins {
             for balancer in &mut self.balancers {
-                balancer.add(&self.config, worker, self.now);
+                for worker in workers.clone().filter(|&worker| !self.fleet.is_gone(worker)) {
+                    balancer.add(&self.config, worker, self.now);
+                }
             }
         }
         for balancer in 0..self.config.balancers {

@@ -22,6 +22,8 @@ pub(crate) enum Purpose {
     Shuffles = 5,
     /// Draws of the policies.
     Choices = 6,
+    /// Which dispatches are looked at for regret.
+    Looks = 7,
 }
 
 /// Odd, with ones and zeros all over it, so that runs of one seed are not those of another near

@@ -204,3 +204,25 @@ fn a_fleet_that_is_stuck_is_given_up() {
     assert!(sentence.contains("when 2001 requests were pending"), "{sentence}");
     assert!(run(&config("random"), 1000).gave_up.is_none());
 }
+
+/// Invariant I3: one balancer that gives to the least loaded regrets nothing, where load is the
+/// core's: of costs and weights, of penalties and slow starts, of workers that have room.
+#[test]
+fn the_least_loaded_is_not_regretted() {
+    let faults = ["failing:0-2:100:200", "gone:3-4:100:200", "slow:5:100:300:4"];
+    let base = Config {
+        costs: (1, 4),
+        weights: vec![1, 3],
+        capacity: NonZeroU32::new(6),
+        line: Some(100),
+        faults: faults.map(|fault| fault.parse().unwrap()).into(),
+        slow_start: 100.0,
+        ..config("least-loaded")
+    };
+    let outcome = run(&base, 1000);
+    assert!(outcome.regret.abs() < 1e-9 && outcome.failed > 0, "{outcome:?}");
+    for blind in ["random", "round-robin"] {
+        let policy = blind.parse().unwrap();
+        assert!(run(&Config { policy, ..base.clone() }, 1000).regret > 0.1, "{blind}");
+    }
+}
