@@ -341,6 +341,35 @@ impl Config {
         self.load * speed * f64::from(self.slots.get()) / self.service.mean()
     }
 
+    /// About how long, in seconds, a worker's queue takes to forget what it was, where workers
+    /// are chosen without a look at them: E[S²] / (1 - load)² in units of the mean service time.
+    /// From an idle start, a seventh of the mean wait is still missing after one of these, a
+    /// seventeenth after two and a hundredth after four (Abate and Whitt, "Transient behavior of
+    /// regulated Brownian motion", 1987), so that less of a warm-up tells of a mean that is too
+    /// low. Policies that look need less, bursts more. `None` where the load is not known before,
+    /// or is 1 or more.
+    ///
+    /// ```
+    /// use plimsoll_sim::Config;
+    ///
+    /// let seconds = |load| Config { load, ..Config::default() }.relaxation();
+    /// assert!((seconds(0.9).unwrap() - 200.0).abs() < 1e-6);
+    /// assert!((seconds(0.99).unwrap() - 20_000.0).abs() < 1e-6);
+    /// assert_eq!(seconds(1.5), None);
+    /// ```
+    pub fn relaxation(&self) -> Option<f64> {
+        let is_open = matches!(self.arrivals, Arrivals::Poisson | Arrivals::Bursts { .. });
+        let speeds = (0..self.workers).map(|worker| self.speed(worker)).sum::<f64>();
+        let speed = speeds / f64::from(self.workers) * f64::from(self.slots.get());
+        let (least, most) = (f64::from(self.costs.0), f64::from(self.costs.1));
+        // A service time is multiplied by a cost over the mean cost.
+        let count = most - least + 1.0;
+        let mean_cost = f64::midpoint(least, most);
+        let spread = 1.0 + (count * count - 1.0) / 12.0 / (mean_cost * mean_cost);
+        let time = self.service.second_moment() * spread / self.service.mean() / speed;
+        (is_open && self.load < 1.0).then(|| time / (1.0 - self.load).powi(2))
+    }
+
     pub(crate) fn speed(&self, worker: u32) -> f64 {
         self.speeds[worker as usize % self.speeds.len()]
     }

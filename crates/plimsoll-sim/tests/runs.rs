@@ -226,3 +226,30 @@ fn the_least_loaded_is_not_regretted() {
         assert!(run(&Config { policy, ..base.clone() }, 1000).regret > 0.1, "{blind}");
     }
 }
+
+/// A run as long as its relaxation says meets its closed form; one far shorter is too low, and is
+/// told from it by the form itself.
+#[test]
+fn the_relaxation_time_tells_how_long_a_warm_up_is() {
+    let close = |times: f64, runs: u32| {
+        let base = Config { load: 0.95, ..config("random") };
+        let seconds = base.relaxation().unwrap() * times;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        let jobs = (seconds * base.rate()) as u64;
+        let config = Config { jobs, warm_up: 0.25, batches: 5, ..base };
+        let mut all = plimsoll_sim::Runs::default();
+        for number in 0..runs {
+            let mut run = Run::new(&config, number).unwrap();
+            while !run.advance(10_000) {}
+            all.add(&run.outcome());
+        }
+        let expected = plimsoll_sim::theory::expected(&config).unwrap();
+        let summary = all.summary().unwrap();
+        assert!(summary.is_warm && summary.gave_up.is_none());
+        (summary.mean.value / expected.mean, summary.misses(&expected))
+    };
+    let (long, misses) = close(16.0, 8);
+    assert!((long - 1.0).abs() < 0.1 && !misses, "{long}");
+    let (short, misses) = close(0.5, 24);
+    assert!(short < 0.85 && misses, "{short}");
+}
