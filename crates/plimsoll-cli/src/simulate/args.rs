@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use plimsoll_sim::{Arrival, Arrivals, Config, Discipline, Fault, Policy, Service};
 
 use super::sweep::Sweep;
-use super::trace;
+use super::{size, trace};
 
 /// Batches of all runs of one simulation together, at least.
 const BATCHES: u32 = 24;
@@ -98,7 +98,7 @@ pub(crate) struct Args {
 
     /// Requests from a file: arrival and service times as CSV or JSON Lines, or the access log of
     /// `plimsoll serve`
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["load", "service", "arrivals", "jobs", "runs"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["load", "service", "arrivals", "costs", "jobs", "runs"])]
     trace: Option<PathBuf>,
 
     /// slow:WORKERS:FROM:TO:TIMES, or stuck, failing or gone:WORKERS:FROM:TO, as in gone:0-4:1000:2000;
@@ -118,15 +118,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = seed)]
     seed: Option<u64>,
 
-    /// Requests of each simulation, over all of its runs
-    #[arg(long, value_name = "N", default_value = "4000000", allow_negative_numbers = true, value_parser = jobs)]
-    jobs: u64,
+    /// Requests of each simulation, over all of its runs [default: 4000000, and more of many workers
+    /// and near load 1]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = jobs)]
+    jobs: Option<u64>,
 
     /// Independent runs of each simulation: what is spread over the cores, not more of them
     #[arg(long, value_name = "N", default_value = "8", allow_negative_numbers = true, value_parser = count)]
     runs: u32,
 
-    /// The share of each run that is not measured [default: 0.2, and 0 of a trace]
+    /// The share of each run that is not measured [default: 0.2, more near load 1, and
+    /// 0 of a trace]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, value_parser = share)]
     warm_up: Option<f64>,
 
@@ -223,7 +225,7 @@ impl Args {
             Some(sweep) => sweep.values.iter().copied().map(Some).collect(),
         };
         let mut simulations = Vec::new();
-        for swept in points {
+        for &swept in &points {
             let mut point = base.clone();
             if let (Some(sweep), Some(value)) = (&self.sweep, swept) {
                 if self.trace.is_some() && sweep.is_load() {
@@ -231,15 +233,25 @@ impl Args {
                         "--sweep load= does not go with --trace: its load is its own".into()
                     );
                 }
+                if matches!(self.arrivals, Arrivals::Closed { .. }) && sweep.is_load() {
+                    return Err(
+                        "--sweep load= does not go with a closed loop: requesters ask when answered"
+                            .into(),
+                    );
+                }
                 sweep.apply(&mut point, value);
             }
-            for &policy in &self.policy {
-                let config = Config { policy, ..point.clone() };
+            let mut configs: Vec<Config> =
+                self.policy.iter().map(|&policy| Config { policy, ..point.clone() }).collect();
+            self.size(&mut configs, self.policy.len() * points.len())?;
+            for config in configs {
                 config.check()?;
                 simulations.push(Simulation { load: load_of(&config), config, swept });
             }
         }
         let plot = self.plot.as_deref().map(|path| self.plot(path)).transpose()?;
+        notes.extend(size::note(&simulations, self.runs));
+        notes.extend(unseen(&simulations));
         let form = match (self.json, self.csv) {
             (true, _) => Form::Json,
             (_, true) => Form::Csv,
@@ -261,8 +273,6 @@ impl Args {
     }
 
     fn config(&self, seed: u64, trace: Option<&Arc<[Arrival]>>) -> Result<Config, String> {
-        let jobs = self.jobs / u64::from(self.runs);
-        let warm_up = self.warm_up.unwrap_or(if trace.is_some() { 0.0 } else { 0.2 });
         let batches = match trace {
             // At least some hundred requests in each.
             Some(requests) => {
@@ -270,7 +280,7 @@ impl Args {
             }
             None => BATCHES.div_ceil(self.runs).max(4),
         };
-        let mut config = Config {
+        let config = Config {
             workers: self.workers,
             with_replacement: self.with_replacement,
             load: self.load.unwrap_or(0.9),
@@ -291,8 +301,6 @@ impl Args {
             slow_start: self.slow_start,
             penalty: !self.no_penalty,
             seed,
-            jobs,
-            warm_up,
             batches,
             ..Config::default()
         };
@@ -301,10 +309,44 @@ impl Args {
                 "--load does not go with a closed loop: requesters ask when answered".into()
             );
         }
-        if self.plot.is_some() {
-            config.sample_every = config.expected_seconds().map_or(0.0, |all| all / SAMPLES);
+        if let Some(subset) = self.subset.filter(|&subset| subset > self.workers) {
+            return Err(format!(
+                "--subset {subset} is more than the {} workers that there are: it is from 1 to {0}",
+                self.workers
+            ));
         }
         Ok(config)
+    }
+
+    /// How long the runs of one point are, where there are so many simulations in all.
+    fn size(&self, configs: &mut [Config], simulations: usize) -> Result<(), String> {
+        let is_trace = self.trace.is_some();
+        let all = self.jobs.unwrap_or_else(|| size::jobs(configs, self.runs, simulations));
+        let jobs = all / u64::from(self.runs);
+        let warm_up = self
+            .warm_up
+            .unwrap_or_else(|| if is_trace { 0.0 } else { size::warm_up(configs, jobs.max(1)) });
+        for config in configs {
+            (config.jobs, config.warm_up) = (jobs, warm_up);
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a count of requests, and the cast saturates"
+            )]
+            let needed = (f64::from(config.batches) / (1.0 - warm_up)).ceil() as u64;
+            if !is_trace && jobs < needed {
+                return Err(format!(
+                    "--jobs {all} is too few: over {} runs it makes {jobs} in each, and it takes \
+                     {needed} in each, {} in all",
+                    self.runs,
+                    needed * u64::from(self.runs)
+                ));
+            }
+            if self.plot.is_some() {
+                config.sample_every = config.expected_seconds().map_or(0.0, |all| all / SAMPLES);
+            }
+        }
+        Ok(())
     }
 
     fn plot(&self, path: &Path) -> Result<(PathBuf, Plot), String> {
@@ -316,12 +358,37 @@ impl Args {
         if kind == Plot::Latency && self.sweep.is_none() {
             return Err("--plot-kind latency is drawn over what --sweep says".into());
         }
+        if kind == Plot::Pending && matches!(self.arrivals, Arrivals::Closed { .. }) {
+            return Err(
+                "--plot: how long a closed loop takes is not known beforehand, so that pending over \
+                 time cannot be drawn; --plot-kind distribution can"
+                    .into(),
+            );
+        }
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
         if !matches!(ending, "svg" | "png") {
             return Err(format!("--plot {}: it is a FILE.svg or a FILE.png", path.display()));
         }
         Ok((path.to_owned(), kind))
     }
+}
+
+/// A fault that no measured request can meet, as far as time can be told beforehand.
+fn unseen(simulations: &[Simulation]) -> Option<String> {
+    simulations.iter().find_map(|Simulation { config, .. }| {
+        let end = config.expected_seconds()?;
+        let begin = end * config.warm_up;
+        config.faults.iter().find_map(|fault| {
+            let when = if fault.to <= begin {
+                format!("is over before measuring begins, at about {begin:.0} s")
+            } else if fault.from >= end {
+                format!("begins after the end of a run, at about {end:.0} s")
+            } else {
+                return None;
+            };
+            Some(format!("the fault {fault} {when}: no figure shows it"))
+        })
+    })
 }
 
 /// What is offered, where it can be told beforehand.

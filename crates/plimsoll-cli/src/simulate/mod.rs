@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `args` | the command line, and the simulations that it asks for |
+//! | `size` | how many requests runs are of |
 //! | `sweep` | a setting that takes several values |
 //! | `trace` | requests from a file: CSV, JSON Lines, the access log of `serve` |
 //! | `work` | runs spread over all cores |
@@ -14,6 +15,7 @@ mod args;
 mod picture;
 mod plot;
 mod progress;
+mod size;
 mod sweep;
 mod table;
 mod trace;
@@ -24,6 +26,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use plimsoll_sim::Summary;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 pub(crate) use self::args::Args;
@@ -47,7 +50,6 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     };
     match show(&plan) {
         Ok(status) => ExitCode::from(status),
-        Err((_, 0)) => ExitCode::SUCCESS,
         Err((sentence, status)) => {
             eprintln!("plimsoll simulate: {sentence}");
             ExitCode::from(status)
@@ -69,6 +71,14 @@ fn show(plan: &Plan) -> Result<u8, (String, u8)> {
         eprintln!("plimsoll simulate: {note}");
     }
     let done = work::work(plan, &stop).map_err(|sentence| (sentence, FAILED))?;
+    if let Some(cut) = done.interrupted {
+        eprintln!("plimsoll simulate: {}", cut_short(&done.results, cut));
+    }
+    if plan.form != Form::Text {
+        for doubt in table::doubts(plan, &done.results) {
+            eprintln!("plimsoll simulate: {doubt}");
+        }
+    }
     let text = match plan.form {
         Form::Text => table::text(plan, &done.results),
         Form::Json => table::json(plan, &done.results),
@@ -76,15 +86,30 @@ fn show(plan: &Plan) -> Result<u8, (String, u8)> {
     };
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| {
-        // Who reads the output has seen enough.
-        let status = if error.kind() == ErrorKind::BrokenPipe { 0 } else { UNWRITABLE };
-        (format!("stdout cannot be written: {error}"), status)
-    })?;
-    // A run that was stopped at once has nothing to draw.
-    let has_some = done.results.iter().any(Option::is_some);
-    if let Some((path, kind)) = plan.plot.as_ref().filter(|_| has_some) {
-        plot::plot(plan, &done.results, path, *kind).map_err(|error| (error, UNWRITABLE))?;
+    if let Err(error) = written {
+        // Who reads the output has seen enough; the picture is for others.
+        if error.kind() != ErrorKind::BrokenPipe {
+            return Err((format!("stdout cannot be written: {error}"), UNWRITABLE));
+        }
     }
-    Ok(if done.interrupted { INTERRUPTED } else { 0 })
+    if let Some((path, kind)) = &plan.plot {
+        let is_drawn =
+            plot::plot(plan, &done.results, path, *kind).map_err(|error| (error, UNWRITABLE))?;
+        if !is_drawn {
+            eprintln!("plimsoll simulate: {}: there is nothing to draw", path.display());
+        }
+    }
+    Ok(if done.interrupted.is_some() { INTERRUPTED } else { 0 })
+}
+
+/// How far it came, and what there is of it.
+fn cut_short(results: &[Option<Summary>], (ended, total): (u64, u64)) -> String {
+    let rows = results.iter().flatten().count();
+    // Not 100 % of what was cut short.
+    let percent = ended.saturating_mul(100) / total.max(1);
+    format!(
+        "interrupted after {ended} of {total} requests ({percent} %): {rows} of {} rows have \
+         something to tell, of the requests that had ended",
+        results.len()
+    )
 }

@@ -8,7 +8,7 @@ use super::args::{Plan, Plot, Simulation};
 use super::picture::{self, Axes, Series};
 use super::sweep::Name;
 
-/// Draws into a file.
+/// Draws into a file; tells whether there was anything to draw.
 ///
 /// # Errors
 ///
@@ -18,7 +18,7 @@ pub(crate) fn plot(
     results: &[Option<Summary>],
     path: &Path,
     kind: Plot,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let told: Vec<(&Simulation, &Summary)> = plan
         .simulations
         .iter()
@@ -31,9 +31,10 @@ pub(crate) fn plot(
         Plot::Pending => pending(&told),
     };
     if series.iter().all(|series| series.points.is_empty()) {
-        return Err(format!("{}: there is nothing to draw", path.display()));
+        return Ok(false);
     }
-    picture::draw(path, &axes, &series)
+    picture::draw(path, &axes, &series)?;
+    Ok(true)
 }
 
 /// How a row is called where there are several points.

@@ -37,9 +37,12 @@ impl Progress {
         };
         Self(Some((over, std::thread::spawn(watch))))
     }
+}
 
-    pub(crate) fn end(self) {
-        if let Some((over, watch)) = self.0 {
+/// Also on an error, which is told on a line of its own.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some((over, watch)) = self.0.take() {
             drop(over);
             // It has nothing to panic about.
             let _ = watch.join();

@@ -106,10 +106,14 @@ fn range(name: Name, from: f64, to: f64, points: Option<u32>) -> Vec<f64> {
     let points = points.unwrap_or(POINTS);
     let part = |nth: u32| f64::from(nth) / f64::from(points - 1);
     let value = |nth: u32| match name {
+        _ if nth == 0 => from,
+        _ if nth == points - 1 => to,
         Name::Load if to < 1.0 => {
             let (first, last) = ((1.0 - from).ln(), (1.0 - to).ln());
-            let load = 1.0 - (first + (last - first) * part(nth)).exp();
-            (load * 1e4).round() / 1e4
+            let left = (first + (last - first) * part(nth)).exp();
+            // As many digits as what is left to 1 needs.
+            let digits = 10_f64.powf((2.0 - left.log10().floor()).max(4.0));
+            ((1.0 - left) * digits).round() / digits
         }
         Name::Load => ((from + (to - from) * part(nth)) * 1e4).round() / 1e4,
         _ => (from * (to / from).powf(part(nth))).round(),
@@ -136,6 +140,8 @@ mod tests {
         assert_eq!((loads.len(), loads[0], loads[9]), (10, 0.5, 0.99));
         assert!(loads.is_sorted());
         assert_eq!(values("load=1..3:3"), [1.0, 2.0, 3.0]);
+        assert_eq!(values("load=0.99..0.99999:3"), [0.99, 0.999_684, 0.999_99]);
+        assert_eq!(values("load=0.12345..0.98765:2"), [0.12345, 0.98765]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ enum Cell {
     Real(f64, Option<f64>),
     /// A closed form of a number of workers that grows without end.
     Limit(f64),
+    Truth(bool),
     Nothing,
 }
 
@@ -32,6 +33,7 @@ fn row(simulation: &Simulation, summary: &Summary) -> Row {
         Some(expected) => Cell::Limit(expected.mean),
         None => Cell::Nothing,
     };
+    let is_exact = theory::expected(&simulation.config).map(|expected| expected.is_exact);
     vec![
         ("policy", Cell::Text(policy.to_string())),
         ("workers", Cell::Count(u64::from(*workers))),
@@ -40,6 +42,7 @@ fn row(simulation: &Simulation, summary: &Summary) -> Row {
         ("load", simulation.load.map_or(Cell::Nothing, |load| Cell::Real(load, None))),
         ("mean", real(summary.mean)),
         ("closed_form", closed_form),
+        ("closed_form_is_exact", is_exact.map_or(Cell::Nothing, Cell::Truth)),
         ("p50", p50),
         ("p90", p90),
         ("p99", p99),
@@ -74,6 +77,7 @@ pub(crate) fn json(plan: &Plan, results: &[Option<Summary>]) -> String {
             let value = match cell {
                 Cell::Text(text) => text.into(),
                 Cell::Count(count) => count.into(),
+                Cell::Truth(truth) => truth.into(),
                 Cell::Real(value, _) | Cell::Limit(value) => value.into(),
                 Cell::Nothing => Value::Null,
             };
@@ -84,22 +88,47 @@ pub(crate) fn json(plan: &Plan, results: &[Option<Summary>]) -> String {
     };
     let objects: Vec<String> =
         rows(plan, results).into_iter().map(|row| format!("  {}", object(row))).collect();
+    if objects.is_empty() {
+        return "[]\n".into();
+    }
     format!("[\n{}\n]\n", objects.join(",\n"))
 }
+
+/// The columns, in order, and whether half of an interval may follow: always the same ones.
+const COLUMNS: [(&str, bool); 22] = [
+    ("policy", false),
+    ("workers", false),
+    ("balancers", false),
+    ("capacity", false),
+    ("load", false),
+    ("mean", true),
+    ("closed_form", false),
+    ("closed_form_is_exact", false),
+    ("p50", true),
+    ("p90", true),
+    ("p99", true),
+    ("p99.9", true),
+    ("max", false),
+    ("waiting", true),
+    ("imbalance", true),
+    ("variation", true),
+    ("longest_line", false),
+    ("most_pending", false),
+    ("answered", false),
+    ("refused", false),
+    ("failed", false),
+    ("regret", true),
+];
 
 /// A line of names, then a line per policy and point.
 pub(crate) fn csv(plan: &Plan, results: &[Option<Summary>]) -> String {
     let rows = rows(plan, results);
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let is_measured = |name: &str| {
-        let has_interval =
-            |(found, cell): &(&str, Cell)| *found == name && matches!(cell, Cell::Real(_, Some(_)));
-        rows.iter().any(|row| row.iter().any(has_interval))
-    };
+    let is_measured = |name: &str| COLUMNS.contains(&(name, true));
     let mut names = Vec::new();
-    for (name, _) in rows.first().into_iter().flatten() {
-        names.push((*name).to_owned());
-        if is_measured(name) {
+    for (name, has_interval) in COLUMNS {
+        names.push(name.to_owned());
+        if has_interval {
             names.push(format!("{name}_half_width"));
         }
     }
@@ -112,6 +141,7 @@ pub(crate) fn csv(plan: &Plan, results: &[Option<Summary>]) -> String {
             fields.push(match cell {
                 Cell::Text(text) => text.clone(),
                 Cell::Count(count) => count.to_string(),
+                Cell::Truth(truth) => truth.to_string(),
                 Cell::Real(value, _) | Cell::Limit(value) => value.to_string(),
                 Cell::Nothing => String::new(),
             });
@@ -142,7 +172,7 @@ pub(crate) fn text(plan: &Plan, results: &[Option<Summary>]) -> String {
         };
         let kept = name == "refused" || rows.iter().any(|row| row.iter().any(is_some));
         let varies = Some(name) == swept || name == "load" && !has_one_load(plan);
-        kept && (varies || !constant.contains(&name))
+        kept && name != "closed_form_is_exact" && (varies || !constant.contains(&name))
     };
     let mut lines: Vec<Vec<String>> = Vec::new();
     if let Some(first) = rows.first() {
@@ -171,19 +201,8 @@ pub(crate) fn text(plan: &Plan, results: &[Option<Summary>]) -> String {
     if rows.iter().any(|row| row.iter().any(|(_, cell)| matches!(cell, Cell::Limit(_)))) {
         text.push_str("~: of a number of workers that grows without end\n");
     }
-    let told = plan.simulations.iter().zip(results);
-    let restless = told.filter(|(simulation, summary)| {
-        simulation.config.faults.is_empty()
-            && summary.as_ref().is_some_and(|summary| !summary.is_steady())
-    });
-    let names: Vec<String> =
-        restless.map(|(simulation, _)| super::plot::name(simulation)).collect();
-    if !names.is_empty() {
-        let _ = writeln!(
-            text,
-            "not steady, so that more --jobs or a longer --warm-up will tell more: {}",
-            names.join("; ")
-        );
+    for doubt in doubts(plan, results) {
+        let _ = writeln!(text, "{doubt}");
     }
     let missing = plan.simulations.len() - rows.len();
     if missing > 0 {
@@ -191,6 +210,37 @@ pub(crate) fn text(plan: &Plan, results: &[Option<Summary>]) -> String {
             writeln!(text, "{missing} of {} rows had nothing to tell yet", plan.simulations.len());
     }
     text
+}
+
+/// Rows whose figures are not what they would be in the long run: sentences.
+pub(crate) fn doubts(plan: &Plan, results: &[Option<Summary>]) -> Vec<String> {
+    let names = |is_meant: &dyn Fn(&Config, &Summary) -> bool| {
+        let told = plan.simulations.iter().zip(results);
+        let meant = told.filter(|(simulation, summary)| {
+            summary.as_ref().is_some_and(|summary| is_meant(&simulation.config, summary))
+        });
+        let names: Vec<String> =
+            meant.map(|(simulation, _)| super::plot::name(simulation)).collect();
+        (!names.is_empty()).then(|| names.join("; "))
+    };
+    let restless =
+        names(&|config, summary| config.faults.is_empty() && !summary.is_steady()).map(|names| {
+            format!("not steady, so that more --jobs or a longer --warm-up will tell more: {names}")
+        });
+    let missed = names(&|config, summary| {
+        let exact = theory::expected(config).filter(|expected| expected.is_exact);
+        exact.is_some_and(|exact| misses(summary.mean, exact.mean))
+    });
+    let missed = missed.map(|names| {
+        format!("away from an exact closed form, so that more --jobs will tell more: {names}")
+    });
+    restless.into_iter().chain(missed).collect()
+}
+
+/// Whether a mean is farther from the true one than its interval and 1 % explain.
+fn misses(mean: Estimate, exact: f64) -> bool {
+    let half_width = if mean.half_width.is_finite() { mean.half_width } else { return false };
+    (mean.value - exact).abs() > half_width + exact / 100.0
 }
 
 /// Whether all rows are of one load: those of a trace are not when workers are swept.
@@ -226,17 +276,84 @@ fn head(plan: &Plan) -> String {
     if config.discipline == Discipline::Sharing {
         part("sharing", "shared".into());
     }
-    if let Arrivals::Trace(requests) = &config.arrivals {
-        part("trace", format!("{} requests of a trace", requests.len()));
-    } else {
-        part("service", config.service.to_string());
-        part("jobs", format!("{} runs of {} requests", plan.runs, config.jobs));
+    match &config.arrivals {
+        Arrivals::Trace(requests) => {
+            part("trace", format!("{} requests of a trace", requests.len()));
+        }
+        arrivals => {
+            part("arrivals", coming(arrivals));
+            part("service", config.service.to_string());
+        }
+    }
+    part(
+        "costs",
+        if config.costs == (1, 1) {
+            String::new()
+        } else {
+            format!("costs {}..{}", config.costs.0, config.costs.1)
+        },
+    );
+    part("speeds", varying("speeds", &config.speeds));
+    part("weights", varying("weights", &config.weights));
+    if config.with_replacement {
+        part("replacement", "drawn with replacement".into());
+    }
+    if config.same_shuffle {
+        part("shuffle", "one order for all balancers".into());
+    }
+    if config.slow_start > 0.0 {
+        part("slow start", format!("slow start {} s", config.slow_start));
+    }
+    if !config.penalty {
+        part("penalty", "no penalty".into());
+    }
+    let all = || plan.simulations.iter().map(|one| &one.config);
+    if !matches!(config.arrivals, Arrivals::Trace(_)) {
+        let (least, most) = ends(all().map(|config| config.jobs)).unwrap_or_default();
+        part("jobs", format!("{} runs of {} requests", plan.runs, between(&least, &most)));
+    }
+    let percents = all().map(|config| (config.warm_up * 1000.0).round() / 10.0);
+    let least = percents.clone().fold(f64::INFINITY, f64::min);
+    let most = percents.fold(0.0, f64::max);
+    if most > 0.0 {
+        part("warm-up", format!("{} % of each not measured", between(&least, &most)));
     }
     for fault in &config.faults {
         part("fault", fault.to_string());
     }
     text.push_str("\ntimes in seconds; below a figure half of its 95 % interval\n\n");
     text
+}
+
+fn coming(arrivals: &Arrivals) -> String {
+    match arrivals {
+        Arrivals::Bursts { factor, length } => format!("bursts:{factor}:{length}"),
+        Arrivals::Closed { requesters, think } => format!("closed:{requesters}:{think}"),
+        Arrivals::Poisson | Arrivals::Trace(_) => String::new(),
+    }
+}
+
+/// Numbers of workers in turn, where they are not all 1.
+fn varying<T: ToString>(name: &str, numbers: &[T]) -> String {
+    let texts: Vec<String> = numbers.iter().map(T::to_string).collect();
+    if texts.iter().all(|text| text == "1") {
+        return String::new();
+    }
+    // A long list is told by its beginning.
+    let more = if texts.len() > 8 { ",..." } else { "" };
+    format!("{name} {}{more}", texts[..texts.len().min(8)].join(","))
+}
+
+fn ends(counts: impl Iterator<Item = u64> + Clone) -> Option<(u64, u64)> {
+    Some((counts.clone().min()?, counts.max()?))
+}
+
+fn between<T: PartialOrd + ToString>(least: &T, most: &T) -> String {
+    if least < most {
+        format!("{} to {}", least.to_string(), most.to_string())
+    } else {
+        least.to_string()
+    }
 }
 
 /// A column's name, as a heading.
@@ -248,6 +365,7 @@ fn value(cell: &Cell) -> String {
     match cell {
         Cell::Text(text) => text.clone(),
         Cell::Count(count) => count.to_string(),
+        Cell::Truth(truth) => truth.to_string(),
         Cell::Real(value, _) => short(*value),
         Cell::Limit(value) => format!("~{}", short(*value)),
         Cell::Nothing => String::new(),

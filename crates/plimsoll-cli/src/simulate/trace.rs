@@ -42,6 +42,13 @@ impl Trace {
 /// A sentence with the file and the line.
 pub(crate) fn read(path: &Path) -> Result<Trace, String> {
     let trace = parse(&text(path)?).map_err(|what| format!("{}: {what}", path.display()))?;
+    if trace.requests.is_empty() && trace.unserved > 0 {
+        return Err(format!(
+            "{}: none of its {} requests was served by a backend, so that there is none to simulate",
+            path.display(),
+            trace.unserved
+        ));
+    }
     if trace.requests.is_empty() {
         return Err(format!("{}: the trace has no requests", path.display()));
     }
@@ -113,27 +120,43 @@ fn csv(text: &str) -> Result<Vec<Found>, String> {
     let mut found = Vec::new();
     let mut columns = (0, 1);
     let mut record = csv::StringRecord::new();
-    let mut is_first = true;
+    let (mut is_first, mut is_named) = (true, false);
     while reader.read_record(&mut record).map_err(|error| error.to_string())? {
-        // The reader stands behind the record, empty lines before it included.
-        let number = reader.position().line() - 1;
-        if std::mem::take(&mut is_first) && record.iter().all(|field| field.parse::<f64>().is_err())
-        {
+        let end = usize::try_from(reader.position().byte()).unwrap_or(usize::MAX);
+        let number = || last_line(text, end);
+        let was_first = std::mem::take(&mut is_first);
+        if was_first && record.iter().all(|field| field.parse::<f64>().is_err()) {
+            is_named = true;
             let column = |name| record.iter().position(|field| field == name);
             let named = column("arrival").zip(column("service"));
             columns = named.ok_or_else(|| {
-                format!("line {number}: its columns are not named arrival and service")
+                format!("line {}: its columns are not named arrival and service", number())
             })?;
             continue;
         }
+        if !is_named && record.len() > 2 {
+            return Err(format!(
+                "line {}: it has {} columns, and no first line names them: that should name one \
+                 arrival and one service",
+                number(),
+                record.len()
+            ));
+        }
         let (Some(arrival), Some(service)) = (record.get(columns.0), record.get(columns.1)) else {
-            return Err(format!("line {number}: there is no arrival and service in it"));
+            return Err(format!("line {}: there is no arrival and service in it", number()));
         };
         let both = seconds(arrival, "its arrival")
             .and_then(|arrival| Ok(pair(arrival, seconds(service, "its service")?)));
-        found.push(Some(both.map_err(|what| format!("line {number}: {what}"))?));
+        found.push(Some(both.map_err(|what| format!("line {}: {what}", number()))?));
     }
     Ok(found)
+}
+
+/// The number of the last line that ends at this byte or in which it lies.
+fn last_line(text: &str, end: usize) -> usize {
+    let before = &text.as_bytes()[..end.min(text.len())];
+    let ended = memchr::memchr_iter(b'\n', before).count();
+    if before.ends_with(b"\n") { ended } else { ended + 1 }
 }
 
 fn json(line: &str) -> Result<Found, String> {
@@ -248,6 +271,10 @@ mod tests {
             ("1,2\n2,-1\n", "line 2: its service is -1, and times are not negative"),
             ("1,2\n\nx,1\n", "line 3: its arrival 'x' is no number"),
             ("1,2\n3\n", "line 2"),
+            ("1,2\n2,-1", "line 2: its service is -1"),
+            ("1,2\r\n2,1\r\n3,-1\r\n", "line 3: its service is -1"),
+            ("1,2\r\n\r\n# why\r\n3,-1", "line 4: its service is -1"),
+            ("7,1,2\n", "line 1: it has 3 columns, and no first line names them"),
             ("when,long\n1,2\n", "line 1: its columns are not named arrival and service"),
             ("{\"arrival\": 1}\n", "line 1: it has no number 'service'"),
             ("{\"arrival\": 1, \"service\": 1}\nnonsense\n", "line 2: it is no JSON"),

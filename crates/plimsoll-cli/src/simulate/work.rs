@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use hdrhistogram::Histogram;
 use plimsoll::ThreadPool;
 use plimsoll_sim::{Config, Outcome, Run, Summary};
 
-use super::args::Plan;
+use super::args::{Plan, Plot};
 use super::progress::Progress;
 
 /// Events between two looks at the flag to stop: some milliseconds.
@@ -22,7 +23,8 @@ const CHECKED: u64 = 1_000_000;
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) results: Vec<Option<Summary>>,
-    pub(crate) interrupted: bool,
+    /// Where a signal ended it: requests that had ended, and all that were to.
+    pub(crate) interrupted: Option<(u64, u64)>,
 }
 
 /// Simulates all.
@@ -31,15 +33,17 @@ pub(crate) struct Done {
 ///
 /// A sentence: an invariant that does not hold, or threads that cannot be started.
 pub(crate) fn work(plan: &Plan, stop: &Arc<AtomicBool>) -> Result<Done, String> {
-    let pool = ThreadPool::new(plan.threads).map_err(|error| error.to_string())?;
+    let most = plan.simulations.len().saturating_mul(plan.runs as usize).max(1);
+    let pool = ThreadPool::new(plan.threads.min(most)).map_err(|error| error.to_string())?;
     let configs: Vec<Arc<Config>> =
         plan.simulations.iter().map(|one| Arc::new(one.config.clone())).collect();
     let runs = configs.iter().flat_map(|config| {
-        (0..plan.runs).map(|number| (Arc::clone(config), number)).collect::<Vec<_>>()
+        let config = Arc::clone(config);
+        (0..plan.runs).map(move |number| (Arc::clone(&config), number))
     });
     let requests = Arc::new(AtomicU64::new(0));
-    let total = configs.iter().map(|config| requests_of(config) * u64::from(plan.runs)).sum();
-    let progress = Progress::start(total, Arc::clone(&requests));
+    let total: u64 = configs.iter().map(|config| requests_of(config) * u64::from(plan.runs)).sum();
+    let _progress = Progress::start(total, Arc::clone(&requests));
     let simulate = {
         let (stop, requests) = (Arc::clone(stop), Arc::clone(&requests));
         move |(): &mut (), (config, number): (Arc<Config>, u32)| {
@@ -49,17 +53,50 @@ pub(crate) fn work(plan: &Plan, stop: &Arc<AtomicBool>) -> Result<Done, String> 
     let outcomes = pool.map(runs, simulate).map_err(|refused| refused.to_string())?;
     let mut results = Vec::new();
     let mut of_one: Vec<Outcome> = Vec::new();
+    let kind = plan.plot.as_ref().map(|(_, kind)| *kind);
     for (nth, outcome) in (1..).zip(outcomes) {
-        // A run that was stopped before its first batch has nothing to tell.
+        // A run in which no request was answered has nothing to tell.
         let outcome = outcome.map_err(|failed| failed.to_string())??;
-        of_one.extend(outcome.filter(|outcome| !outcome.batches.is_empty()));
+        if let Some(outcome) = outcome.filter(|outcome| !outcome.batches.is_empty()) {
+            fold(&mut of_one, outcome);
+        }
         if nth % plan.runs == 0 {
             results.push((!of_one.is_empty()).then(|| Summary::of(&of_one)));
+            if let Some(summary) = results.last_mut().and_then(Option::as_mut) {
+                forget(summary, kind);
+            }
             of_one.clear();
         }
     }
-    progress.end();
-    Ok(Done { results, interrupted: stop.load(Ordering::Relaxed) })
+    let ended = requests.load(Ordering::Relaxed);
+    // A signal after the last request has interrupted nothing.
+    let is_cut = stop.load(Ordering::Relaxed) && ended < total;
+    Ok(Done { results, interrupted: is_cut.then_some((ended, total)) })
+}
+
+/// Adds a run to those before it: the first has the response times of all, half a megabyte
+/// in each, and pending over time.
+fn fold(runs: &mut Vec<Outcome>, mut outcome: Outcome) {
+    if let Some(first) = runs.first_mut() {
+        let responses = std::mem::replace(&mut outcome.responses, nothing());
+        first.responses.add(responses).expect("both have the same bounds");
+        outcome.samples = Vec::new();
+    }
+    runs.push(outcome);
+}
+
+/// Drops what no picture of this kind shows.
+fn forget(summary: &mut Summary, kind: Option<Plot>) {
+    if kind != Some(Plot::Distribution) {
+        summary.responses = nothing();
+    }
+    if kind != Some(Plot::Pending) {
+        summary.samples = Vec::new();
+    }
+}
+
+fn nothing() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 2, 0).expect("these are bounds")
 }
 
 fn simulate(

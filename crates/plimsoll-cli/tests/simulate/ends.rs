@@ -14,7 +14,7 @@ use crate::running::{finish, run, simulate};
 
 #[test]
 fn usage_errors_are_2_and_one_sentence() {
-    let cases: [(&[&str], &str); 26] = [
+    let cases: [(&[&str], &str); 31] = [
         (&["--load", "1"], "load 1 is 1 or more"),
         (&["--load", "1.2", "--capacity", "4"], "bound it by a capacity and a line"),
         (&["--load", "0"], "a number above 0"),
@@ -38,7 +38,15 @@ fn usage_errors_are_2_and_one_sentence() {
         (&["--plot", "x.svg", "--plot-kind", "latency"], "what --sweep says"),
         (&["--trace", "/nonexistent"], "/nonexistent: No such file"),
         (&["--trace", "x", "--load", "0.5"], "excludes it"),
-        (&["--jobs", "10"], "too few"),
+        (&["--jobs", "10"], "over 8 runs it makes 1 in each, and it takes 8 in each, 64 in all"),
+        (&["--subset", "200"], "--subset 200 is more than the 100 workers"),
+        (&["--trace", "x", "--costs", "1..4"], "excludes it"),
+        (&["--arrivals", "closed:9:1", "--sweep", "load=0.1,0.2"], "not go with a closed loop"),
+        (
+            &["--arrivals", "closed:9:1", "--fault", "stuck:0:1:2", "--plot", "x.svg"],
+            "not known beforehand",
+        ),
+        (&["--sweep", "load=0.99..1.00001:3"], "load 1.0"),
         (&["--balancers", "1000000"], "a smaller subset"),
         (&["--wrokers", "4"], "did you mean --workers?"),
     ];
@@ -75,13 +83,69 @@ fn a_signal_prints_what_there_is_and_130() {
     }
 }
 
+/// The one run has then not come far, which is told; and a picture is no reason for another status.
+#[test]
+fn one_long_run_is_interrupted_with_what_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("a.svg");
+    let words = ["--jobs", "4000000000", "--policy", "random", "--json", "--load", "0.5"];
+    let plot = ["--plot", picture.to_str().unwrap()];
+    let child = simulate(&[&words[..], &plot].concat()).spawn().unwrap();
+    sleep(Duration::from_secs(2));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let done = finish(child).expect(130);
+    assert!(done.stderr.contains("interrupted after"), "{}", done.stderr);
+    assert!(done.stderr.contains("of 4000000000 requests (0 %)"), "{}", done.stderr);
+    // Valid, whatever there is.
+    done.objects();
+}
+
+#[test]
+fn what_is_too_short_is_told() {
+    let words = ["--policy", "random", "--workers", "10", "--jobs", "8000", "--load"];
+    let done = run(&[&words[..], &["0.98"]].concat()).expect(0);
+    assert!(done.stderr.contains("too short for random"), "{}", done.stderr);
+    assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+    let done = run(&[&words[..], &["0.2"]].concat()).expect(0);
+    assert_eq!(done.stderr, "");
+}
+
+#[test]
+fn a_mean_that_misses_its_closed_form_is_told() {
+    let words = ["--policy", "random", "--workers", "10", "--jobs", "80000", "--load", "0.98"];
+    let words = [&words[..], &["--seed", "1", "--warm-up", "0"]].concat();
+    let told = "away from an exact closed form, so that more --jobs will tell more: random";
+    let done = run(&words).expect(0);
+    assert!(done.stdout.contains(told), "{}", done.stdout);
+    let done = run(&[&words[..], &["--csv"]].concat()).expect(0);
+    assert!(done.stderr.contains(told), "{}", done.stderr);
+}
+
+#[test]
+fn a_fault_that_no_figure_shows_is_told() {
+    let words = ["--workers", "10", "--jobs", "40000", "--load", "0.5", "--policy", "random"];
+    for (fault, told) in
+        [("stuck:0:1:2", "is over before measuring begins"), ("stuck:0:9000:9001", "after the end")]
+    {
+        let done = run(&[&words[..], &["--fault", fault]].concat()).expect(0);
+        assert!(done.stderr.contains(told), "{fault}: {}", done.stderr);
+    }
+    let done = run(&[&words[..], &["--fault", "stuck:0:500:510"]].concat()).expect(0);
+    assert_eq!(done.stderr, "");
+}
+
 #[test]
 fn a_reader_that_leaves_ends_it_with_0() {
-    let mut child = simulate(&["--workers", "2", "--jobs", "20000"]).spawn().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("a.svg");
+    let words = ["--workers", "2", "--jobs", "20000", "--load", "0.5", "--plot"];
+    let words = [&words[..], &[picture.to_str().unwrap()]].concat();
+    let mut child = simulate(&words).spawn().unwrap();
     drop(child.stdout.take());
     let mut told = String::new();
     child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
     assert_eq!((child.wait().unwrap().code(), told.as_str()), (Some(0), ""));
+    assert!(picture.exists(), "the picture is for others");
 }
 
 #[test]

@@ -54,10 +54,39 @@ fn every_form_has_the_columns_of_the_table() {
         assert!(head.contains(&name), "{name} in {head:?}");
     }
     assert_eq!(csv.lines().count(), 3);
+    let is_exact: Vec<&Value> = objects.iter().map(|it| &it["closed_form_is_exact"]).collect();
+    assert_eq!(is_exact, [&Value::Null, &Value::Bool(true)]);
+    // The columns do not hang on what came out.
+    let other = ["--policy", "c3", "--arrivals", "closed:9:1", "--runs", "1", "--jobs", "900"];
+    let other = run(&[&other[..], &["--csv"]].concat()).expect(0).stdout;
+    assert_eq!(other.lines().next(), csv.lines().next());
     let text = run(&words).expect(0).stdout;
     assert!(text.starts_with("seed 1, 10 workers, load 0.9000, exponential"), "{text}");
     for column in ["closed form", "p99.9", "imbalance", "most pending", "regret", "±"] {
         assert!(text.contains(column), "{column} in {text}");
+    }
+}
+
+#[test]
+fn the_head_tells_all_that_is_not_a_default() {
+    let words = with_few(&["--seed", "1", "--workers", "10", "--load", "0.5"]);
+    let more = "--speeds 1,0.5 --weights 2,1 --costs 1..4 --arrivals bursts:5:10 --slow-start 3 \
+        --no-penalty --with-replacement --warm-up 0.4 --policy random";
+    let more: Vec<&str> = more.split_whitespace().collect();
+    let text = run(&[&words[..], &more].concat()).expect(0).stdout;
+    let head = text.lines().next().unwrap_or_default();
+    for part in [
+        "speeds 1,0.5",
+        "weights 2,1",
+        "costs 1..4",
+        "bursts:5:10",
+        "slow start 3 s",
+        "no penalty",
+        "drawn with replacement",
+        "4 runs of 6000 requests",
+        "40 % of each not measured",
+    ] {
+        assert!(head.contains(part), "{part} in {head}");
     }
 }
 

@@ -72,6 +72,12 @@ fn a_bad_trace_is_one_sentence_with_its_line() {
         ("", "bad.csv: the trace has no requests"),
         ("arrival,service\n", "bad.csv: the trace has no requests"),
         ("1,2\n2\n", "line 2"),
+        ("1,2\r\n2,-3", "bad.csv: line 2: its service is -3"),
+        ("1,1,2\n", "bad.csv: line 1: it has 3 columns"),
+        (
+            "time=2026-11-25T23:20:11Z backend=- line=0 total=1\n",
+            "none of its 1 requests was served by a backend",
+        ),
     ];
     for (text, expected) in cases {
         fs::write(path, text).unwrap();
