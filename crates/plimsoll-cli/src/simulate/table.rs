@@ -315,7 +315,7 @@ fn head(plan: &Plan) -> String {
     let percents = all().map(|config| (config.warm_up * 1000.0).round() / 10.0);
     let least = percents.clone().fold(f64::INFINITY, f64::min);
     let most = percents.fold(0.0, f64::max);
-    if most > 0.0 {
+    if most > 0.0 || !matches!(config.arrivals, Arrivals::Trace(_)) {
         part("warm-up", format!("{} % of each not measured", between(&least, &most)));
     }
     for fault in &config.faults {
