@@ -110,7 +110,8 @@ impl Source {
     #[inline]
     pub(crate) fn answered(&mut self, now: u64) {
         if let Kind::Closed { think, thinking } = &mut self.kind {
-            thinking.push(Reverse(now + nanos(self.stream.exponential() * *think)));
+            let until = now.saturating_add(nanos(self.stream.exponential() * *think));
+            thinking.push(Reverse(until));
             self.next = thinking.peek().map_or(u64::MAX, |&Reverse(at)| at);
         }
     }
@@ -119,7 +120,7 @@ impl Source {
     #[inline]
     fn after(&mut self, now: u64) -> u64 {
         match &mut self.kind {
-            Kind::Open { gap } => now + nanos(self.stream.exponential() * *gap),
+            Kind::Open { gap } => now.saturating_add(nanos(self.stream.exponential() * *gap)),
             Kind::Bursts { gaps, length, in_burst, until, at } => {
                 // What is left of the gap passes at the pace of each phase.
                 let mut left = self.stream.exponential();

@@ -1,6 +1,7 @@
 //! One balancer: the core's pool, or another policy with its own counts.
 
 use std::num::{NonZeroU16, NonZeroU32};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use plimsoll_core::{self as core, Completion, Dispatch, Lease, Outcome, Pool, Request, Time};
@@ -9,6 +10,7 @@ use crate::Config;
 use crate::fleet::Fleet;
 use crate::policy::{Answer, Choice, Known, Replica, View};
 use crate::streams::Stream;
+use crate::units::index;
 
 /// What becomes of a request that comes.
 #[derive(Debug)]
@@ -42,7 +44,7 @@ enum Kind {
 }
 
 impl Balancer {
-    pub(crate) fn new(config: &Config, number: u32, seed: u64, rng: &mut Stream) -> Self {
+    pub(crate) fn new(config: &Config, number: u32, seed: u64) -> Self {
         // Balancers begin at even distances on the ring.
         let all = config.workers;
         let first = u64::from(number) * u64::from(all) / u64::from(config.balancers);
@@ -67,7 +69,7 @@ impl Balancer {
                 Kind::Core { pool: Box::new(pool), slots }
             }
             None => Kind::Own {
-                choice: Box::new(config.policy.choice(known.count, config.with_replacement, rng)),
+                choice: Box::new(config.policy.choice(known.count, config.with_replacement)),
                 pending: vec![0; known.count as usize],
             },
         };
@@ -155,17 +157,55 @@ impl Balancer {
         }
     }
 
-    /// A worker goes: it is removed for good.
-    pub(crate) fn remove(&mut self, worker: u32, now: u64) {
-        let place = self.known.place(worker);
+    /// These workers go: they are removed for good.
+    pub(crate) fn remove(&mut self, workers: &RangeInclusive<u32>, now: u64) {
+        let known = self.known;
         if let Kind::Core { pool, slots } = &mut self.kind {
-            let live = |id: &core::WorkerId| slots[id.index()] == place;
-            let ids: Vec<_> = pool.workers().map(|worker| worker.id).filter(live).collect();
-            for id in ids {
+            let goes = |worker: &core::WorkerStats| {
                 // One that is removed and waits for its last lease is there, too.
-                let _ = pool.remove(id, Time::from_nanos(now));
+                let number = known.worker(slots[worker.id.index()]);
+                !worker.draining && workers.contains(&number)
+            };
+            let ids: Vec<_> = pool.workers().filter(goes).map(|worker| worker.id).collect();
+            for id in ids {
+                let removed = pool.remove(id, Time::from_nanos(now));
+                debug_assert!(removed.is_ok(), "it is there");
             }
         }
+    }
+
+    /// The load of the worker that has just been given a request of this cost, before that, and
+    /// the least load of those that could have taken it: as the core defines load, of what all
+    /// balancers have `charged` each worker.
+    pub(crate) fn loads(&self, chosen: u32, cost: u32, charged: impl Fn(u32) -> f64) -> (f64, f64) {
+        let (mut own, mut least) = (f64::INFINITY, f64::INFINITY);
+        let mut see = |worker: u32, has_room: bool, load: f64| {
+            if worker == chosen {
+                own = load;
+            }
+            if worker == chosen || has_room {
+                least = least.min(load);
+            }
+        };
+        match &self.kind {
+            Kind::Core { pool, slots } => {
+                for stats in pool.workers().filter(|stats| !stats.draining) {
+                    let worker = self.known.worker(slots[stats.id.index()]);
+                    let penalty = f64::from(stats.penalty) + 1.0;
+                    // A load is a sum over a weight, which is less while a worker is eased in.
+                    let weight = (f64::from(stats.pending) + penalty) / stats.load.as_f64();
+                    let has_room = stats.pending + cost <= stats.capacity_in_force;
+                    see(worker, has_room, (charged(worker) + penalty) / weight);
+                }
+            }
+            Kind::Own { pending, .. } => {
+                for place in 0..index(pending.len()) {
+                    let worker = self.known.worker(place);
+                    see(worker, true, charged(worker) + 1.0);
+                }
+            }
+        }
+        (own, least)
     }
 
     /// A worker comes back, as a new one.

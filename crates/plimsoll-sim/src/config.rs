@@ -1,6 +1,9 @@
 //! What a simulation is of.
 
 use std::num::NonZeroU32;
+use std::ops::Range;
+
+use plimsoll_core::Policy as Core;
 
 use crate::units::real;
 use crate::{Arrivals, Fault, FaultKind, Policy, Service};
@@ -80,8 +83,11 @@ pub struct Config {
     /// Whether each pool audits every dispatch by a plain scan of all its workers:
     /// for tests.
     pub audit: bool,
-    /// How often pending is noted, in seconds; 0 is never.
+    /// How often pending is noted at first, in seconds; 0 is never. When there are 800 samples
+    /// every other is dropped, and the next are twice as far apart.
     pub sample_every: f64,
+    /// A run gives up when more requests than this are at workers and in lines.
+    pub most_present: u32,
 }
 
 impl Default for Config {
@@ -113,6 +119,7 @@ impl Default for Config {
             drain: false,
             audit: false,
             sample_every: 0.0,
+            most_present: 20_000_000,
         }
     }
 }
@@ -122,6 +129,9 @@ const MOST_WORKERS: u32 = 10_000_000;
 
 /// The most places for workers in all balancers together: some 2 GB.
 const MOST_PLACES: u32 = 20_000_000;
+
+/// The most seconds that a run is expected to take: 31 years.
+const LONGEST: f64 = 1e9;
 
 impl Config {
     /// Whether it can be simulated.
@@ -144,10 +154,14 @@ impl Config {
             ));
         }
         if known == 0 || known > self.workers {
-            return Err(format!("a subset of {known} of {} workers", self.workers));
+            return Err(format!(
+                "a subset of {known}: it is from 1 to the {} workers that there are",
+                self.workers
+            ));
         }
         self.check_numbers()?;
         self.check_load()?;
+        self.check_length()?;
         self.check_policy()?;
         for fault in &self.faults {
             fault.check()?;
@@ -175,13 +189,24 @@ impl Config {
             return Err(format!("costs from {least} to {most}: they are from 1 to 1000000"));
         }
         if self.capacity_in_force().is_some_and(|capacity| capacity.get() < most) {
-            return Err(format!("a request may cost {most}, more than any worker's capacity"));
+            let bound = if self.policy.is_central() {
+                format!("central-queue gives a worker no more than its slots, {}", self.slots)
+            } else {
+                "a request that costs more than the capacity fits nowhere".into()
+            };
+            return Err(format!("a request may cost {most}, and {bound}"));
         }
         if !(0.0..1.0).contains(&self.warm_up) || self.batches == 0 {
             return Err("the warm-up is a share from 0 to below 1, of at least 1 batch".into());
         }
         if self.measured() < u64::from(self.batches) {
-            return Err(format!("{} requests are too few to measure", self.jobs));
+            return Err(format!(
+                "a run of {} requests has {} to measure after its warm-up, fewer than its {} \
+                 batches",
+                self.count(),
+                self.measured(),
+                self.batches
+            ));
         }
         match self.arrivals {
             Arrivals::Trace(ref requests) if requests.is_empty() => {
@@ -208,10 +233,67 @@ impl Config {
                 self.load
             ));
         }
+        if open && !bounded {
+            self.check_subsets()?;
+        }
         if self.line.is_some() && self.capacity.is_none() && !self.policy.is_central() {
             return Err("a line needs a capacity: without one nobody waits in it".into());
         }
         Ok(())
+    }
+
+    /// A clock of nanoseconds in 64 bits ends after 584 years.
+    fn check_length(&self) -> Result<(), String> {
+        let seconds = match self.arrivals {
+            Arrivals::Closed { requesters, think } => {
+                real(self.jobs) / f64::from(requesters) * (think + self.service.mean())
+            }
+            _ => self.expected_seconds().unwrap_or(0.0),
+        };
+        if seconds > LONGEST {
+            return Err(format!(
+                "a run would take {seconds} seconds of its own time: it is at most {LONGEST}, and \
+                 fewer requests take less"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The load of the workers that balancers know, not of all.
+    fn check_subsets(&self) -> Result<(), String> {
+        let Some(subset) = self.subset else { return Ok(()) };
+        // Whoever does not look at what is pending gives each of its workers as much.
+        let is_blind = matches!(self.policy, Policy::Core(Core::Random | Core::RoundRobin));
+        let (mut all, mut known, mut most) = (0.0, 0.0, 0);
+        for worker in 0..self.workers {
+            let cover = self.knowing(worker).len();
+            all += self.speed(worker);
+            known += if cover > 0 { self.speed(worker) } else { 0.0 };
+            most = most.max(cover);
+        }
+        let even = real(u64::from(self.balancers) * u64::from(subset)) / f64::from(self.workers);
+        let busiest =
+            if is_blind { self.load * real(most as u64) / even } else { self.load * all / known };
+        if busiest < 1.0 {
+            return Ok(());
+        }
+        Err(format!(
+            "{} balancers that know {subset} of {} workers each leave some out, or know them \
+             unevenly: a worker's load is {busiest} and not {}",
+            self.balancers, self.workers, self.load
+        ))
+    }
+
+    /// The balancers that know a worker, one after another from this on, on a ring of
+    /// balancers: balancers begin at even distances on the ring of workers.
+    pub(crate) fn knowing(&self, worker: u32) -> Range<u32> {
+        let begun =
+            |before: u64| (before * u64::from(self.balancers)).div_ceil(u64::from(self.workers));
+        let end = u64::from(self.workers) + u64::from(worker) + 1;
+        // Below twice the balancers, of which there are fewer than 2^31.
+        let [from, to] = [begun(end - u64::from(self.known())), begun(end)]
+            .map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+        from..to
     }
 
     fn check_policy(&self) -> Result<(), String> {
@@ -221,8 +303,8 @@ impl Config {
         }
         if self.capacity.is_some() {
             return Err(format!(
-                "{policy} has no line, and so no capacity: those of the core have (least-loaded, \
-                 power-of-2, round-robin, random, central-queue)"
+                "{policy} has no line, and so no capacity, as it is here: those of the core have \
+                 (least-loaded, power-of-2 of distinct workers, round-robin, random, central-queue)"
             ));
         }
         if self.faults.iter().any(|fault| fault.kind == FaultKind::Gone) {
@@ -232,11 +314,6 @@ impl Config {
         }
         if self.costs.1 > 1 || self.weights.iter().any(|&weight| weight > 1) {
             return Err(format!("{policy} knows no costs and weights: those of the core do"));
-        }
-        if matches!(policy, Policy::IdleQueue(_)) && self.subset.is_some() {
-            return Err(format!(
-                "{policy} knows no subsets: a worker leaves its token with anyone"
-            ));
         }
         policy.check(self.known(), self.slots)
     }
@@ -262,6 +339,35 @@ impl Config {
     pub fn rate(&self) -> f64 {
         let speed = (0..self.workers).map(|worker| self.speed(worker)).sum::<f64>();
         self.load * speed * f64::from(self.slots.get()) / self.service.mean()
+    }
+
+    /// About how long, in seconds, a worker's queue takes to forget what it was, where workers
+    /// are chosen without a look at them: E[S²] / (1 - load)² in units of the mean service time.
+    /// From an idle start, a seventh of the mean wait is still missing after one of these, a
+    /// seventeenth after two and a hundredth after four (Abate and Whitt, "Transient behavior of
+    /// regulated Brownian motion", 1987), so that less of a warm-up tells of a mean that is too
+    /// low. Policies that look need less, bursts more. `None` where the load is not known before,
+    /// or is 1 or more.
+    ///
+    /// ```
+    /// use plimsoll_sim::Config;
+    ///
+    /// let seconds = |load| Config { load, ..Config::default() }.relaxation();
+    /// assert!((seconds(0.9).unwrap() - 200.0).abs() < 1e-6);
+    /// assert!((seconds(0.99).unwrap() - 20_000.0).abs() < 1e-6);
+    /// assert_eq!(seconds(1.5), None);
+    /// ```
+    pub fn relaxation(&self) -> Option<f64> {
+        let is_open = matches!(self.arrivals, Arrivals::Poisson | Arrivals::Bursts { .. });
+        let speeds = (0..self.workers).map(|worker| self.speed(worker)).sum::<f64>();
+        let speed = speeds / f64::from(self.workers) * f64::from(self.slots.get());
+        let (least, most) = (f64::from(self.costs.0), f64::from(self.costs.1));
+        // A service time is multiplied by a cost over the mean cost.
+        let count = most - least + 1.0;
+        let mean_cost = f64::midpoint(least, most);
+        let spread = 1.0 + (count * count - 1.0) / 12.0 / (mean_cost * mean_cost);
+        let time = self.service.second_moment() * spread / self.service.mean() / speed;
+        (is_open && self.load < 1.0).then(|| time / (1.0 - self.load).powi(2))
     }
 
     pub(crate) fn speed(&self, worker: u32) -> f64 {
@@ -311,5 +417,63 @@ impl Config {
             }
             Arrivals::Closed { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(policy: &str, workers: u32, balancers: u32, subset: u32) -> Config {
+        let policy = policy.parse().unwrap();
+        Config { policy, workers, balancers, subset: Some(subset), ..Config::default() }
+    }
+
+    /// Against the balancers' own places on the ring.
+    #[test]
+    fn who_knows_a_worker_is_as_the_balancers_have_it() {
+        for (workers, balancers, subset) in [(10, 3, 4), (7, 7, 1), (5, 12, 2), (9, 4, 9)] {
+            let config = config("random", workers, balancers, subset);
+            for worker in 0..workers {
+                let mut told: Vec<u32> =
+                    config.knowing(worker).map(|number| number % balancers).collect();
+                told.sort_unstable();
+                let knows = |number: &u32| {
+                    let first = number * workers / balancers;
+                    (worker + workers - first) % workers < subset
+                };
+                let theirs: Vec<u32> = (0..balancers).filter(knows).collect();
+                assert_eq!(told, theirs, "{workers} {balancers} {subset}: {worker}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_load_is_of_the_workers_that_are_known() {
+        for (policy, balancers, subset) in
+            [("least-loaded", 1, 50), ("random", 3, 50), ("least-loaded", 4, 20)]
+        {
+            let error = config(policy, 100, balancers, subset).check().unwrap_err();
+            assert!(error.contains("a worker's load is 1."), "{error}");
+        }
+        assert_eq!(config("least-loaded", 100, 3, 50).check(), Ok(()));
+        assert_eq!(config("random", 100, 100, 5).check(), Ok(()));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_in_a_sentence() {
+        let of = |policy: &str| Config { policy: policy.parse().unwrap(), ..Config::default() };
+        let refused = |config: Config, part: &str| {
+            let error = config.check().unwrap_err();
+            assert!(error.contains(part), "{error}");
+        };
+        refused(Config { workers: 1, ..of("snapshot-two:1") }, "draws two workers");
+        refused(Config { subset: Some(1), balancers: 100, ..of("snapshot-two:1") }, "knows 1");
+        refused(Config { costs: (1, 4), ..of("central-queue") }, "no more than its slots, 1");
+        refused(Config { jobs: 10, ..of("random") }, "fewer than its 20 batches");
+        refused(Config { workers: 1, load: 1e-5, ..of("random") }, "at most 1000000000");
+        let slow = Arrivals::Closed { requesters: 1, think: 1e9 };
+        refused(Config { arrivals: slow, ..of("random") }, "at most 1000000000");
+        refused(config("random", 100, 1, 200), "from 1 to the 100 workers");
     }
 }

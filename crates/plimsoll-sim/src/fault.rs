@@ -40,11 +40,16 @@ pub struct Fault {
 
 impl Fault {
     pub(crate) fn check(&self) -> Result<(), String> {
-        let comes = (0.0..=1e9).contains(&self.from) && self.to > self.from && self.to <= 1e9;
-        if self.workers.is_empty() || !comes {
-            return Err(format!("the fault {self} ends before it begins, or begins before 0"));
-        }
-        Ok(())
+        let wrong = if self.workers.is_empty() {
+            "has its last worker before its first"
+        } else if ![self.from, self.to].iter().all(|time| (0.0..=1e9).contains(time)) {
+            "is not within 0 and 1000000000 seconds"
+        } else if self.to <= self.from {
+            "ends before it begins, or as it does"
+        } else {
+            return Ok(());
+        };
+        Err(format!("the fault {self} {wrong}"))
     }
 }
 
@@ -109,5 +114,9 @@ mod tests {
         {
             assert!(text.parse::<Fault>().is_err(), "{text}");
         }
+        let told = |text: &str| text.parse::<Fault>().unwrap_err();
+        assert!(told("stuck:0:1:2e9").contains("is not within"));
+        assert!(told("stuck:0:2:1").contains("ends before"));
+        assert!(told("stuck:4-2:1:2").contains("its last worker before"));
     }
 }

@@ -50,4 +50,4 @@ pub use policy::{Policy, PrequalOptions};
 pub use run::Run;
 pub use service::Service;
 pub use stats::{Batch, Outcome, Sample};
-pub use summary::{Estimate, Summary};
+pub use summary::{Estimate, Runs, Summary};

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 
 use crate::arrivals::Source;
 use crate::balancer::{Around, Balancer, Given};
@@ -47,8 +48,11 @@ pub struct Run {
     costs: Stream,
     to_balancers: Stream,
     choices: Stream,
+    looks: Stream,
     balancers: Vec<Balancer>,
     fleet: Fleet,
+    /// The cost of what each worker has; empty where it is the number of requests.
+    charged: Vec<u64>,
     /// What workers tell probes; empty where nobody probes.
     replicas: Vec<Replica>,
     changes: BinaryHeap<Reverse<(u64, Change)>>,
@@ -63,8 +67,11 @@ pub struct Run {
     longest_line: u64,
     most_pending: u32,
     times: Times,
-    /// When measuring began, and the area then; `None` in the warm-up.
-    measured: Option<Mark>,
+    /// Whether the warm-up is over.
+    is_warm: bool,
+    /// When measuring began.
+    mark: Mark,
+    gave_up: Option<String>,
     /// Requests in the system, summed over time, in nanoseconds.
     area: u128,
     /// The time that those which are no more were in the system.
@@ -72,25 +79,30 @@ pub struct Run {
     regrets: Regrets,
     samples: Vec<Sample>,
     next_sample: u64,
+    between_samples: u64,
 }
 
 /// The system as measuring began.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     at: u64,
     area: u128,
     answered: u64,
 }
 
-/// Regret, looked at every so many dispatches, so that a plain scan of all
+/// Regret, looked at every so many dispatches on average, so that a plain scan of all
 /// workers costs little.
 #[derive(Clone, Copy, Debug)]
 struct Regrets {
-    every: u64,
+    every: u32,
     until: u64,
     looks: u64,
     sum: f64,
 }
+
+/// Samples of pending that are kept: at so many every other is dropped, and later ones are as
+/// far apart as those that stay.
+const MOST_SAMPLES: usize = 800;
 
 impl Run {
     /// The run of this number: other numbers are other draws of the same seed.
@@ -109,12 +121,11 @@ impl Run {
         config.check()?;
         let stream = |purpose| Stream::new(config.seed, number, purpose);
         let mut shuffles = stream(Purpose::Shuffles);
-        let mut choices = stream(Purpose::Choices);
         let common = shuffles.bits();
         let balancers = (0..config.balancers)
             .map(|number| {
                 let seed = if config.same_shuffle { common } else { shuffles.bits() };
-                Balancer::new(config, number, seed, &mut choices)
+                Balancer::new(config, number, seed)
             })
             .collect();
         let replicas = match config.policy {
@@ -128,9 +139,11 @@ impl Run {
             services: stream(Purpose::Services),
             costs: stream(Purpose::Costs),
             to_balancers: stream(Purpose::Balancers),
-            choices,
+            choices: stream(Purpose::Choices),
+            looks: stream(Purpose::Looks),
             balancers,
             fleet: Fleet::new(config),
+            charged: if config.costs.1 > 1 { vec![0; config.workers as usize] } else { Vec::new() },
             replicas,
             changes: BinaryHeap::new(),
             came: 0,
@@ -142,21 +155,20 @@ impl Run {
             longest_line: 0,
             most_pending: 0,
             times: Times::new(config.measured() / u64::from(config.batches)),
-            measured: None,
+            is_warm: false,
+            mark: Mark::default(),
+            gave_up: None,
             area: 0,
             spent: 0,
-            regrets: Regrets {
-                every: u64::from(config.workers) * 4 + 93,
-                until: 0,
-                looks: 0,
-                sum: 0.0,
-            },
+            regrets: Regrets { every: config.workers * 4 + 93, until: 0, looks: 0, sum: 0.0 },
             samples: Vec::new(),
+            between_samples: nanos(config.sample_every).max(1),
             next_sample: if config.sample_every > 0.0 { 0 } else { u64::MAX },
             config: config.clone(),
         };
         run.begin_measuring();
         run.schedule();
+        run.all_idle();
         Ok(run)
     }
 
@@ -168,6 +180,30 @@ impl Run {
         }
         if let Some(age) = self.config.policy.age() {
             self.changes.push(Reverse((nanos(age), Change::Tell)));
+        }
+    }
+
+    /// At first all workers are idle, and tell so in a random order.
+    fn all_idle(&mut self) {
+        if !matches!(self.config.policy, Policy::IdleQueue(_)) {
+            return;
+        }
+        let mut order: Vec<u32> = (0..self.config.workers).collect();
+        for last in (1..self.config.workers).rev() {
+            order.swap(last as usize, self.choices.below(last + 1) as usize);
+        }
+        for worker in order {
+            self.idle(worker);
+        }
+    }
+
+    /// A worker is idle: it tells one of the balancers that know it.
+    fn idle(&mut self, worker: u32) {
+        let knowing = self.config.knowing(worker);
+        let count = knowing.end - knowing.start;
+        if count > 0 {
+            let told = knowing.start + self.choices.below(count);
+            self.balancers[(told % self.config.balancers) as usize].idle(worker);
         }
     }
 
@@ -183,7 +219,8 @@ impl Run {
 
     /// What it has come to so far.
     pub fn outcome(&self) -> Outcome {
-        let mark = self.measured.unwrap_or(Mark { at: self.now, area: self.area, answered: 0 });
+        let mark = self.mark;
+        let (mean_response, waiting) = self.times.means();
         let span = seconds(self.now - mark.at).max(f64::MIN_POSITIVE);
         let work: Vec<f64> = self.fleet.work().collect();
         let sum: f64 = work.iter().sum();
@@ -193,7 +230,11 @@ impl Run {
         let speeds = (0..self.fleet.len()).map(|worker| 1.0 / self.fleet.pace(worker)).sum::<f64>();
         let able = speeds * f64::from(self.config.slots.get());
         Outcome {
-            batches: self.times.batches().to_vec(),
+            is_warm: self.is_warm,
+            gave_up: self.gave_up.clone(),
+            batches: self.times.batches(),
+            mean: mean_response,
+            waiting,
             responses: self.times.all(),
             max: seconds(self.times.longest()),
             imbalance: work.iter().copied().fold(0.0, f64::max) / mean,
@@ -310,6 +351,10 @@ impl Run {
         let comes = self.source.next_at();
         let changes = self.changes.peek().map_or(u64::MAX, |&Reverse((at, _))| at);
         let next = ends.min(comes).min(changes);
+        if self.fleet.jobs.len() > self.config.most_present {
+            self.give_up();
+            return false;
+        }
         let is_done = if self.drains() {
             comes == u64::MAX && self.fleet.jobs.len() == 0
         } else {
@@ -333,6 +378,17 @@ impl Run {
         true
     }
 
+    #[cold]
+    fn give_up(&mut self) {
+        self.gave_up = Some(format!(
+            "{}: a run was given up after {} seconds of its time, when {} requests were pending: \
+             they come faster than they end",
+            self.config.policy,
+            seconds(self.now),
+            self.fleet.jobs.len()
+        ));
+    }
+
     #[inline]
     fn pass(&mut self, next: u64) {
         while next >= self.next_sample {
@@ -342,16 +398,23 @@ impl Run {
                 pending: self.fleet.jobs.len() - waiting,
                 waiting,
             });
-            self.next_sample += nanos(self.config.sample_every);
+            self.next_sample = self.next_sample.saturating_add(self.between_samples);
+            if self.samples.len() >= MOST_SAMPLES {
+                // Every other one stays; the next is an interval after the last that does.
+                self.samples = self.samples.iter().step_by(2).copied().collect();
+                self.between_samples = self.between_samples.saturating_mul(2);
+            }
         }
         self.area += u128::from(next - self.now) * u128::from(self.fleet.jobs.len());
         self.now = next;
     }
 
     fn begin_measuring(&mut self) {
-        if self.measured.is_none() && self.ended() >= self.config.warming() {
+        if !self.is_warm && self.ended() >= self.config.warming() {
+            self.is_warm = true;
             self.fleet.forget_work();
-            self.measured = Some(Mark { at: self.now, area: self.area, answered: self.answered });
+            self.times.forget();
+            self.mark = Mark { at: self.now, area: self.area, answered: self.answered };
         }
     }
 
@@ -399,12 +462,16 @@ impl Run {
 
     #[inline]
     fn admit(&mut self, worker: u32, number: u32) {
-        if self.measured.is_some() {
+        if self.is_warm {
             if self.regrets.until == 0 {
-                self.regrets.until = self.regrets.every;
-                self.look_at(worker);
+                // Drawn, so that it falls in with no turn that policies take.
+                self.regrets.until = 1 + u64::from(self.looks.below(2 * self.regrets.every - 1));
+                self.look_at(worker, number);
             }
             self.regrets.until -= 1;
+        }
+        if let Some(charged) = self.charged.get_mut(worker as usize) {
+            *charged += u64::from(self.fleet.jobs.get(number).cost());
         }
         self.fleet.admit(worker, number, self.now);
         self.most_pending = self.most_pending.max(self.fleet.pending(worker));
@@ -413,15 +480,16 @@ impl Run {
     /// What choosing this worker is regretted by: in load, of all balancers'
     /// requests together.
     #[cold]
-    fn look_at(&mut self, worker: u32) {
-        let load = |worker: u32| {
-            let pending = f64::from(self.fleet.pending(worker)) + 1.0;
-            pending / f64::from(self.config.weight(worker))
+    fn look_at(&mut self, worker: u32, number: u32) {
+        let job = self.fleet.jobs.get(number);
+        let charged = |worker: u32| match self.charged.get(worker as usize) {
+            Some(&charged) => real(charged),
+            None => f64::from(self.fleet.pending(worker)),
         };
-        let there = (0..self.fleet.len()).filter(|&worker| !self.fleet.is_gone(worker));
-        let least = there.map(load).fold(f64::INFINITY, f64::min);
+        let balancer = &self.balancers[job.balancer as usize];
+        let (load, least) = balancer.loads(worker, job.cost(), charged);
         self.regrets.looks += 1;
-        self.regrets.sum += load(worker) - least;
+        self.regrets.sum += load - least;
     }
 
     /// A request was not taken, or given up in line.
@@ -436,6 +504,9 @@ impl Run {
         self.spent += u128::from(self.now - self.fleet.jobs.get(number).arrived);
         self.fleet.jobs.remove(number);
         self.source.answered(self.now);
+        if self.is_warm {
+            self.times.ended();
+        }
         self.begin_measuring();
     }
 
@@ -444,11 +515,15 @@ impl Run {
     fn end(&mut self, Ended { job: number, failed }: Ended) {
         let now = self.now;
         let job = self.fleet.jobs.get_mut(number);
+        let cost = job.cost();
         let lease = job.lease.take();
         let (worker, balancer, met) = (job.worker, job.balancer, job.met);
         let (response, began) = (now - job.arrived, job.began);
         let waiting = self.waiting(number);
         let pending = self.fleet.pending(worker);
+        if let Some(charged) = self.charged.get_mut(worker as usize) {
+            *charged -= u64::from(cost);
+        }
         if let Some(replica) = self.replicas.get_mut(worker as usize) {
             replica.answered(met, response);
         }
@@ -463,17 +538,14 @@ impl Run {
             self.failed += 1;
         } else {
             self.answered += 1;
-            if self.measured.is_some() {
-                self.times.note(response, waiting);
-            }
+            self.times.note(response, waiting);
         }
         self.leave(number);
         if failed {
             self.arm(balancer);
         }
         if pending == 0 && matches!(self.config.policy, Policy::IdleQueue(_)) {
-            let told = self.choices.below(self.config.balancers);
-            self.balancers[told as usize].idle(worker);
+            self.idle(worker);
         }
         self.settle(balancer);
     }
@@ -531,32 +603,31 @@ impl Run {
                     balancer.told(&self.fleet);
                 }
                 let age = self.config.policy.age().unwrap_or(f64::INFINITY);
-                self.changes.push(Reverse((at + nanos(age), Change::Tell)));
+                self.changes.push(Reverse((at.saturating_add(nanos(age)), Change::Tell)));
             }
             Change::Fault { number, begins } => {
-                let fault = self.config.faults[number].clone();
-                for worker in fault.workers {
-                    self.fault(worker, fault.kind, begins);
-                }
+                let fault = &self.config.faults[number];
+                self.fault(&fault.workers.clone(), fault.kind, begins);
             }
         }
     }
 
-    fn fault(&mut self, worker: u32, kind: FaultKind, begins: bool) {
-        let was_gone = self.fleet.is_gone(worker);
-        // What it loses comes back only when its balancers no longer know it.
-        if kind == FaultKind::Gone && begins && !was_gone {
+    fn fault(&mut self, workers: &RangeInclusive<u32>, kind: FaultKind, begins: bool) {
+        // What they lose comes back only when their balancers no longer know them.
+        if kind == FaultKind::Gone && begins {
             for balancer in &mut self.balancers {
-                balancer.remove(worker, self.now);
+                balancer.remove(workers, self.now);
             }
         }
-        let lost = self.fleet.change(worker, kind, begins, self.now);
+        let lost = self.fleet.change(workers, kind, begins, self.now);
         for job in lost {
             self.end(Ended { job, failed: true });
         }
-        if was_gone && !self.fleet.is_gone(worker) {
+        if kind == FaultKind::Gone && !begins {
             for balancer in &mut self.balancers {
-                balancer.add(&self.config, worker, self.now);
+                for worker in workers.clone().filter(|&worker| !self.fleet.is_gone(worker)) {
+                    balancer.add(&self.config, worker, self.now);
+                }
             }
         }
         for balancer in 0..self.config.balancers {

@@ -173,6 +173,7 @@ pub fn expected(config: &Config) -> Option<Expected> {
         && config.costs == (1, 1)
         && config.capacity.is_none()
         && config.line.is_none()
+        && config.known() == config.workers
         && config.load < 1.0;
     if !plain {
         return None;
@@ -223,5 +224,13 @@ mod tests {
                 assert!((mean / random(rho) - 1.0).abs() < 1e-9, "{mean} at {rho}");
             }
         }
+    }
+
+    #[test]
+    fn a_subset_has_no_closed_form() {
+        let policy = "random".parse().unwrap();
+        let config = Config { policy, balancers: 100, subset: Some(5), ..Config::default() };
+        assert_eq!(expected(&config), None);
+        assert!(expected(&Config { subset: Some(100), ..config }).is_some());
     }
 }

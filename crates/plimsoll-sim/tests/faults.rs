@@ -86,7 +86,7 @@ fn world(seed: u64) -> Config {
 /// Runs a world event by event; tells what has failed and was refused.
 fn live(seed: u64) -> (u64, u64) {
     let mut config = world(seed);
-    // The one line before all workers has no costs above a worker's slots.
+    // The one line before all workers is refused costs above a worker's slots.
     if config.policy.is_central() {
         (config.costs, config.capacity) = ((1, 1), None);
     }
@@ -163,12 +163,40 @@ fn slow_start_eases_a_worker_in() {
             slow_start,
             ..Config::default()
         };
-        let mut run = Run::new(&config, 3).unwrap();
-        while !run.advance(1) {
-            run.check_invariants().unwrap();
-        }
-        run.outcome().imbalance
+        let imbalance = |number| {
+            let mut run = Run::new(&config, number).unwrap();
+            while !run.advance(1) {
+                run.check_invariants().unwrap();
+            }
+            run.outcome().imbalance
+        };
+        (0..40).map(imbalance).sum::<f64>()
     };
     let (cold, eased) = (back(0.0), back(20.0));
     assert!(eased > cold, "the others do more while it is eased in: {eased} against {cold}");
+}
+
+/// A fault of many workers takes one look at all that runs, not one for each of them.
+#[test]
+fn half_of_a_large_fleet_goes_and_comes_back() {
+    for discipline in [Discipline::FirstCome, Discipline::Sharing] {
+        let fault = |kind| Fault { kind, workers: 0..=9_999, from: 0.5, to: 1.0 };
+        let config = Config {
+            workers: 20_000,
+            load: 0.4,
+            jobs: 30_000,
+            discipline,
+            faults: vec![fault(FaultKind::Gone), fault(FaultKind::Slow(2.0))],
+            warm_up: 0.0,
+            drain: true,
+            ..Config::default()
+        };
+        let mut run = Run::new(&config, 0).unwrap();
+        while !run.advance(10_000) {
+            run.check_invariants().unwrap();
+        }
+        let outcome = run.outcome();
+        assert!((1000..=4000).contains(&outcome.failed), "{}", outcome.failed);
+        assert_eq!((run.pending(), outcome.answered + outcome.failed), (0, config.jobs));
+    }
 }

@@ -115,3 +115,141 @@ fn disciplines_are_as_they_say() {
     assert!((mean(Discipline::FirstCome) - 3.0).abs() < 1e-9);
     assert!((mean(Discipline::Sharing) - 5.0).abs() < 1e-6);
 }
+
+/// An idle worker leaves its first token with one balancer, which knows it: at a low load hardly
+/// any request meets a busy worker. Each of ten balancers once had tokens of all.
+#[test]
+fn an_idle_worker_tells_one_balancer_that_knows_it() {
+    for subset in [None, Some(20)] {
+        let few =
+            Config { workers: 100, load: 0.2, balancers: 10, subset, ..config("join-idle-queue") };
+        let outcome = run(&Config { jobs: 200, warm_up: 0.0, batches: 1, ..few }, 1000);
+        assert!(outcome.batches[0].waiting < 0.02, "{:?}", outcome.batches);
+    }
+}
+
+/// Batches are of requests that ended, so that refusals and failures leave none of them out.
+#[test]
+fn a_trace_that_is_mostly_refused_still_tells_of_the_rest() {
+    let request = |nth: u64| plimsoll_sim::Arrival { at: nth * 1_000_000, service: 100_000_000 };
+    let arrivals = Arrivals::Trace((0..300).map(request).collect());
+    let lossy = Config {
+        workers: 1,
+        capacity: NonZeroU32::new(1),
+        line: Some(0),
+        arrivals,
+        warm_up: 0.0,
+        batches: 1,
+        ..config("least-loaded")
+    };
+    let outcome = run(&lossy, 1000);
+    assert_eq!((outcome.answered, outcome.refused, outcome.batches.len()), (3, 297, 1));
+    assert!((outcome.mean - 0.1).abs() < 1e-9, "{outcome:?}");
+}
+
+/// A run that is stopped tells of what there was, in its warm-up of all.
+#[test]
+fn a_run_that_is_stopped_tells_something() {
+    let mut run = Run::new(&Config { jobs: 1_000_000_000, ..config("random") }, 0).unwrap();
+    run.advance(10_000);
+    let outcome = run.outcome();
+    assert!(!outcome.is_warm && outcome.mean > 1.0);
+    assert_eq!((outcome.batches.len(), outcome.responses.len()), (1, outcome.answered));
+    assert!(outcome.in_system > 1.0 && outcome.utilisation > 0.5, "{outcome:?}");
+}
+
+/// However long a time passes between two requests.
+#[test]
+fn samples_of_pending_are_bounded() {
+    for last in [100, 3_600_000_000_000] {
+        let requests = [0, last].map(|at| plimsoll_sim::Arrival { at, service: 3_600_000_000_000 });
+        let few = Config {
+            arrivals: Arrivals::Trace(requests.into()),
+            warm_up: 0.0,
+            batches: 1,
+            sample_every: 1e-12,
+            ..config("least-loaded")
+        };
+        let samples = run(&few, 1000).samples;
+        assert!((300..=800).contains(&samples.len()), "{}", samples.len());
+        let gap = samples[1].at - samples[0].at;
+        let is_even = |pair: &[plimsoll_sim::Sample]| (pair[1].at - pair[0].at - gap).abs() < 1e-6;
+        assert!(samples.windows(2).all(is_even));
+    }
+}
+
+/// Requests of centuries, at a clock that does not go round.
+#[test]
+fn a_clock_that_is_full_stops() {
+    let request = plimsoll_sim::Arrival { at: 1 << 60, service: u64::MAX - 5 };
+    let long = Config {
+        arrivals: Arrivals::Trace([request; 3].into()),
+        warm_up: 0.0,
+        batches: 1,
+        ..config("least-work-of-2")
+    };
+    let error = Run::new(&long, 0).unwrap_err();
+    assert!(error.contains("seconds of its own time"), "{error}");
+    let request = plimsoll_sim::Arrival { at: 5, ..request };
+    let long = Config { arrivals: Arrivals::Trace([request; 3].into()), ..long };
+    assert_eq!(run(&long, 1000).answered, 0, "none ends in 584 years");
+}
+
+#[test]
+fn a_fleet_that_is_stuck_is_given_up() {
+    let fault = "stuck:0-9:10:100000000".parse().unwrap();
+    let stuck = Config { faults: vec![fault], most_present: 2000, ..config("random") };
+    let outcome = run(&stuck, 1000);
+    let sentence = outcome.gave_up.unwrap();
+    assert!(sentence.contains("when 2001 requests were pending"), "{sentence}");
+    assert!(run(&config("random"), 1000).gave_up.is_none());
+}
+
+/// Invariant I3: one balancer that gives to the least loaded regrets nothing, where load is the
+/// core's: of costs and weights, of penalties and slow starts, of workers that have room.
+#[test]
+fn the_least_loaded_is_not_regretted() {
+    let faults = ["failing:0-2:100:200", "gone:3-4:100:200", "slow:5:100:300:4"];
+    let base = Config {
+        costs: (1, 4),
+        weights: vec![1, 3],
+        capacity: NonZeroU32::new(6),
+        line: Some(100),
+        faults: faults.map(|fault| fault.parse().unwrap()).into(),
+        slow_start: 100.0,
+        ..config("least-loaded")
+    };
+    let outcome = run(&base, 1000);
+    assert!(outcome.regret.abs() < 1e-9 && outcome.failed > 0, "{outcome:?}");
+    for blind in ["random", "round-robin"] {
+        let policy = blind.parse().unwrap();
+        assert!(run(&Config { policy, ..base.clone() }, 1000).regret > 0.1, "{blind}");
+    }
+}
+
+/// A run as long as its relaxation says meets its closed form; one far shorter is too low, and is
+/// told from it by the form itself.
+#[test]
+fn the_relaxation_time_tells_how_long_a_warm_up_is() {
+    let close = |times: f64, runs: u32| {
+        let base = Config { load: 0.95, ..config("random") };
+        let seconds = base.relaxation().unwrap() * times;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        let jobs = (seconds * base.rate()) as u64;
+        let config = Config { jobs, warm_up: 0.25, batches: 5, ..base };
+        let mut all = plimsoll_sim::Runs::default();
+        for number in 0..runs {
+            let mut run = Run::new(&config, number).unwrap();
+            while !run.advance(10_000) {}
+            all.add(&run.outcome());
+        }
+        let expected = plimsoll_sim::theory::expected(&config).unwrap();
+        let summary = all.summary().unwrap();
+        assert!(summary.is_warm && summary.gave_up.is_none());
+        (summary.mean.value / expected.mean, summary.misses(&expected))
+    };
+    let (long, misses) = close(16.0, 8);
+    assert!((long - 1.0).abs() < 0.1 && !misses, "{long}");
+    let (short, misses) = close(0.5, 24);
+    assert!(short < 0.85 && misses, "{short}");
+}

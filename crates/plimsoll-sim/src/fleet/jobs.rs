@@ -26,6 +26,10 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    pub(crate) fn cost(&self) -> u32 {
+        self.lease.as_ref().map_or(1, |lease| lease.cost().get())
+    }
+
     pub(crate) fn is_at_worker(&self) -> bool {
         self.worker != NONE
     }

@@ -3,6 +3,8 @@
 mod jobs;
 mod sharing;
 
+use std::ops::RangeInclusive;
+
 use self::jobs::Jobs;
 use self::sharing::Share;
 use crate::events::{Event, Events};
@@ -229,42 +231,36 @@ impl Fleet {
         self.events.push(now.saturating_add(time), number);
     }
 
-    /// Begins or ends a fault. Requests that a worker loses are told.
+    /// Begins or ends a fault of these workers. Requests that they lose are told.
     pub(crate) fn change(
         &mut self,
-        worker: u32,
+        workers: &RangeInclusive<u32>,
         kind: FaultKind,
         begins: bool,
         now: u64,
     ) -> Vec<u32> {
-        if self.discipline == Discipline::Sharing {
-            self.pass(worker, now);
+        let shares = self.discipline == Discipline::Sharing;
+        let mut slow_before = Vec::new();
+        for worker in workers.clone() {
+            if shares {
+                self.pass(worker, now);
+            }
+            let condition = &mut self.conditions[worker as usize];
+            slow_before.push(condition.slow);
+            condition.change(kind, begins);
         }
-        let before = self.condition(worker);
-        let condition = &mut self.conditions[worker as usize];
-        condition.change(kind, begins);
-        let after = *condition;
         if kind == FaultKind::Gone && begins {
-            return self.lose(worker);
+            return self.lose(workers, now);
         }
-        if self.discipline == Discipline::Sharing {
-            self.reschedule(worker, now);
+        if shares {
+            workers.clone().for_each(|worker| self.reschedule(worker, now));
             return Vec::new();
         }
-        let mut running: Vec<(u64, u32)> = Vec::new();
-        self.held.retain(|&(left, number)| {
-            let mine = self.jobs.get(number).worker == worker;
-            if mine {
-                running.push((left, number));
-            }
-            !mine
-        });
-        let jobs = &self.jobs;
-        for event in self.events.take(|number| jobs.get(number).worker == worker) {
-            running.push((event.at - now, event.who));
-        }
-        for (left, number) in running {
-            let left = scaled(left, after.slow / before.slow);
+        for (left, number) in self.take_running(workers, now) {
+            let worker = self.jobs.get(number).worker;
+            let after = self.condition(worker);
+            let before = slow_before[(worker - workers.start()) as usize];
+            let left = scaled(left, after.slow / before);
             if after.stuck > 0 {
                 self.held.push((left, number));
             } else {
@@ -274,29 +270,41 @@ impl Fleet {
         Vec::new()
     }
 
-    /// All that a worker has is lost.
-    fn lose(&mut self, worker: u32) -> Vec<u32> {
+    /// Takes out what runs at these workers, and tells how long it would run on: one pass over
+    /// all that runs, however many workers there are.
+    fn take_running(&mut self, workers: &RangeInclusive<u32>, now: u64) -> Vec<(u64, u32)> {
+        let Self { jobs, held, events, .. } = self;
+        let is_theirs = |number: u32| workers.contains(&jobs.get(number).worker);
+        let mut running = Vec::new();
+        held.retain(|&(left, number)| {
+            if is_theirs(number) {
+                running.push((left, number));
+            }
+            !is_theirs(number)
+        });
+        running.extend(events.take(is_theirs).iter().map(|event| (event.at - now, event.who)));
+        running
+    }
+
+    /// All that these workers have is lost.
+    fn lose(&mut self, workers: &RangeInclusive<u32>, now: u64) -> Vec<u32> {
         let mut lost = Vec::new();
         if self.discipline == Discipline::Sharing {
-            lost.extend(self.shares[worker as usize].empty());
+            for worker in workers.clone() {
+                lost.extend(self.shares[worker as usize].empty());
+            }
         } else {
-            let jobs = &self.jobs;
-            let mine = |number: u32| jobs.get(number).worker == worker;
-            lost.extend(self.events.take(mine).iter().map(|event| event.who));
-            self.held.retain(|&(_, number)| {
-                if mine(number) {
-                    lost.push(number);
-                }
-                !mine(number)
-            });
+            lost.extend(self.take_running(workers, now).iter().map(|&(_, number)| number));
         }
-        let at = &mut self.workers[worker as usize];
-        let mut number = std::mem::replace(&mut at.head, NONE);
-        at.tail = NONE;
-        (at.running, at.pending) = (0, 0);
-        while number != NONE {
-            lost.push(number);
-            number = self.jobs.get(number).next;
+        for worker in workers.clone() {
+            let at = &mut self.workers[worker as usize];
+            let mut number = std::mem::replace(&mut at.head, NONE);
+            at.tail = NONE;
+            (at.running, at.pending) = (0, 0);
+            while number != NONE {
+                lost.push(number);
+                number = self.jobs.get(number).next;
+            }
         }
         lost
     }

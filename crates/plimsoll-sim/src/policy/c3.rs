@@ -13,8 +13,8 @@ use super::{Answer, View};
 use crate::streams::Stream;
 use crate::units::seconds;
 
-/// The weight of what was before, in the moving averages.
-const OLD: f64 = 0.9;
+/// The weight of what is new, in the moving averages: as in the authors' own simulator.
+const NEW: f64 = 0.9;
 /// Workers that could serve a request.
 const GROUP: u32 = 3;
 
@@ -62,7 +62,7 @@ impl C3 {
         let of = &mut self.known[answer.place as usize];
         let is_first = of.ran == 0.0;
         let mix = |old: &mut f64, new: f64| {
-            *old = if is_first { new } else { OLD * *old + (1.0 - OLD) * new };
+            *old = if is_first { new } else { (1.0 - NEW) * *old + NEW * new };
         };
         mix(&mut of.latency, seconds(answer.latency));
         mix(&mut of.queue, f64::from(answer.pending));
@@ -90,7 +90,7 @@ mod tests {
         c3.answered(answer(2_000_000_000));
         c3.answered(answer(3_000_000_000));
         let known = c3.known[1];
-        assert!((known.latency - 2.1).abs() < 1e-9 && (known.queue - 4.0).abs() < 1e-9);
+        assert!((known.latency - 2.9).abs() < 1e-9 && (known.queue - 4.0).abs() < 1e-9);
         assert!(c3.known[0].ran.abs() < 1e-9, "the other has not answered");
     }
 }

@@ -21,17 +21,9 @@ pub(crate) struct IdleQueue {
 }
 
 impl IdleQueue {
-    /// All workers are idle, and come by in a random order.
-    pub(super) fn new(known: u32, most: u32, rng: &mut Stream) -> Self {
-        let mut order: Vec<u32> = (0..known).collect();
-        for last in (1..known).rev() {
-            order.swap(last as usize, rng.below(last + 1) as usize);
-        }
-        let mut queue = Self { most, tokens: VecDeque::new(), left: vec![false; known as usize] };
-        for place in order {
-            queue.leave(place);
-        }
-        queue
+    /// Without a token: workers come by as they become idle, at first all of them.
+    pub(super) fn new(known: u32, most: u32) -> Self {
+        Self { most, tokens: VecDeque::new(), left: vec![false; known as usize] }
     }
 
     pub(super) fn choose(&mut self, view: &View<'_>, rng: &mut Stream) -> u32 {
@@ -56,18 +48,19 @@ impl IdleQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::streams::Purpose;
 
     #[test]
     fn a_worker_leaves_one_token_and_no_more_than_fit_are_kept() {
-        let mut queue = IdleQueue::new(5, 3, &mut Stream::new(1, 0, Purpose::Choices));
-        assert_eq!(queue.tokens.len(), 3);
+        let mut queue = IdleQueue::new(5, 3);
+        for place in [4, 0, 4, 2, 1] {
+            queue.leave(place);
+        }
+        assert_eq!(queue.tokens, [4, 0, 2], "one of each worker, and no more than three");
         let first = queue.tokens.pop_front().unwrap();
         queue.left[first as usize] = false;
-        let kept: Vec<u32> = queue.tokens.iter().copied().collect();
-        queue.leave(kept[0]);
+        queue.leave(0);
         assert_eq!(queue.tokens.len(), 2, "its token is here already");
         queue.leave(first);
-        assert_eq!(queue.tokens, [kept[0], kept[1], first], "the oldest is the next");
+        assert_eq!(queue.tokens, [0, 2, 4], "the oldest is the next");
     }
 }

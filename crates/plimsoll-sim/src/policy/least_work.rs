@@ -36,7 +36,7 @@ impl LeastWork {
         }
         let pace = view.fleet.pace(view.known.worker(best));
         let free_at = &mut self.free_at[best as usize];
-        *free_at = (*free_at).max(view.now) + scaled(view.service, pace);
+        *free_at = (*free_at).max(view.now).saturating_add(scaled(view.service, pace));
         best
     }
 }

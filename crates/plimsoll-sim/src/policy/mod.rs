@@ -97,6 +97,9 @@ impl Policy {
             Self::Power(choices) | Self::LeastWork(choices) if choices == 0 || choices > known => {
                 Err(format!("{self} draws from 1 to {known} workers"))
             }
+            Self::SnapshotTwo(_) if known < 2 => {
+                Err(format!("{self} draws two workers, and a balancer knows {known}"))
+            }
             Self::LeastWork(_) if slots.get() > 1 => {
                 Err(format!("{self} adds work up as one slot does it, not {slots}"))
             }
@@ -105,14 +108,14 @@ impl Policy {
     }
 
     /// What chooses, where the core does not.
-    pub(crate) fn choice(&self, known: u32, with_replacement: bool, rng: &mut Stream) -> Choice {
+    pub(crate) fn choice(&self, known: u32, with_replacement: bool) -> Choice {
         match *self {
             Self::Core(_) | Self::Central => unreachable!("the core chooses"),
             Self::Power(choices) => Choice::Power(Power { choices, with_replacement }),
             Self::LeastWork(choices) => {
                 Choice::LeastWork(LeastWork::new(known, choices, with_replacement))
             }
-            Self::IdleQueue(tokens) => Choice::IdleQueue(IdleQueue::new(known, tokens, rng)),
+            Self::IdleQueue(tokens) => Choice::IdleQueue(IdleQueue::new(known, tokens)),
             Self::Snapshot(_) => Choice::Snapshot(Snapshot::new(known, Use::Least)),
             Self::SnapshotTwo(_) => {
                 Choice::Snapshot(Snapshot::new(known, Use::Two { with_replacement }))

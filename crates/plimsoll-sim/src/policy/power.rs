@@ -36,8 +36,8 @@ pub(super) struct Draws {
 
 impl Draws {
     pub(super) fn new(choices: u32, with_replacement: bool, count: u32) -> Self {
-        let drawn =
-            (!with_replacement && choices > 1).then(|| Vec::with_capacity(choices as usize));
+        let room = choices.min(count) as usize;
+        let drawn = (!with_replacement && choices > 1).then(|| Vec::with_capacity(room.min(16)));
         Self { count, drawn }
     }
 

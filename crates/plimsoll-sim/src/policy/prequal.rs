@@ -12,6 +12,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::View;
+use super::power::Draws;
 use crate::streams::Stream;
 use crate::units::{self, nanos, scaled};
 
@@ -22,7 +23,7 @@ pub struct PrequalOptions {
     pub pool: u16,
     /// Probes per request.
     pub probes: f64,
-    /// The quantile of pending above which a worker is hot.
+    /// The quantile of pending above which a worker is hot: at 0 all are, at 1 none is.
     pub hot: f64,
     /// Probe answers dropped per request, the worst and the oldest in turn.
     pub remove: f64,
@@ -152,10 +153,23 @@ struct Told {
 
 impl Told {
     /// Cold ones first, by latency; then hot ones, by pending.
-    fn rank(&self, hot: u32) -> (bool, u64) {
-        let is_hot = self.pending > hot;
+    fn rank(&self, hot: Hot) -> (bool, u64) {
+        let is_hot = match hot {
+            Hot::All => true,
+            Hot::Above(pending) => self.pending > pending,
+            Hot::None => false,
+        };
         (is_hot, if is_hot { u64::from(self.pending) } else { self.latency })
     }
+}
+
+/// Who is hot.
+#[derive(Clone, Copy, Debug)]
+enum Hot {
+    All,
+    /// Whoever has more pending.
+    Above(u32),
+    None,
 }
 
 /// A balancer's side.
@@ -204,7 +218,7 @@ impl Prequal {
     /// The best of the pool; it is counted as one more pending there, and
     /// dropped when it was used often enough.
     fn use_best(&mut self, view: &View<'_>) -> u32 {
-        let hot = self.hot_above();
+        let hot = self.hot();
         let best = (0..self.pool.len()).min_by_key(|&nth| self.pool[nth].rank(hot)).unwrap_or(0);
         let told = &mut self.pool[best];
         let place = told.place;
@@ -223,10 +237,15 @@ impl Prequal {
         if left <= 0.0 { f64::INFINITY } else { ((1.0 + delta) / left).max(1.0) }
     }
 
-    /// Pending above this is hot.
-    fn hot_above(&self) -> u32 {
-        let place = units::place(self.options.hot, self.sorted.len());
-        self.sorted.get(place).copied().unwrap_or(u32::MAX)
+    fn hot(&self) -> Hot {
+        match self.options.hot {
+            ..=0.0 => Hot::All,
+            1.0.. => Hot::None,
+            quantile => {
+                let place = units::place(quantile, self.sorted.len());
+                self.sorted.get(place).map_or(Hot::None, |&pending| Hot::Above(pending))
+            }
+        }
     }
 
     fn see(&mut self, pending: u32) {
@@ -245,7 +264,7 @@ impl Prequal {
         while self.removals_due >= 1.0 {
             self.removals_due -= 1.0;
             if self.drops_worst {
-                let hot = self.hot_above();
+                let hot = self.hot();
                 let worst = (0..self.pool.len()).max_by_key(|&nth| self.pool[nth].rank(hot));
                 worst.and_then(|worst| self.pool.remove(worst));
             } else {
@@ -255,11 +274,18 @@ impl Prequal {
         }
     }
 
+    /// The probes of one request go to distinct workers, and to none twice when there are fewer.
     fn probe(&mut self, view: &View<'_>, rng: &mut Stream) {
         self.probes_due += self.options.probes;
+        let mut draws = Draws::new(u32::MAX, false, view.known.count);
+        let mut left = view.known.count;
         while self.probes_due >= 1.0 {
             self.probes_due -= 1.0;
-            let place = rng.below(view.known.count);
+            if left == 0 {
+                continue;
+            }
+            left -= 1;
+            let place = draws.next(rng);
             let worker = view.known.worker(place);
             let pending = view.fleet.pending(worker);
             self.see(pending);
@@ -288,6 +314,25 @@ mod tests {
         assert_eq!((replica.latency(0), replica.latency(8)), (11, 110));
         // Twice the nearest that it has met.
         assert_eq!(replica.latency(17), 220);
+    }
+
+    #[test]
+    fn what_is_hot_is_told_from_the_quantile() {
+        let told = |pending, latency| Told { place: 0, pending, latency, at: 0, uses: 0.0 };
+        // One of them has more pending than was ever seen: it was used since.
+        let (long, short) = (told(1, 9), told(7, 2));
+        let is_better = |hot| {
+            let mut prequal = Prequal::new(PrequalOptions { hot, ..PrequalOptions::default() });
+            (1..=5).for_each(|pending| prequal.see(pending));
+            short.rank(prequal.hot()) < long.rank(prequal.hot())
+        };
+        assert!(is_better(1.0), "latency alone");
+        assert!(!is_better(0.5), "it is hot");
+        assert!(!is_better(0.0), "pending alone");
+        let cold = told(1, 9).rank(Prequal::new(PrequalOptions::default()).hot());
+        assert_eq!(cold, (false, 9), "nothing is known yet");
+        let none = Prequal::new(PrequalOptions { hot: 0.0, ..PrequalOptions::default() });
+        assert_eq!(told(0, 9).rank(none.hot()), (true, 0), "not even the least is cold");
     }
 
     #[test]
