@@ -30,7 +30,7 @@ fn usage_errors_are_2_and_one_sentence() {
         (&["--fault", "gone:1:2:1"], "ends before it begins"),
         (&["--sweep", "speed=1..2"], "load=, workers=, balancers= or capacity="),
         (&["--sweep", "load=0.5..1.5"], "is 1 or more"),
-        (&["--policy", "join-idle-queue", "--subset", "5"], "knows no subsets"),
+        (&["--policy", "join-idle-queue", "--subset", "5"], "a worker's load is 18 "),
         (&["--policy", "central-queue", "--costs", "1..4"], "more than any worker's capacity"),
         (&["--line", "5"], "a line needs a capacity"),
         (&["--warm-up", "1"], "a share from 0"),
