@@ -86,7 +86,8 @@ pub struct Config {
     /// How often pending is noted at first, in seconds; 0 is never. When there are 800 samples
     /// every other is dropped, and the next are twice as far apart.
     pub sample_every: f64,
-    /// A run gives up when more requests than this are at workers and in lines.
+    /// A run gives up when more requests than this, and more than 20 a worker, are at workers
+    /// and in lines: each takes some 80 bytes.
     pub most_present: u32,
 }
 
@@ -119,7 +120,7 @@ impl Default for Config {
             drain: false,
             audit: false,
             sample_every: 0.0,
-            most_present: 20_000_000,
+            most_present: 2_000_000,
         }
     }
 }
@@ -253,7 +254,7 @@ impl Config {
         };
         if seconds > LONGEST {
             return Err(format!(
-                "a run would take {seconds} seconds of its own time: it is at most {LONGEST}, and \
+                "a run would take {seconds:.0} seconds of its own time: it is at most {LONGEST}, and \
                  fewer requests take less"
             ));
         }
