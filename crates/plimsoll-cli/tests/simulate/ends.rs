@@ -14,7 +14,7 @@ use crate::running::{finish, run, simulate};
 
 #[test]
 fn usage_errors_are_2_and_one_sentence() {
-    let cases: [(&[&str], &str); 30] = [
+    let cases: [(&[&str], &str); 31] = [
         (&["--load", "1"], "load 1 is 1 or more"),
         (&["--load", "1.2", "--capacity", "4"], "bound it by a capacity and a line"),
         (&["--load", "0"], "a number above 0"),
@@ -30,7 +30,8 @@ fn usage_errors_are_2_and_one_sentence() {
         (&["--fault", "gone:1:2:1"], "ends before it begins"),
         (&["--sweep", "speed=1..2"], "load=, workers=, balancers= or capacity="),
         (&["--sweep", "load=0.5..1.5"], "is 1 or more"),
-        (&["--policy", "central-queue", "--costs", "1..4"], "gives a worker no more than its slots"),
+        (&["--policy", "join-idle-queue", "--subset", "5"], "a worker's load is 18 "),
+        (&["--policy", "central-queue", "--costs", "1..4"], "more than any worker's capacity"),
         (&["--line", "5"], "a line needs a capacity"),
         (&["--warm-up", "1"], "a share from 0"),
         (&["--plot", "x.gif"], "FILE.svg or a FILE.png"),
