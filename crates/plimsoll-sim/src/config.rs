@@ -86,7 +86,8 @@ pub struct Config {
     /// How often pending is noted at first, in seconds; 0 is never. When there are 800 samples
     /// every other is dropped, and the next are twice as far apart.
     pub sample_every: f64,
-    /// A run gives up when more requests than this are at workers and in lines.
+    /// A run gives up when more requests than this, and more than 20 a worker, are at workers
+    /// and in lines: each takes some 80 bytes.
     pub most_present: u32,
 }
 
@@ -119,7 +120,7 @@ impl Default for Config {
             drain: false,
             audit: false,
             sample_every: 0.0,
-            most_present: 20_000_000,
+            most_present: 2_000_000,
         }
     }
 }
@@ -189,20 +190,21 @@ impl Config {
             return Err(format!("costs from {least} to {most}: they are from 1 to 1000000"));
         }
         if self.capacity_in_force().is_some_and(|capacity| capacity.get() < most) {
-            let bound = if self.policy.is_central() {
-                format!("central-queue gives a worker no more than its slots, {}", self.slots)
+            let slots = if self.policy.is_central() {
+                format!(": central-queue gives it no more than its slots, {}", self.slots)
             } else {
-                "a request that costs more than the capacity fits nowhere".into()
+                String::new()
             };
-            return Err(format!("a request may cost {most}, and {bound}"));
+            return Err(format!(
+                "a request may cost {most}, more than any worker's capacity{slots}"
+            ));
         }
         if !(0.0..1.0).contains(&self.warm_up) || self.batches == 0 {
             return Err("the warm-up is a share from 0 to below 1, of at least 1 batch".into());
         }
         if self.measured() < u64::from(self.batches) {
             return Err(format!(
-                "a run of {} requests has {} to measure after its warm-up, fewer than its {} \
-                 batches",
+                "{} requests a run are too few: {} are measured after the warm-up, in {} batches",
                 self.count(),
                 self.measured(),
                 self.batches
@@ -252,7 +254,7 @@ impl Config {
         };
         if seconds > LONGEST {
             return Err(format!(
-                "a run would take {seconds} seconds of its own time: it is at most {LONGEST}, and \
+                "a run would take {seconds:.0} seconds of its own time: it is at most {LONGEST}, and \
                  fewer requests take less"
             ));
         }
@@ -278,9 +280,12 @@ impl Config {
             return Ok(());
         }
         Err(format!(
-            "{} balancers that know {subset} of {} workers each leave some out, or know them \
-             unevenly: a worker's load is {busiest} and not {}",
-            self.balancers, self.workers, self.load
+            "the balancers ({}) know {subset} of {} workers each, which leaves some out or known \
+             to fewer: a worker's load is {} and not {}",
+            self.balancers,
+            self.workers,
+            (busiest * 1000.0).round() / 1000.0,
+            self.load
         ))
     }
 
@@ -470,7 +475,10 @@ mod tests {
         refused(Config { workers: 1, ..of("snapshot-two:1") }, "draws two workers");
         refused(Config { subset: Some(1), balancers: 100, ..of("snapshot-two:1") }, "knows 1");
         refused(Config { costs: (1, 4), ..of("central-queue") }, "no more than its slots, 1");
-        refused(Config { jobs: 10, ..of("random") }, "fewer than its 20 batches");
+        refused(
+            Config { jobs: 10, ..of("random") },
+            "10 requests a run are too few: 8 are measured after the warm-up, in 20",
+        );
         refused(Config { workers: 1, load: 1e-5, ..of("random") }, "at most 1000000000");
         let slow = Arrivals::Closed { requesters: 1, think: 1e9 };
         refused(Config { arrivals: slow, ..of("random") }, "at most 1000000000");

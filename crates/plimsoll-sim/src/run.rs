@@ -79,6 +79,7 @@ pub struct Run {
     regrets: Regrets,
     samples: Vec<Sample>,
     next_sample: u64,
+    most_present: u32,
     between_samples: u64,
 }
 
@@ -162,6 +163,7 @@ impl Run {
             spent: 0,
             regrets: Regrets { every: config.workers * 4 + 93, until: 0, looks: 0, sum: 0.0 },
             samples: Vec::new(),
+            most_present: config.most_present.max(20 * config.workers),
             between_samples: nanos(config.sample_every).max(1),
             next_sample: if config.sample_every > 0.0 { 0 } else { u64::MAX },
             config: config.clone(),
@@ -351,7 +353,7 @@ impl Run {
         let comes = self.source.next_at();
         let changes = self.changes.peek().map_or(u64::MAX, |&Reverse((at, _))| at);
         let next = ends.min(comes).min(changes);
-        if self.fleet.jobs.len() > self.config.most_present {
+        if self.fleet.jobs.len() > self.most_present {
             self.give_up();
             return false;
         }

@@ -11,7 +11,16 @@ use plotters_backend::text_anchor::{HPos, VPos};
 use plotters_backend::{BackendColor, BackendCoord, BackendTextStyle, DrawingErrorKind};
 
 /// Width and height of a picture.
-const SIZE: (u32, u32) = (840, 480);
+const SIZE: (u32, u32) = (960, 480);
+
+/// The letters of a name that are shown, at most.
+const LONGEST: i32 = 34;
+
+/// Names that fit beside a picture.
+const NAMES: usize = 23;
+
+/// Lines of up to so many points have a mark at each.
+const MARKED: usize = 60;
 
 /// A line of a picture.
 #[derive(Debug)]
@@ -28,8 +37,6 @@ pub(crate) struct Axes {
     pub(crate) y: &'static str,
     pub(crate) log_x: bool,
     pub(crate) log_y: bool,
-    /// Whether lines fall, so that there is room for their names at the right.
-    pub(crate) falls: bool,
 }
 
 /// Colours that are told apart, also by who sees some alike (Okabe and Ito, 2008).
@@ -67,7 +74,9 @@ pub(crate) fn draw(path: &Path, axes: &Axes, series: &[Series]) -> Result<(), St
 fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let none = (f64::INFINITY, f64::NEG_INFINITY);
     let (low, high) = values.fold(none, |(low, high), value| (low.min(value), high.max(value)));
-    if high > low { (low, high) } else { (low, low + low.abs().max(1e-9)) }
+    // A point by itself stands in the middle.
+    let room = if high > low { 0.0 } else { low.abs().max(1e-9) / 2.0 };
+    (low - room, high + room)
 }
 
 /// 1, 2 or 5 times a power of 10, not above a number.
@@ -85,12 +94,7 @@ fn paint<B: DrawingBackend>(backend: B, axes: &Axes, series: &[Series]) -> Resul
     if !axes.log_y {
         low = 0.0;
     }
-    let top = match (axes.log_y, axes.falls) {
-        // Room for the names, which stand above the lines.
-        (true, false) => high * (high / low).powf(0.3),
-        (true, true) => high,
-        (false, _) => high * 1.05,
-    };
+    let top = if axes.log_y { high } else { high * 1.05 };
     // Ticks of a logarithmic axis are only where it begins with one.
     let (x, y) = (
         if axes.log_x { tick(left) } else { left }..right,
@@ -120,7 +124,11 @@ where
     Y: AsRangedCoord<CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>, Value = f64>,
 {
     area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(area)
+    // Names stand beside the lines, so that they cover none.
+    let longest = series.iter().map(|series| series.name.chars().count()).max().unwrap_or(0);
+    let names = i32::try_from(longest).unwrap_or(i32::MAX).min(LONGEST) * 8 + 44;
+    let (left, right) = area.split_horizontally(i32::try_from(SIZE.0).unwrap_or(0) - names);
+    let mut chart = ChartBuilder::on(&left)
         .caption(axes.title, ("sans-serif", 18))
         .margin(12)
         .margin_right(28)
@@ -139,24 +147,49 @@ where
         .bold_line_style(BLACK.mix(0.12))
         .draw()?;
     for (nth, series) in series.iter().enumerate() {
-        let style = COLOURS[nth % COLOURS.len()].stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(series.points.iter().copied(), style))?
-            .label(format!("{}  ", series.name))
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-    }
-    chart
-        .configure_series_labels()
-        .position(if axes.falls {
-            SeriesLabelPosition::UpperRight
+        let (style, is_dashed) = style(nth);
+        let points = || series.points.iter().copied();
+        if is_dashed {
+            chart.draw_series(DashedLineSeries::new(points(), 8, 5, style))?;
         } else {
-            SeriesLabelPosition::UpperLeft
-        })
-        .label_font(("sans-serif", 13))
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.3))
-        .draw()?;
+            chart.draw_series(LineSeries::new(points(), style))?;
+        }
+        if series.points.len() <= MARKED {
+            chart.draw_series(points().map(|point| Circle::new(point, 3, style.filled())))?;
+        }
+    }
+    // What does not fit is told by its number.
+    let fitting = if series.len() > NAMES { NAMES - 1 } else { series.len() };
+    let row = |nth: usize| 50 + i32::try_from(nth).unwrap_or(0) * 18;
+    let write = |text: String, nth: usize| {
+        right.draw(&Text::new(text, (32, row(nth) - 7), ("sans-serif", 13).into_font()))
+    };
+    for (nth, series) in series.iter().enumerate().take(fitting) {
+        let (style, is_dashed) = style(nth);
+        let parts: &[[i32; 2]] = if is_dashed { &[[2, 10], [15, 23]] } else { &[[2, 26]] };
+        for &[from, to] in parts {
+            right.draw(&PathElement::new([(from, row(nth)), (to, row(nth))], style))?;
+        }
+        write(shortened(&series.name), nth)?;
+    }
+    if fitting < series.len() {
+        write(format!("and {} more", series.len() - fitting), fitting)?;
+    }
     area.present()
+}
+
+/// The colour of a line, and whether it is dashed: the second time that a colour is used.
+fn style(nth: usize) -> (ShapeStyle, bool) {
+    (COLOURS[nth % COLOURS.len()].stroke_width(2), nth / COLOURS.len() % 2 == 1)
+}
+
+fn shortened(name: &str) -> String {
+    let most = usize::try_from(LONGEST).unwrap_or(0);
+    if name.chars().count() <= most {
+        return name.into();
+    }
+    let kept: String = name.chars().take(most - 3).collect();
+    kept + "..."
 }
 
 /// A figure at an axis, without digits that say nothing.
@@ -304,11 +337,28 @@ mod tests {
         }
     }
 
+    /// Of one point there is no line to see.
+    #[test]
+    fn points_are_marked() {
+        let axes = Axes { title: "t", x: "x", y: "y", log_x: false, log_y: false };
+        let series = [Series { name: String::new(), points: vec![(0.5, 1.0)] }];
+        let mut canvas = Canvas::new();
+        paint(&mut canvas, &axes, &series).unwrap();
+        let blue = canvas.0.chunks(3).filter(|pixel| *pixel == [0, 114, 178]).count();
+        // Beside the sample of its colour, 25 pixels by 2.
+        assert!(blue > 60, "{blue} pixels");
+    }
+
+    #[test]
+    fn the_second_round_of_colours_is_dashed() {
+        assert_eq!([0, 6, 7, 13, 14].map(|nth| style(nth).1), [false, false, true, true, false]);
+    }
+
     /// Both formats come, with the line in its colour.
     #[test]
     fn a_line_is_drawn_in_both_formats() {
         let folder = tempfile::tempdir().unwrap();
-        let axes = Axes { title: "t", x: "x", y: "y", log_x: false, log_y: true, falls: false };
+        let axes = Axes { title: "t", x: "x", y: "y", log_x: false, log_y: true };
         let series = [Series { name: "one".into(), points: vec![(0.0, 1.0), (1.0, 100.0)] }];
         let svg = folder.path().join("a.svg");
         draw(&svg, &axes, &series).unwrap();

@@ -62,7 +62,6 @@ fn latency(plan: &Plan, told: &[(&Simulation, &Summary)]) -> (Axes, Vec<Series>)
         y: "seconds",
         log_x: matches!(swept, Some(Name::Balancers | Name::Capacity)),
         log_y: true,
-        falls: false,
     };
     (axes, series)
 }
@@ -87,7 +86,7 @@ fn distribution(told: &[(&Simulation, &Summary)]) -> (Axes, Vec<Series>) {
             let point = (step.value_iterated_to() as f64 / 1e9, above as f64 / all as f64);
             points.push(point);
         }
-        Series { name: name(simulation), points: thin(&points) }
+        Series { name: name(simulation), points: steps(&thin(&points)) }
     });
     let axes = Axes {
         title: "Requests that take longer",
@@ -95,7 +94,6 @@ fn distribution(told: &[(&Simulation, &Summary)]) -> (Axes, Vec<Series>) {
         y: "share of requests",
         log_x: true,
         log_y: true,
-        falls: true,
     };
     (axes, series.collect())
 }
@@ -114,6 +112,18 @@ fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     kept
 }
 
+/// The share is the same until the next time, and falls there.
+fn steps(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let mut steps: Vec<(f64, f64)> = Vec::with_capacity(points.len() * 2);
+    for &(x, y) in points {
+        if let Some(&(_, before)) = steps.last() {
+            steps.push((x, before));
+        }
+        steps.push((x, y));
+    }
+    steps
+}
+
 fn pending(told: &[(&Simulation, &Summary)]) -> (Axes, Vec<Series>) {
     let series = told.iter().map(|(simulation, summary)| {
         let workers = f64::from(simulation.config.workers);
@@ -127,7 +137,16 @@ fn pending(told: &[(&Simulation, &Summary)]) -> (Axes, Vec<Series>) {
         y: "requests a worker",
         log_x: false,
         log_y: false,
-        falls: false,
     };
     (axes, series.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distribution_falls_in_steps() {
+        assert_eq!(steps(&[(1.0, 0.5), (3.0, 0.2)]), [(1.0, 0.5), (3.0, 0.5), (3.0, 0.2)]);
+    }
 }

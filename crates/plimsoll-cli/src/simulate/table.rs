@@ -228,19 +228,19 @@ pub(crate) fn doubts(plan: &Plan, results: &[Option<Summary>]) -> Vec<String> {
             format!("not steady, so that more --jobs or a longer --warm-up will tell more: {names}")
         });
     let missed = names(&|config, summary| {
-        let exact = theory::expected(config).filter(|expected| expected.is_exact);
-        exact.is_some_and(|exact| misses(summary.mean, exact.mean))
+        theory::expected(config).is_some_and(|expected| summary.misses(&expected))
     });
     let missed = missed.map(|names| {
         format!("away from an exact closed form, so that more --jobs will tell more: {names}")
     });
-    restless.into_iter().chain(missed).collect()
-}
-
-/// Whether a mean is farther from the true one than its interval and 1 % explain.
-fn misses(mean: Estimate, exact: f64) -> bool {
-    let half_width = if mean.half_width.is_finite() { mean.half_width } else { return false };
-    (mean.value - exact).abs() > half_width + exact / 100.0
+    let cold = names(&|_, summary| !summary.is_warm);
+    let cold = cold.map(|names| format!("ended in their warm-up, which is told: {names}"));
+    let told = plan.simulations.iter().zip(results);
+    let gave_up = told.filter_map(|(simulation, summary)| {
+        let why = summary.as_ref()?.gave_up.as_ref()?;
+        Some(format!("{}: {why}", super::plot::name(simulation)))
+    });
+    restless.into_iter().chain(missed).chain(cold).chain(gave_up).collect()
 }
 
 /// Whether all rows are of one load: those of a trace are not when workers are swept.
@@ -315,7 +315,7 @@ fn head(plan: &Plan) -> String {
     let percents = all().map(|config| (config.warm_up * 1000.0).round() / 10.0);
     let least = percents.clone().fold(f64::INFINITY, f64::min);
     let most = percents.fold(0.0, f64::max);
-    if most > 0.0 {
+    if most > 0.0 || !matches!(config.arrivals, Arrivals::Trace(_)) {
         part("warm-up", format!("{} % of each not measured", between(&least, &most)));
     }
     for fault in &config.faults {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hdrhistogram::Histogram;
 use plimsoll::ThreadPool;
-use plimsoll_sim::{Config, Outcome, Run, Summary};
+use plimsoll_sim::{Config, Outcome, Run, Runs, Summary};
 
 use super::args::{Plan, Plot};
 use super::progress::Progress;
@@ -52,37 +52,28 @@ pub(crate) fn work(plan: &Plan, stop: &Arc<AtomicBool>) -> Result<Done, String> 
     };
     let outcomes = pool.map(runs, simulate).map_err(|refused| refused.to_string())?;
     let mut results = Vec::new();
-    let mut of_one: Vec<Outcome> = Vec::new();
+    let mut of_one = Runs::default();
+    let mut is_answered = false;
     let kind = plan.plot.as_ref().map(|(_, kind)| *kind);
     for (nth, outcome) in (1..).zip(outcomes) {
-        // A run in which no request was answered has nothing to tell.
-        let outcome = outcome.map_err(|failed| failed.to_string())??;
-        if let Some(outcome) = outcome.filter(|outcome| !outcome.batches.is_empty()) {
-            fold(&mut of_one, outcome);
+        if let Some(outcome) = outcome.map_err(|failed| failed.to_string())?? {
+            of_one.add(&outcome);
+            is_answered |= !outcome.batches.is_empty();
         }
         if nth % plan.runs == 0 {
-            results.push((!of_one.is_empty()).then(|| Summary::of(&of_one)));
-            if let Some(summary) = results.last_mut().and_then(Option::as_mut) {
+            let is_told = std::mem::take(&mut is_answered);
+            // Where no request was answered there is nothing to tell.
+            let mut summary = std::mem::take(&mut of_one).summary().filter(|_| is_told);
+            if let Some(summary) = &mut summary {
                 forget(summary, kind);
             }
-            of_one.clear();
+            results.push(summary);
         }
     }
     let ended = requests.load(Ordering::Relaxed);
     // A signal after the last request has interrupted nothing.
     let is_cut = stop.load(Ordering::Relaxed) && ended < total;
     Ok(Done { results, interrupted: is_cut.then_some((ended, total)) })
-}
-
-/// Adds a run to those before it: the first has the response times of all, half a megabyte
-/// in each, and pending over time.
-fn fold(runs: &mut Vec<Outcome>, mut outcome: Outcome) {
-    if let Some(first) = runs.first_mut() {
-        let responses = std::mem::replace(&mut outcome.responses, nothing());
-        first.responses.add(responses).expect("both have the same bounds");
-        outcome.samples = Vec::new();
-    }
-    runs.push(outcome);
 }
 
 /// Drops what no picture of this kind shows.

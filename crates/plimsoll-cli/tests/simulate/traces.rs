@@ -45,6 +45,23 @@ fn a_capacity_keeps_what_waits_in_the_line() {
     assert!(figure(object, "longest_line") > 100.0, "{object}");
 }
 
+/// Most of them are refused, so that few are answered: all the same they are told.
+#[test]
+fn a_short_trace_that_is_mostly_refused_has_its_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("short.csv");
+    let lines: Vec<String> =
+        (0..300).map(|nth| format!("{},0.75", f64::from(nth) / 10.0)).collect();
+    fs::write(&path, lines.join("\n")).unwrap();
+    let words = ["--trace", path.to_str().unwrap(), "--seed", "1", "--workers", "1", "--json"];
+    let bounds = ["--policy", "least-loaded", "--capacity", "1", "--line", "0"];
+    let objects = run(&[&words[..], &bounds].concat()).expect(0).objects();
+    let [object] = &objects[..] else { panic!("{objects:?}") };
+    assert!((figure(object, "mean") - 0.75).abs() < 1e-9, "{object}");
+    let all = figure(object, "answered") + figure(object, "refused");
+    assert!(all.total_cmp(&300.0).is_eq(), "{object}");
+}
+
 /// The line that docs/SERVE.md shows is a trace of one request.
 #[test]
 fn the_access_log_as_documented_is_a_trace() {
