@@ -347,7 +347,7 @@ impl Config {
     }
 
     /// About how long, in seconds, a worker's queue takes to forget what it was, where workers
-    /// are chosen without a look at them: E[S²] / (1 - load)² in units of the mean service time.
+    /// are chosen without a look at them: `E[S²] / (1 - load)²` in units of the mean service time.
     /// From an idle start, a seventh of the mean wait is still missing after one of these, a
     /// seventeenth after two and a hundredth after four (Abate and Whitt, "Transient behavior of
     /// regulated Brownian motion", 1987), so that less of a warm-up tells of a mean that is too
