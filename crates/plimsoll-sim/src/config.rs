@@ -398,8 +398,14 @@ impl Config {
         self.count() - self.warming()
     }
 
-    /// How many requests the run is of.
-    pub(crate) fn count(&self) -> u64 {
+    /// How many requests a run is of.
+    ///
+    /// ```
+    /// use plimsoll_sim::Config;
+    ///
+    /// assert_eq!(Config { jobs: 1000, ..Config::default() }.count(), 1000);
+    /// ```
+    pub fn count(&self) -> u64 {
         match &self.arrivals {
             Arrivals::Trace(requests) => requests.len() as u64,
             _ => self.jobs,

@@ -42,7 +42,7 @@ pub(crate) fn work(plan: &Plan, stop: &Arc<AtomicBool>) -> Result<Done, String> 
         (0..plan.runs).map(move |number| (Arc::clone(&config), number))
     });
     let requests = Arc::new(AtomicU64::new(0));
-    let total: u64 = configs.iter().map(|config| requests_of(config) * u64::from(plan.runs)).sum();
+    let total: u64 = configs.iter().map(|config| config.count() * u64::from(plan.runs)).sum();
     let _progress = Progress::start(total, Arc::clone(&requests));
     let simulate = {
         let (stop, requests) = (Arc::clone(stop), Arc::clone(&requests));
@@ -121,11 +121,4 @@ fn simulate(
         }
     }
     Ok(Some(run.outcome()))
-}
-
-fn requests_of(config: &Config) -> u64 {
-    match &config.arrivals {
-        plimsoll_sim::Arrivals::Trace(requests) => requests.len() as u64,
-        _ => config.jobs,
-    }
 }

@@ -4,7 +4,8 @@ use std::fs::OpenOptions;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::running::{demo, finish, read_until, run};
+use crate::program::finish;
+use crate::running::{demo, read_until, run};
 
 #[test]
 fn usage_errors_are_2_and_one_sentence() {

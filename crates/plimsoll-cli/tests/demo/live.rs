@@ -5,12 +5,11 @@ use std::fs::File;
 use std::io::Write;
 use std::process::Child;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{LocalModes, tcgetattr};
 
-use crate::running::{demo, finish, read_until};
+use crate::program::{finish, terminal};
+use crate::running::{demo, read_until};
 
 /// What a terminal is told when the view comes and when it goes.
 const ENTER: &str = "\x1b[?1049h";
@@ -23,18 +22,11 @@ struct Terminal {
 
 /// Starts it on a terminal of 80 by 24 and waits until its keys are drawn.
 fn open(words: &[&str]) -> Terminal {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(&master, size).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap();
-    let flags = OFlags::RDWR | OFlags::NOCTTY;
-    let slave = File::from(rustix::fs::open(name, flags, Mode::empty()).unwrap());
+    let (keyboard_and_screen, slave) = terminal();
     let mut command = demo(words);
     command.env("TERM", "xterm").stdin(slave.try_clone().unwrap()).stdout(slave);
     let child = command.spawn().unwrap();
-    let mut terminal = Terminal { keyboard_and_screen: File::from(master), child };
+    let mut terminal = Terminal { keyboard_and_screen, child };
     let screen = terminal.read_until("policy ");
     assert!(screen.contains(ENTER), "{screen}");
     terminal

@@ -5,4 +5,6 @@
 mod ends;
 mod live;
 mod plain;
+#[path = "../program/mod.rs"]
+mod program;
 mod running;

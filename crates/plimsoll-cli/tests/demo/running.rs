@@ -2,48 +2,20 @@
 
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::channel;
-use std::thread;
-use std::time::Duration;
+use std::process::Command;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process};
 
-/// No test's run takes longer.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
-
-/// What a finished run left.
-pub(crate) struct Done {
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
+use crate::program::{Done, LIMIT, finish, program};
 
 /// `plimsoll demo` with these words, without a terminal.
 pub(crate) fn demo(words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
-    command.arg("demo").args(words).stdin(Stdio::null());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+    program("demo", words)
 }
 
 /// Runs it to its end.
 pub(crate) fn run(words: &[&str]) -> Done {
     finish(demo(words).spawn().expect("the program"))
-}
-
-pub(crate) fn finish(child: Child) -> Done {
-    let pid = Pid::from_child(&child);
-    let (ended, end) = channel();
-    // Reading to the end also waits for it.
-    thread::spawn(move || ended.send(child.wait_with_output().expect("an exit status")));
-    let output = end.recv_timeout(LIMIT).unwrap_or_else(|_| {
-        let _ = kill_process(pid, Signal::KILL);
-        panic!("not done after {LIMIT:?}");
-    });
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Done { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
 }
 
 /// Reads until these words have come, and tells what came.
@@ -66,12 +38,6 @@ pub(crate) fn read_until(from: &mut (impl Read + AsFd), words: &str) -> String {
 }
 
 impl Done {
-    /// Its exit status must be this.
-    pub(crate) fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "stderr: {}\nstdout: {}", self.stderr, self.stdout);
-        self
-    }
-
     /// The row of the closing table for this policy, in words.
     pub(crate) fn row(&self, policy: &str) -> Vec<&str> {
         let table = self.stdout.split("wait until a worker began").nth(1).unwrap_or_default();

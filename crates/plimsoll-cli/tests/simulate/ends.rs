@@ -1,16 +1,14 @@
 //! How it ends: exit statuses, signals, outputs that cannot be written.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Read;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::running::{finish, run, simulate};
+use crate::program::{finish, terminal};
+use crate::running::{run, simulate};
 
 #[test]
 fn usage_errors_are_2_and_one_sentence() {
@@ -161,21 +159,15 @@ fn a_full_disk_is_3() {
 
 #[test]
 fn a_terminal_shows_how_far_it_is() {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(&master, size).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap();
-    let slave = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    let (mut screen, slave) = terminal();
     let mut command = simulate(&["--jobs", "1000000", "--workers", "20", "--policy", "random"]);
-    command.env("TERM", "xterm").stderr(File::from(slave));
+    command.env("TERM", "xterm").stderr(slave);
     let child = command.spawn().unwrap();
     // Else this process holds the terminal open, and reading never ends.
     drop(command);
     let mut shown = Vec::new();
     // A terminal whose last user has gone cannot be read.
-    let _ = File::from(master).read_to_end(&mut shown);
+    let _ = screen.read_to_end(&mut shown);
     let done = finish(child).expect(0);
     let shown = String::from_utf8_lossy(&shown);
     assert!(shown.contains("% of 1,000,000 requests") && shown.contains("left"), "{shown}");

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod ends;
+#[path = "../program/mod.rs"]
+mod program;
 mod results;
 mod running;
 mod traces;
