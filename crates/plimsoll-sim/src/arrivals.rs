@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use crate::streams::Stream;
-use crate::units::nanos;
+use crate::units::{nanos, parted};
 
 /// One request of a trace, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,17 +53,33 @@ pub(crate) struct Source {
 
 #[derive(Debug)]
 enum Kind {
-    Open { gap: f64 },
-    Bursts { gaps: [f64; 2], length: f64, in_burst: bool, until: f64, at: f64 },
-    Closed { think: f64, thinking: BinaryHeap<Reverse<u64>> },
-    Trace { requests: Arc<[Arrival]>, number: usize },
+    /// The gap in nanoseconds, and the part of a nanosecond that the clock has left out.
+    Open {
+        gap: f64,
+        left_out: f64,
+    },
+    Bursts {
+        gaps: [f64; 2],
+        length: f64,
+        in_burst: bool,
+        until: f64,
+        at: f64,
+    },
+    Closed {
+        think: f64,
+        thinking: BinaryHeap<Reverse<u64>>,
+    },
+    Trace {
+        requests: Arc<[Arrival]>,
+        number: usize,
+    },
 }
 
 impl Source {
     /// `rate` is in requests a second, where the arrivals do not tell it.
     pub(crate) fn new(arrivals: &Arrivals, rate: f64, mut stream: Stream) -> Self {
         let kind = match *arrivals {
-            Arrivals::Poisson => Kind::Open { gap: 1.0 / rate },
+            Arrivals::Poisson => Kind::Open { gap: 1e9 / rate, left_out: 0.0 },
             Arrivals::Bursts { factor, length } => {
                 let quiet = 2.0 * rate / (1.0 + factor);
                 let gaps = [1.0 / quiet, 1.0 / (quiet * factor)];
@@ -120,7 +136,13 @@ impl Source {
     #[inline]
     fn after(&mut self, now: u64) -> u64 {
         match &mut self.kind {
-            Kind::Open { gap } => now.saturating_add(nanos(self.stream.exponential() * *gap)),
+            Kind::Open { gap, left_out } => {
+                // Gaps each rounded by themselves would be too short on average where they are
+                // some nanoseconds.
+                let (whole, part) = parted(self.stream.exponential() * *gap + *left_out);
+                *left_out = part;
+                now.saturating_add(whole)
+            }
             Kind::Bursts { gaps, length, in_burst, until, at } => {
                 // What is left of the gap passes at the pace of each phase.
                 let mut left = self.stream.exponential();
@@ -185,6 +207,18 @@ mod tests {
             mean_and_variance(&counts(source(&Arrivals::Poisson, 50.0), 1000, 1.0));
         assert!((mean - 50.0).abs() < 1.0, "{mean}");
         assert!((variance / mean - 1.0).abs() < 0.2, "{variance}");
+    }
+
+    /// Gaps of a nanosecond on average, each rounded, would be 4 % too short.
+    #[test]
+    fn a_rate_holds_where_gaps_are_of_the_clocks_own_size() {
+        for per_nanosecond in [0.3, 1.0, 5.0] {
+            let mut source = source(&Arrivals::Poisson, per_nanosecond * 1e9);
+            let count = 200_000;
+            (0..count).for_each(|_| assert_eq!(source.take(), None));
+            let rate = f64::from(count) / real(source.next_at());
+            assert!((rate / per_nanosecond - 1.0).abs() < 0.01, "{rate}, not {per_nanosecond}");
+        }
     }
 
     #[test]

@@ -50,6 +50,16 @@ pub(crate) fn whole(nanos: f64) -> u64 {
     nanos.ceil() as u64
 }
 
+/// The whole part of a number, and what is left of it.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates, and times and counts are not negative"
+)]
+pub(crate) fn parted(number: f64) -> (u64, f64) {
+    (number as u64, number.fract())
+}
+
 /// Where the quantile `q` stands among so many sorted values.
 #[expect(
     clippy::cast_possible_truncation,
