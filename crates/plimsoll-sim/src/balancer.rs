@@ -4,7 +4,9 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use plimsoll_core::{self as core, Completion, Dispatch, Lease, Outcome, Pool, Request, Time};
+use plimsoll_core::{
+    self as core, Completion, Dispatch, Health, Lease, Outcome, Pool, Request, Time,
+};
 
 use crate::Config;
 use crate::fleet::Fleet;
@@ -215,7 +217,9 @@ impl Balancer {
         if let Kind::Core { pool, slots } = &mut self.kind
             && place < self.known.count
         {
-            let id = pool.add(spec(config, worker), now);
+            // What waits in line would fill it at once, before its ramp begins: so it is up last.
+            let spec = core::WorkerSpec { health: Health::Starting, ..spec(config, worker) };
+            let id = pool.add(spec, now);
             if slots.len() <= id.index() {
                 slots.resize(id.index() + 1, 0);
             }
@@ -225,6 +229,8 @@ impl Balancer {
                 let known = pool.start_ramp(id, over, now);
                 debug_assert!(known.is_ok(), "it was just added");
             }
+            let known = pool.set_health(id, Health::Up, now);
+            debug_assert!(known.is_ok(), "it was just added");
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 
-use plimsoll_sim::{Config, Discipline, Fault, FaultKind, Policy, Run, Service};
+use plimsoll_sim::{Arrivals, Config, Discipline, Fault, FaultKind, Policy, Run, Service};
 
 /// Numbers drawn from a seed: `SplitMix64`.
 struct Draws(u64);
@@ -174,6 +174,37 @@ fn slow_start_eases_a_worker_in() {
     };
     let (cold, eased) = (back(0.0), back(20.0));
     assert!(eased > cold, "the others do more while it is eased in: {eased} against {cold}");
+}
+
+/// A worker that comes back while requests wait in line is not filled by them at once: its
+/// capacity grows as its ramp does, and what waits does so in the line.
+#[test]
+fn slow_start_holds_while_a_line_waits() {
+    let request = |nth: u64| plimsoll_sim::Arrival { at: nth, service: 10_000_000_000 };
+    // It is gone, and back, long before the first request ends.
+    let fault = Fault { kind: FaultKind::Gone, workers: 0..=0, from: 0.0, to: 1.0 };
+    let back = |slow_start| {
+        let config = Config {
+            workers: 2,
+            capacity: NonZeroU32::new(16),
+            line: Some(1000),
+            arrivals: Arrivals::Trace((1..=100).map(request).collect()),
+            faults: vec![fault.clone()],
+            slow_start,
+            sample_every: 2.0,
+            warm_up: 0.0,
+            batches: 1,
+            ..Config::default()
+        };
+        let mut run = Run::new(&config, 0).unwrap();
+        while !run.advance(1) {
+            run.check_invariants().unwrap();
+        }
+        let sample = run.outcome().samples[1];
+        (sample.at, sample.pending, sample.waiting)
+    };
+    assert_eq!(back(0.0), (2.0, 32, 68), "both are full");
+    assert_eq!(back(32.0), (2.0, 17, 83), "one of its sixteen places is in force");
 }
 
 /// A fault of many workers takes one look at all that runs, not one for each of them.
