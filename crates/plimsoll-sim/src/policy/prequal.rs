@@ -14,7 +14,7 @@ use std::str::FromStr;
 use super::View;
 use super::power::Draws;
 use crate::streams::Stream;
-use crate::units::{self, nanos, scaled};
+use crate::units::{self, nanos, parted, scaled};
 
 /// The parameters, by their names in the paper.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -148,7 +148,8 @@ struct Told {
     pending: u32,
     latency: u64,
     at: u64,
-    uses: f64,
+    /// How often it is used before it is dropped.
+    uses_left: u64,
 }
 
 impl Told {
@@ -209,7 +210,7 @@ impl Prequal {
         let oldest = view.now.saturating_sub(nanos(self.options.age));
         self.pool.retain(|told| told.at >= oldest);
         let chosen =
-            if self.pool.len() < 2 { rng.below(view.known.count) } else { self.use_best(view) };
+            if self.pool.len() < 2 { rng.below(view.known.count) } else { self.use_best() };
         self.drop_some();
         self.probe(view, rng);
         chosen
@@ -217,20 +218,21 @@ impl Prequal {
 
     /// The best of the pool; it is counted as one more pending there, and
     /// dropped when it was used often enough.
-    fn use_best(&mut self, view: &View<'_>) -> u32 {
+    fn use_best(&mut self) -> u32 {
         let hot = self.hot();
         let best = (0..self.pool.len()).min_by_key(|&nth| self.pool[nth].rank(hot)).unwrap_or(0);
         let told = &mut self.pool[best];
         let place = told.place;
         told.pending += 1;
-        told.uses += 1.0;
-        if told.uses >= self.reuses(view.known.count) {
+        told.uses_left -= 1;
+        if told.uses_left == 0 {
             self.pool.remove(best);
         }
         place
     }
 
-    /// How often an answer is used: the paper's `b_reuse`, equation (1).
+    /// How often an answer is used on average: the paper's `b_reuse`, equation (1). Of one answer
+    /// it is rounded up or down, drawn so that this is the average.
     fn reuses(&self, known: u32) -> f64 {
         let PrequalOptions { pool, probes, remove, delta, .. } = self.options;
         let left = (1.0 - f64::from(pool) / f64::from(known)) * probes - remove;
@@ -293,7 +295,8 @@ impl Prequal {
             if self.pool.len() >= usize::from(self.options.pool) {
                 self.pool.pop_front();
             }
-            self.pool.push_back(Told { place, pending, latency, at: view.now, uses: 0.0 });
+            let (uses_left, _) = parted(self.reuses(view.known.count) + rng.unit());
+            self.pool.push_back(Told { place, pending, latency, at: view.now, uses_left });
         }
     }
 }
@@ -301,6 +304,10 @@ impl Prequal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Config;
+    use crate::fleet::Fleet;
+    use crate::policy::Known;
+    use crate::streams::Purpose;
 
     #[test]
     fn a_replica_tells_the_median_of_what_was_like_now() {
@@ -318,7 +325,7 @@ mod tests {
 
     #[test]
     fn what_is_hot_is_told_from_the_quantile() {
-        let told = |pending, latency| Told { place: 0, pending, latency, at: 0, uses: 0.0 };
+        let told = |pending, latency| Told { place: 0, pending, latency, at: 0, uses_left: 1 };
         // One of them has more pending than was ever seen: it was used since.
         let (long, short) = (told(1, 9), told(7, 2));
         let is_better = |hot| {
@@ -340,5 +347,37 @@ mod tests {
         let prequal = Prequal::new(PrequalOptions::default());
         // (1 + 1) / ((1 - 16/100) × 3 - 1)
         assert!((prequal.reuses(100) - 2.0 / 1.52).abs() < 1e-12);
+    }
+
+    /// Uses until all answers of a request's three probes are gone.
+    #[test]
+    fn an_answer_is_used_as_often_as_reuse_says_on_average() {
+        let count = 100;
+        let fleet = Fleet::new(&Config { workers: count, ..Config::default() });
+        let replicas = vec![Replica::default(); 100];
+        let view = View {
+            known: Known { first: 0, count, all: count },
+            own: &[0; 100],
+            fleet: &fleet,
+            replicas: &replicas,
+            balancers: 1,
+            now: 0,
+            service: 0,
+        };
+        let mut rng = Stream::new(1, 0, Purpose::Choices);
+        for delta in [1.0, 0.52, 2.8] {
+            let mut prequal = Prequal::new(PrequalOptions { delta, ..PrequalOptions::default() });
+            let (mut answers, mut uses) = (0, 0);
+            for _ in 0..5000 {
+                prequal.probe(&view, &mut rng);
+                answers += prequal.pool.len();
+                while !prequal.pool.is_empty() {
+                    prequal.use_best();
+                    uses += 1;
+                }
+            }
+            let each = f64::from(uses) / units::real(answers as u64);
+            assert!((each - prequal.reuses(count)).abs() < 0.02, "{each}, {delta}");
+        }
     }
 }
