@@ -320,7 +320,7 @@ impl Config {
         if self.costs.1 > 1 || self.weights.iter().any(|&weight| weight > 1) {
             return Err(format!("{policy} knows no costs and weights: those of the core do"));
         }
-        policy.check(self.known(), self.slots)
+        policy.check(self.known(), self.with_replacement, self.slots)
     }
 
     /// The most that a balancer gives to a worker.

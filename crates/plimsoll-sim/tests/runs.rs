@@ -71,6 +71,24 @@ fn runs_of_other_numbers_are_other_draws() {
     assert!((means[0] - means[1]).abs() > 1e-9);
 }
 
+/// Whoever draws may draw a worker twice, where that is asked for, and then also more often than
+/// there are workers.
+#[test]
+fn what_draws_does_so_with_replacement() {
+    for policy in ["power-of-2", "power-of-3", "least-work-of-2", "snapshot-two:1", "prequal", "c3"]
+    {
+        let distinct = run(&Config { workers: 4, ..config(policy) }, 1000);
+        let anew = Config { workers: 4, with_replacement: true, ..config(policy) };
+        assert_ne!(run(&anew, 1000).batches, distinct.batches, "{policy}");
+    }
+    for policy in ["power-of-5", "least-work-of-5"] {
+        let few = Config { workers: 3, with_replacement: true, ..config(policy) };
+        assert_eq!(run(&few, 1000).answered, 5000, "{policy}");
+        let error = Config { with_replacement: false, ..few }.check().unwrap_err();
+        assert!(error.contains("draws from 1 to 3 workers"), "{error}");
+    }
+}
+
 /// M/M/n/n: without a line a request that finds all workers busy is refused, and Erlang's B
 /// says how many are.
 #[test]

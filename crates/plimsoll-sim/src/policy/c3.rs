@@ -21,6 +21,7 @@ const GROUP: u32 = 3;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct C3 {
+    with_replacement: bool,
     known: Vec<Averages>,
 }
 
@@ -40,13 +41,13 @@ impl Averages {
 }
 
 impl C3 {
-    pub(super) fn new(known: u32) -> Self {
-        Self { known: vec![Averages::default(); known as usize] }
+    pub(super) fn new(known: u32, with_replacement: bool) -> Self {
+        Self { with_replacement, known: vec![Averages::default(); known as usize] }
     }
 
     pub(super) fn choose(&self, view: &View<'_>, rng: &mut Stream) -> u32 {
-        let group = GROUP.min(view.known.count);
-        let mut draws = Draws::new(group, false, view.known.count);
+        let group = if self.with_replacement { GROUP } else { GROUP.min(view.known.count) };
+        let mut draws = Draws::new(group, self.with_replacement, view.known.count);
         let (mut best, mut least) = (0, f64::INFINITY);
         for _ in 0..group {
             let place = draws.next(rng);
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn answers_are_averaged() {
-        let mut c3 = C3::new(2);
+        let mut c3 = C3::new(2, false);
         let answer = |latency| Answer { place: 1, latency, ran: 1_000_000_000, pending: 4 };
         c3.answered(answer(2_000_000_000));
         c3.answered(answer(3_000_000_000));

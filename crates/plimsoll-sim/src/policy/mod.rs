@@ -92,12 +92,20 @@ impl Policy {
     }
 
     /// Whether it can choose among `known` workers.
-    pub(crate) fn check(&self, known: u32, slots: NonZeroU32) -> Result<(), String> {
+    pub(crate) fn check(
+        &self,
+        known: u32,
+        with_replacement: bool,
+        slots: NonZeroU32,
+    ) -> Result<(), String> {
         match *self {
-            Self::Power(choices) | Self::LeastWork(choices) if choices == 0 || choices > known => {
-                Err(format!("{self} draws from 1 to {known} workers"))
+            Self::Power(0) | Self::LeastWork(0) => Err(format!("{self} draws nobody")),
+            Self::Power(choices) | Self::LeastWork(choices)
+                if choices > known && !with_replacement =>
+            {
+                Err(format!("{self} draws from 1 to {known} workers, if each no more than once"))
             }
-            Self::SnapshotTwo(_) if known < 2 => {
+            Self::SnapshotTwo(_) if known < 2 && !with_replacement => {
                 Err(format!("{self} draws two workers, and a balancer knows {known}"))
             }
             Self::LeastWork(_) if slots.get() > 1 => {
@@ -121,8 +129,8 @@ impl Policy {
                 Choice::Snapshot(Snapshot::new(known, Use::Two { with_replacement }))
             }
             Self::SnapshotOwn(_) => Choice::Snapshot(Snapshot::new(known, Use::Own)),
-            Self::Prequal(options) => Choice::Prequal(Prequal::new(options)),
-            Self::C3 => Choice::C3(C3::new(known)),
+            Self::Prequal(options) => Choice::Prequal(Prequal::new(options, with_replacement)),
+            Self::C3 => Choice::C3(C3::new(known, with_replacement)),
         }
     }
 }

@@ -177,6 +177,7 @@ enum Hot {
 #[derive(Debug)]
 pub(crate) struct Prequal {
     options: PrequalOptions,
+    with_replacement: bool,
     /// Oldest first.
     pool: VecDeque<Told>,
     /// Pending as told by the last probes, what is hot is told from these: in
@@ -194,9 +195,10 @@ impl Prequal {
     /// Probes that what is hot is told from.
     const SEEN: usize = 128;
 
-    pub(super) fn new(options: PrequalOptions) -> Self {
+    pub(super) fn new(options: PrequalOptions, with_replacement: bool) -> Self {
         Self {
             options,
+            with_replacement,
             pool: VecDeque::new(),
             seen: VecDeque::new(),
             sorted: Vec::new(),
@@ -276,11 +278,12 @@ impl Prequal {
         }
     }
 
-    /// The probes of one request go to distinct workers, and to none twice when there are fewer.
+    /// The probes of one request go to distinct workers, and to none twice when there are fewer;
+    /// with replacement each goes anywhere.
     fn probe(&mut self, view: &View<'_>, rng: &mut Stream) {
         self.probes_due += self.options.probes;
-        let mut draws = Draws::new(u32::MAX, false, view.known.count);
-        let mut left = view.known.count;
+        let mut draws = Draws::new(u32::MAX, self.with_replacement, view.known.count);
+        let mut left = if self.with_replacement { u32::MAX } else { view.known.count };
         while self.probes_due >= 1.0 {
             self.probes_due -= 1.0;
             if left == 0 {
@@ -329,22 +332,23 @@ mod tests {
         // One of them has more pending than was ever seen: it was used since.
         let (long, short) = (told(1, 9), told(7, 2));
         let is_better = |hot| {
-            let mut prequal = Prequal::new(PrequalOptions { hot, ..PrequalOptions::default() });
+            let mut prequal =
+                Prequal::new(PrequalOptions { hot, ..PrequalOptions::default() }, false);
             (1..=5).for_each(|pending| prequal.see(pending));
             short.rank(prequal.hot()) < long.rank(prequal.hot())
         };
         assert!(is_better(1.0), "latency alone");
         assert!(!is_better(0.5), "it is hot");
         assert!(!is_better(0.0), "pending alone");
-        let cold = told(1, 9).rank(Prequal::new(PrequalOptions::default()).hot());
+        let cold = told(1, 9).rank(Prequal::new(PrequalOptions::default(), false).hot());
         assert_eq!(cold, (false, 9), "nothing is known yet");
-        let none = Prequal::new(PrequalOptions { hot: 0.0, ..PrequalOptions::default() });
+        let none = Prequal::new(PrequalOptions { hot: 0.0, ..PrequalOptions::default() }, false);
         assert_eq!(told(0, 9).rank(none.hot()), (true, 0), "not even the least is cold");
     }
 
     #[test]
     fn reuse_is_as_the_paper_has_it() {
-        let prequal = Prequal::new(PrequalOptions::default());
+        let prequal = Prequal::new(PrequalOptions::default(), false);
         // (1 + 1) / ((1 - 16/100) × 3 - 1)
         assert!((prequal.reuses(100) - 2.0 / 1.52).abs() < 1e-12);
     }
@@ -366,7 +370,8 @@ mod tests {
         };
         let mut rng = Stream::new(1, 0, Purpose::Choices);
         for delta in [1.0, 0.52, 2.8] {
-            let mut prequal = Prequal::new(PrequalOptions { delta, ..PrequalOptions::default() });
+            let mut prequal =
+                Prequal::new(PrequalOptions { delta, ..PrequalOptions::default() }, false);
             let (mut answers, mut uses) = (0, 0);
             for _ in 0..5000 {
                 prequal.probe(&view, &mut rng);
