@@ -129,6 +129,9 @@ pub fn power_of_two(n: u32, rho: f64) -> f64 {
 /// assert!((plimsoll_sim::theory::least_work(1, 0.9) - 10.0).abs() < 1e-9);
 /// ```
 pub fn least_work(d: u32, rho: f64) -> f64 {
+    if d == 1 {
+        return random(rho);
+    }
     let d = f64::from(d);
     let term = |k: u32| rho.powf(d * f64::from(k)) / (1.0 + f64::from(k) * (d - 1.0));
     (0..=TERMS).map(term).take_while(|&term| term > 1e-15).sum()
@@ -224,6 +227,8 @@ mod tests {
                 assert!((mean / random(rho) - 1.0).abs() < 1e-9, "{mean} at {rho}");
             }
         }
+        // A sum of more terms than are added.
+        assert!((least_work(1, 0.999_999) / 1e6 - 1.0).abs() < 1e-9);
     }
 
     #[test]
