@@ -196,7 +196,8 @@ impl Balancer {
                     let penalty = f64::from(stats.penalty) + 1.0;
                     // A load is a sum over a weight, which is less while a worker is eased in.
                     let weight = (f64::from(stats.pending) + penalty) / stats.load.as_f64();
-                    let has_room = stats.pending + cost <= stats.capacity_in_force;
+                    let after = u64::from(stats.pending) + u64::from(cost);
+                    let has_room = after <= u64::from(stats.capacity_in_force);
                     see(worker, has_room, (charged(worker) + penalty) / weight);
                 }
             }

@@ -89,6 +89,22 @@ fn what_draws_does_so_with_replacement() {
     }
 }
 
+/// A worker whose pending cost is near the end of 32 bits is full, as it is for the core.
+#[test]
+fn regret_is_right_at_any_cost_that_is_pending() {
+    let stuck = Config {
+        workers: 2,
+        load: 0.3,
+        jobs: 7000,
+        costs: (1_000_000, 1_000_000),
+        faults: vec!["stuck:0:0:1000000".parse().unwrap()],
+        ..config("least-loaded")
+    };
+    let random = Config { policy: "random".parse().unwrap(), ..stuck };
+    let outcome = run(&random, 100_000);
+    assert_eq!(outcome.most_pending, 4294, "as many as fit");
+}
+
 /// M/M/n/n: without a line a request that finds all workers busy is refused, and Erlang's B
 /// says how many are.
 #[test]
