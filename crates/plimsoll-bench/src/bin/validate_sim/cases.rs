@@ -2,11 +2,12 @@
 //!
 //! Sources: F a closed form, C an exact value computed from a solved chain, P
 //! printed in a paper, S simulated independently of this project. Times are in units of
-//! the mean service time.
+//! the mean service time. Cases of one configuration are figures of the same runs.
 
 use std::num::NonZeroU32;
 
-use plimsoll_sim::{Config, Discipline, Service, theory};
+use plimsoll_core::Policy as Core;
+use plimsoll_sim::{Config, Discipline, Policy, Service, theory};
 
 /// What is compared.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +73,18 @@ impl Cases {
         tolerance: f64,
         source: &'static str,
     ) {
+        let name = name + ties(&config.policy);
         self.0.push(Case { name, config, figure: Figure::Mean, reference, tolerance, source });
+    }
+}
+
+/// How a policy chooses among equals, where that may change its figures.
+fn ties(policy: &Policy) -> &'static str {
+    match policy {
+        Policy::Core(Core::LeastLoaded) => " (ties: idle longest)",
+        Policy::Power(_) | Policy::LeastWork(_) | Policy::SnapshotTwo(_) => " (ties: first drawn)",
+        Policy::Snapshot(_) | Policy::SnapshotOwn(_) => " (ties: drawn)",
+        _ => "",
     }
 }
 
@@ -124,14 +136,9 @@ fn single(cases: &mut Cases) {
 
 /// M/G/1: Pollaczek and Khinchine.
 fn general(cases: &mut Cases) {
-    for service in [
-        "deterministic",
-        "lognormal:1",
-        "hyperexponential:4",
-        "normal:1",
-        "pareto:1.5:100",
-        "bimodal:0.005:201",
-    ] {
+    for service in
+        ["deterministic", "lognormal:1", "hyperexponential:4", "normal:1", "pareto:1.5:100"]
+    {
         let service: Service = service.parse().expect("cases name distributions");
         let reference = theory::random_general(0.9, service.second_moment());
         let name = format!("M/G/1, {service}, 0.9");
@@ -283,36 +290,82 @@ fn several(cases: &mut Cases) {
     }
     for (subset, reference) in [(2, 4.11), (5, 3.15), (20, 4.62), (100, 6.92)] {
         let name = format!("least-loaded, 100 balancers, {subset} workers each, n 100, 0.9");
-        let subset = Some(subset);
+        // All of them are no subset: the same case as without.
+        let subset = (subset < 100).then_some(subset);
         let config = Config { balancers: 100, subset, ..config("least-loaded", 100, 0.9) };
         cases.add(name, config, reference, SIMULATED, "S");
     }
 }
 
-/// What must ascend.
-pub(crate) fn orders() -> Vec<(Figure, Vec<(String, Config)>)> {
-    let of = |policies: &[&str], workers, load, more: fn(Config) -> Config| {
-        let one = |policy: &&str| ((*policy).to_owned(), more(config(policy, workers, load)));
-        policies.iter().map(one).collect::<Vec<_>>()
-    };
-    let known =
-        ["central-queue", "least-loaded", "power-of-5", "power-of-3", "power-of-2", "random"];
+/// A figure that must ascend from one policy to the next.
+pub(crate) struct Order {
+    /// Of what, as its rows are called.
+    pub(crate) name: &'static str,
+    pub(crate) figure: Figure,
+    pub(crate) policies: Vec<(&'static str, Config)>,
+}
+
+/// What must be in order.
+pub(crate) fn orders() -> Vec<Order> {
+    let all = ["central-queue", "least-loaded", "power-of-5", "power-of-3", "power-of-2", "random"];
+    let mut orders =
+        vec![order("mean, n 100, 0.9", Figure::Mean, &all, |policy| config(policy, 100, 0.9))];
     // Prequal, table 1: 100 clients, 100 replicas, service max(0, N(80, 80)) ms. The
-    // other tenants that slow some replicas down are not published, so that only an order
+    // other tenants that slow some replicas down are not published, so that only orders
     // can be looked for: with every fourth slow, and with none.
+    let much: fn(&str) -> Config = |policy| every_fourth(0.4, policy);
+    let alike: fn(&str) -> Config = |policy| Config {
+        balancers: 100,
+        service: Service::Normal(1.0),
+        ..config(policy, 100, 0.9)
+    };
     let clients = ["prequal", "least-loaded", "random"];
-    let some_slow = |config| Config {
+    let printed: [(_, fn(&str) -> Config); 2] = [
+        ("p99, 100 balancers, every fourth worker at speed 0.4, 0.7", much),
+        ("p99, 100 balancers, workers alike, 0.9", alike),
+    ];
+    for (name, of) in printed {
+        orders.push(order(name, Figure::P99, &clients, of));
+    }
+    orders
+}
+
+fn order(
+    name: &'static str,
+    figure: Figure,
+    policies: &[&'static str],
+    of: impl Fn(&str) -> Config,
+) -> Order {
+    let policies = policies.iter().map(|&policy| (policy, of(policy))).collect();
+    Order { name, figure, policies }
+}
+
+/// Clients and replicas at load 0.7, every fourth replica of this speed.
+fn every_fourth(speed: f64, policy: &str) -> Config {
+    Config {
         balancers: 100,
         service: Service::Normal(1.0),
         discipline: Discipline::Sharing,
         slots: NonZeroU32::MIN.saturating_add(3),
-        speeds: vec![1.0, 1.0, 1.0, 0.4],
-        ..config
-    };
-    let alike = |config| Config { balancers: 100, service: Service::Normal(1.0), ..config };
-    vec![
-        (Figure::Mean, of(&known, 100, 0.9, |config| config)),
-        (Figure::P99, of(&clients, 100, 0.7, some_slow)),
-        (Figure::P99, of(&clients, 100, 0.9, alike)),
-    ]
+        speeds: vec![1.0, 1.0, 1.0, speed],
+        ..config(policy, 100, 0.7)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_row_is_there_twice() {
+        let mut names: Vec<String> = all().into_iter().map(|case| case.name).collect();
+        for Order { name, policies, .. } in orders() {
+            names
+                .extend(policies.windows(2).map(|two| format!("{name} {}<{}", two[0].0, two[1].0)));
+        }
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
 }

@@ -3,8 +3,9 @@
 //!
 //! A case is run until half of its 95 % interval is within its tolerance, and
 //! passes when the measured value is no farther from the reference than the two
-//! together. `short` runs a small, fixed number of requests; another word runs the
-//! cases that have it in their names, orders being those with `<`.
+//! together. Cases of one configuration are measured once. `short` runs a small, fixed
+//! number of requests; another word runs the cases that have it in their names, orders
+//! being those with `<`.
 #![forbid(unsafe_code)]
 
 mod cases;
@@ -13,9 +14,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use plimsoll::ThreadPool;
-use plimsoll_sim::{Config, Estimate, Outcome, Run, Summary};
+use plimsoll_sim::{Config, Estimate, Outcome, Run, Runs, Summary};
 
-use cases::{Case, Figure};
+use cases::{Case, Figure, Order};
 
 /// Independent runs that are added at a time.
 const RUNS: u32 = 8;
@@ -31,41 +32,39 @@ const BOOKS: f64 = 0.005;
 
 fn main() -> ExitCode {
     let word = std::env::args().nth(1).unwrap_or_default();
-    let is_short = word == "short";
-    let only = if is_short { "" } else { word.as_str() };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let pool = ThreadPool::new(threads).expect("threads can be started");
+    let mut bench = Bench::new(word == "short");
+    let is_meant = |name: &str| bench.is_short || name.contains(&word);
     println!("| case | reference | | measured | ± 95 % | off by | allowed | verdict |");
     println!("|---|---:|---|---:|---:|---:|---:|---|");
     let (mut passed, mut failed) = (0, 0);
     let mut count = |is_good: bool| {
         *(if is_good { &mut passed } else { &mut failed }) += 1;
     };
-    let all = cases::all();
+    let mut all = cases::all();
     let slow = all.iter().filter(|case| case.is_slow()).count();
-    for case in all {
-        if is_short && case.is_slow() || !case.name.contains(only) {
-            continue;
-        }
-        let summary = measure(&pool, &case, is_short, MOST);
-        count(tell(&case, &summary, is_short));
-        if let Some(wrong) = books(&case, &summary) {
+    all.retain(|case| is_meant(&case.name) && !(bench.is_short && case.is_slow()));
+    let mut orders = cases::orders();
+    orders.retain(|order| is_meant(&format!("{} <", order.name)));
+    for case in &all {
+        let of_its_runs: Vec<&Case> = all.iter().filter(|it| it.config == case.config).collect();
+        let summary = bench.measure(&case.config, &of_its_runs);
+        count(tell(case, &summary, bench.is_short));
+        if let Some(wrong) = books(case, &summary) {
             println!("| {} | | | | | | | {wrong} |", case.name);
             count(false);
         }
     }
-    if is_short {
+    if bench.is_short {
         println!("| {slow} more in the long form | | | | | | | |");
     }
-    let in_order = if "<".contains(only) { orders(&pool, is_short) } else { Vec::new() };
-    for (name, least, most) in in_order {
-        let is_in_order = least.value + least.half_width < most.value - most.half_width;
-        let verdict = if is_in_order { "in order" } else { "**NOT IN ORDER**" };
-        println!(
-            "| {name} | | | {:.4}, {:.4} | {:.4}, {:.4} | | | {verdict} |",
-            least.value, most.value, least.half_width, most.half_width
-        );
-        count(is_in_order);
+    for order in &orders {
+        for is_in_order in in_order(&mut bench, order) {
+            count(is_in_order);
+        }
+    }
+    if passed + failed == 0 {
+        eprintln!("validate_sim: no row has '{word}' in its name");
+        return ExitCode::FAILURE;
     }
     let word = if failed == 0 { "ok" } else { "FAILED" };
     println!(
@@ -74,24 +73,42 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(failed > 0))
 }
 
-/// Runs a case as long as it takes, and at most so many times.
-fn measure(pool: &ThreadPool<()>, case: &Case, is_short: bool, most: u32) -> Summary {
-    let mut config = case.config.clone();
-    config.batches = 4;
-    if is_short {
-        config.jobs /= SHORT;
+/// Runs simulations over all cores, each configuration once.
+struct Bench {
+    pool: ThreadPool<()>,
+    is_short: bool,
+    measured: Vec<(Config, Summary)>,
+}
+
+impl Bench {
+    fn new(is_short: bool) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let pool = ThreadPool::new(threads).expect("threads can be started");
+        Self { pool, is_short, measured: Vec::new() }
     }
-    let config = Arc::new(config);
-    let mut outcomes = Vec::new();
-    for round in 0..most {
-        outcomes.extend(run(pool, &config, round * RUNS));
-        let summary = Summary::of(&outcomes);
-        let figure = case.figure.of(&summary);
-        if is_short || figure.half_width <= case.tolerance * case.reference {
-            break;
+
+    /// Runs a configuration until all cases of it are narrow enough, or as often as may be.
+    fn measure(&mut self, config: &Config, cases: &[&Case]) -> Summary {
+        if let Some((_, summary)) = self.measured.iter().find(|(known, _)| known == config) {
+            return summary.clone();
         }
+        let jobs = if self.is_short { config.jobs / SHORT } else { config.jobs };
+        let sized = Arc::new(Config { jobs, batches: 4, ..config.clone() });
+        let mut runs = Runs::default();
+        let mut round = 0;
+        let summary = loop {
+            for outcome in run(&self.pool, &sized, round * RUNS) {
+                runs.add(&outcome);
+            }
+            round += 1;
+            let summary = runs.summary().expect("there is a run");
+            if self.is_short || round == MOST || cases.iter().all(|case| case.is_narrow(&summary)) {
+                break summary;
+            }
+        };
+        self.measured.push((config.clone(), summary.clone()));
+        summary
     }
-    Summary::of(&outcomes)
 }
 
 /// So many runs, from this number on, over all cores.
@@ -112,7 +129,7 @@ fn tell(case: &Case, summary: &Summary, is_short: bool) -> bool {
     let figure = case.figure.of(summary);
     let off = (figure.value - case.reference).abs() / case.reference;
     let half_width = figure.half_width / case.reference;
-    let is_narrow = is_short || half_width <= case.tolerance;
+    let is_narrow = is_short || case.is_narrow(summary);
     let is_near = off <= case.tolerance + half_width;
     let verdict = match (is_near, is_narrow) {
         (true, true) => "within",
@@ -146,26 +163,31 @@ fn books(case: &Case, summary: &Summary) -> Option<String> {
         .then(|| format!("**the utilisation is {utilisation:.4}, not {:.4}**", case.config.load))
 }
 
-/// Figures that must be in order beyond their intervals.
-fn orders(pool: &ThreadPool<()>, is_short: bool) -> Vec<(String, Estimate, Estimate)> {
-    let mut found = Vec::new();
-    for (figure, configs) in cases::orders() {
-        let measured: Vec<(String, Estimate)> = configs
-            .into_iter()
-            .map(|(name, config)| {
-                let case =
-                    Case { name, config, figure, reference: 1.0, tolerance: 0.01, source: "" };
-                // Some of these pend without end, and so have no width to wait for.
-                let summary = measure(pool, &case, is_short, 1);
-                (case.name, figure.of(&summary))
-            })
-            .collect();
-        for pair in measured.windows(2) {
-            let name = format!("{} {} < {}", figure.name(), pair[0].0, pair[1].0);
-            found.push((name, pair[0].1, pair[1].1));
-        }
+/// Prints a row for each two policies that must be in order beyond their intervals, and tells
+/// whether they are.
+fn in_order(bench: &mut Bench, Order { name, figure, policies }: &Order) -> Vec<bool> {
+    let measured: Vec<(&str, Estimate)> = policies
+        .iter()
+        .map(|(policy, config)| (*policy, figure.of(&bench.measure(config, &[]))))
+        .collect();
+    let told = measured.windows(2).map(|pair| {
+        let [(before, least), (after, most)] = [pair[0], pair[1]];
+        let is_good = least.value + least.half_width < most.value - most.half_width;
+        let verdict = if is_good { "in order" } else { "**NOT IN ORDER**" };
+        println!(
+            "| {name}: {before} < {after} | | | {:.4}, {:.4} | {:.4}, {:.4} | | | {verdict} |",
+            least.value, most.value, least.half_width, most.half_width
+        );
+        is_good
+    });
+    told.collect()
+}
+
+impl Case {
+    /// Whether half of its interval is within its tolerance.
+    fn is_narrow(&self, summary: &Summary) -> bool {
+        self.figure.of(summary).half_width <= self.tolerance * self.reference
     }
-    found
 }
 
 impl Figure {
@@ -174,14 +196,6 @@ impl Figure {
             Figure::Mean => summary.mean,
             Figure::Median => summary.quantiles[0],
             Figure::P99 => summary.quantiles[2],
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Figure::Mean => "mean",
-            Figure::Median => "p50",
-            Figure::P99 => "p99",
         }
     }
 }
