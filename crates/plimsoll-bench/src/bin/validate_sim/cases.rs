@@ -312,21 +312,35 @@ pub(crate) fn orders() -> Vec<Order> {
         vec![order("mean, n 100, 0.9", Figure::Mean, &all, |policy| config(policy, 100, 0.9))];
     // Prequal, table 1: 100 clients, 100 replicas, service max(0, N(80, 80)) ms. The
     // other tenants that slow some replicas down are not published, so that only orders
-    // can be looked for: with every fourth slow, and with none.
-    let much: fn(&str) -> Config = |policy| every_fourth(0.4, policy);
-    let alike: fn(&str) -> Config = |policy| Config {
-        balancers: 100,
-        service: Service::Normal(1.0),
-        ..config(policy, 100, 0.9)
+    // can be looked for: those of the table that hold here, between policies whose queues do
+    // not grow without end. One that does would come last whatever it does.
+    let mut look = |name, of: fn(&str) -> Config, chains: &[&[&'static str]]| {
+        orders.extend(chains.iter().map(|chain| order(name, Figure::P99, chain, of)));
     };
-    let clients = ["prequal", "least-loaded", "random"];
-    let printed: [(_, fn(&str) -> Config); 2] = [
-        ("p99, 100 balancers, every fourth worker at speed 0.4, 0.7", much),
-        ("p99, 100 balancers, workers alike, 0.9", alike),
-    ];
-    for (name, of) in printed {
-        orders.push(order(name, Figure::P99, &clients, of));
-    }
+    look(
+        "p99, 100 balancers, every fourth worker at speed 0.4, 0.7",
+        |policy| every_fourth(0.4, policy),
+        &[&["prequal", "c3", "power-of-2"], &["c3", "least-loaded"]],
+    );
+    look(
+        "p99, 100 balancers, every fourth worker at speed 0.7, 0.7",
+        |policy| every_fourth(0.7, policy),
+        &[
+            &["prequal", "power-of-2", "round-robin"],
+            &["prequal", "least-loaded", "round-robin"],
+            &["c3", "power-of-2", "random"],
+            &["c3", "least-loaded", "random"],
+        ],
+    );
+    look(
+        "p99, 100 balancers, workers alike, 0.9",
+        |policy| Config {
+            balancers: 100,
+            service: Service::Normal(1.0),
+            ..config(policy, 100, 0.9)
+        },
+        &[&["prequal", "c3", "power-of-2", "random"], &["c3", "least-loaded", "random"]],
+    );
     orders
 }
 
