@@ -10,6 +10,9 @@ use plimsoll_core::Policy as Core;
 /// The most terms of a sum: it stops where they no longer count.
 const TERMS: u32 = 1_000_000;
 
+/// The most servers of which Erlang's recursion is gone through, which takes some 10 ns of each.
+const SERVERS: u32 = 10_000_000;
+
 /// M/M/1: each worker is drawn at random.
 ///
 /// ```
@@ -157,7 +160,8 @@ pub struct Expected {
     pub is_exact: bool,
 }
 
-/// The closed form of the mean response time, where there is one.
+/// The closed form of the mean response time, where there is one, and where it does not take long:
+/// of no more than ten million servers in one queue.
 ///
 /// ```
 /// use plimsoll_sim::{Config, theory};
@@ -196,9 +200,12 @@ pub fn expected(config: &Config) -> Option<Expected> {
             exact(random_general(rho, config.service.second_moment() / mean.powi(2)))
         }
         Policy::Core(Core::Random) if !first_come && slots == 1 => exact(random(rho)),
-        Policy::Core(Core::Random) if is_exponential => exact(central_queue(slots, rho)),
+        Policy::Core(Core::Random) if is_exponential && slots <= SERVERS => {
+            exact(central_queue(slots, rho))
+        }
         Policy::Central if one && is_exponential => {
-            n.checked_mul(slots).and_then(|slots| exact(central_queue(slots, rho)))
+            let servers = n.checked_mul(slots).filter(|&servers| servers <= SERVERS)?;
+            exact(central_queue(servers, rho))
         }
         Policy::Core(Core::RoundRobin) if simple => exact(round_robin(n, rho)),
         Policy::Power(2) if simple && config.with_replacement => limit(power_of_two(n, rho)),
@@ -229,6 +236,19 @@ mod tests {
         }
         // A sum of more terms than are added.
         assert!((least_work(1, 0.999_999) / 1e6 - 1.0).abs() < 1e-9);
+    }
+
+    /// In the time of none of them.
+    #[test]
+    fn a_queue_of_billions_of_servers_has_no_closed_form_here() {
+        let slots = std::num::NonZeroU32::new(4_000_000).unwrap();
+        for policy in ["central-queue", "random"] {
+            let policy = policy.parse().unwrap();
+            let of = |slots| Config { policy, workers: 1000, slots, ..Config::default() };
+            assert!(expected(&of(std::num::NonZeroU32::MIN)).is_some());
+            let slots = if policy == Policy::Central { slots } else { std::num::NonZeroU32::MAX };
+            assert_eq!(expected(&of(slots)), None);
+        }
     }
 
     #[test]
