@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use crate::streams::Stream;
-use crate::units::{nanos, parted};
+use crate::units::{nanos, parted, within};
 
 /// One request of a trace, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,25 @@ pub enum Arrivals {
     },
     /// These, in order of time; then no more.
     Trace(Arc<[Arrival]>),
+}
+
+impl Arrivals {
+    /// Whether requests can come so.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match *self {
+            Self::Bursts { factor, length } => within("the factor of bursts", factor, 1e-6, 1e6)
+                .and_then(|()| within("the length of bursts", length, 1e-6, 1e9)),
+            Self::Closed { requesters: 0, .. } => Err("a loop of no requesters".into()),
+            Self::Closed { think, .. } => within("the time to think", think, 1e-6, 1e9),
+            Self::Trace(ref requests) if requests.is_empty() => {
+                Err("the trace has no requests".into())
+            }
+            Self::Trace(ref requests) if !requests.is_sorted_by_key(|request| request.at) => {
+                Err("the trace is not in order of time".into())
+            }
+            Self::Poisson | Self::Trace(_) => Ok(()),
+        }
+    }
 }
 
 /// Requests to come, drawn as time passes.

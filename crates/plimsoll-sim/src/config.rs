@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use plimsoll_core::Policy as Core;
 
-use crate::units::real;
+use crate::units::{real, within};
 use crate::{Arrivals, Fault, FaultKind, Policy, Service};
 
 /// How a worker works off what it has.
@@ -134,6 +134,15 @@ const MOST_PLACES: u32 = 20_000_000;
 /// The most seconds that a run is expected to take: 31 years.
 const LONGEST: f64 = 1e9;
 
+/// The most requests a second: a thousand in each nanosecond.
+const MOST_A_SECOND: f64 = 1e12;
+
+/// The most bursts between two requests, on average.
+const MOST_BURSTS: f64 = 100.0;
+
+/// The most times that a balancer is told of a worker between two requests, on average.
+const MOST_LOOKS: f64 = 1e4;
+
 impl Config {
     /// Whether it can be simulated.
     ///
@@ -210,16 +219,11 @@ impl Config {
                 self.batches
             ));
         }
-        match self.arrivals {
-            Arrivals::Trace(ref requests) if requests.is_empty() => {
-                Err("the trace has no requests".into())
-            }
-            Arrivals::Trace(ref requests) if !requests.is_sorted_by_key(|request| request.at) => {
-                Err("the trace is not in order of time".into())
-            }
-            Arrivals::Closed { requesters: 0, .. } => Err("a loop of no requesters".into()),
-            _ => Ok(()),
-        }
+        within("a slow start of", self.slow_start, 0.0, LONGEST)?;
+        within("time between samples of", self.sample_every, 0.0, f64::INFINITY)?;
+        self.policy.check_numbers()?;
+        self.service.check()?;
+        self.arrivals.check()
     }
 
     fn check_load(&self) -> Result<(), String> {
@@ -244,7 +248,8 @@ impl Config {
         Ok(())
     }
 
-    /// A clock of nanoseconds in 64 bits ends after 584 years.
+    /// A clock of nanoseconds in 64 bits ends after 584 years, and stands still where thousands
+    /// come in each. And what happens between two requests takes time, too.
     fn check_length(&self) -> Result<(), String> {
         let seconds = match self.arrivals {
             Arrivals::Closed { requesters, think } => {
@@ -256,6 +261,42 @@ impl Config {
             return Err(format!(
                 "a run would take {seconds:.0} seconds of its own time: it is at most {LONGEST}, and \
                  fewer requests take less"
+            ));
+        }
+        let is_open = matches!(self.arrivals, Arrivals::Poisson | Arrivals::Bursts { .. });
+        if is_open && self.rate() > MOST_A_SECOND {
+            return Err(format!(
+                "{:.0} requests a second are more than a clock of nanoseconds tells apart: they are \
+                 at most {MOST_A_SECOND}",
+                self.rate()
+            ));
+        }
+        let gap = seconds / real(self.count());
+        if let Arrivals::Bursts { length, .. } = self.arrivals
+            && length < gap / MOST_BURSTS
+        {
+            return Err(format!(
+                "bursts of {length} s are too short where requests come every {gap:.3e} s: so many \
+                 between two of them are as good as none, as in poisson; they are at least {:.3e} s",
+                gap / MOST_BURSTS
+            ));
+        }
+        // A trace takes at least as long as the longest of its requests, at the fastest worker.
+        let alone = match &self.arrivals {
+            Arrivals::Trace(requests) => {
+                let longest = requests.iter().map(|request| request.service).max().unwrap_or(0);
+                let fastest = self.speeds.iter().copied().fold(0.0, f64::max);
+                crate::units::seconds(longest) / fastest
+            }
+            _ => 0.0,
+        };
+        let looks = f64::from(self.balancers) * f64::from(self.known());
+        let shortest = gap.max(alone / real(self.count())) * looks / MOST_LOOKS;
+        if self.policy.age().is_some_and(|age| age < shortest) {
+            return Err(format!(
+                "{} tells {looks} times of a worker each time, and requests come every {gap:.3e} s: \
+                 all time would go by with it; the age is at least {shortest:.3e} s",
+                self.policy
             ));
         }
         Ok(())

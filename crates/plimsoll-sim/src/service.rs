@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::streams::Stream;
-use crate::units::{index, real};
+use crate::units::{index, real, within};
 
 /// The distribution of the service times. All but [`Empirical`](Self::Empirical)
 /// have mean 1 second.
@@ -81,6 +81,28 @@ impl Service {
             Self::Hyperexponential(variation) => 1.0 + variation,
             Self::Empirical(ref times) => {
                 times.iter().map(|time| time * time).sum::<f64>() / real(times.len() as u64)
+            }
+        }
+    }
+
+    /// Whether it can be drawn from.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match *self {
+            Self::Exponential | Self::Deterministic => Ok(()),
+            Self::Lognormal(sigma) => within("the sigma", sigma, 0.0, 10.0),
+            Self::Bimodal(share, times) => within("the share", share, 0.0, 1.0)
+                .and_then(|()| within("the factor", times, 1e-6, 1e6)),
+            Self::Pareto(exponent, span) => within("the exponent", exponent, 0.1, 100.0)
+                .and_then(|()| within("the span", span, 1.001, 1e9)),
+            Self::Normal(deviation) => within("the deviation", deviation, 1e-6, 100.0),
+            Self::Hyperexponential(variation) => {
+                within("the squared variation", variation, 1.0, 1e6)
+            }
+            Self::Empirical(ref times) => {
+                if !times.iter().any(|&time| time > 0.0) {
+                    return Err("there is no service time above 0".into());
+                }
+                times.iter().try_for_each(|&time| within("the service time", time, 0.0, 1e10))
             }
         }
     }
@@ -200,33 +222,18 @@ impl FromStr for Service {
         let name = parts.next().unwrap_or_default();
         let numbers: Vec<f64> =
             parts.map(str::parse).collect::<Result<_, _>>().map_err(|_| KNOWN.to_owned())?;
-        let within = |number: f64, from: f64, to: f64, what: &str| {
-            if (from..=to).contains(&number) {
-                Ok(number)
-            } else {
-                Err(format!("the {what} {number} is not between {from} and {to}"))
-            }
+        let service = match (name, numbers.as_slice()) {
+            ("exponential", []) => Self::Exponential,
+            ("deterministic", []) => Self::Deterministic,
+            ("lognormal", &[sigma]) => Self::Lognormal(sigma),
+            ("bimodal", &[share, times]) => Self::Bimodal(share, times),
+            ("pareto", &[exponent, span]) => Self::Pareto(exponent, span),
+            ("normal", &[deviation]) => Self::Normal(deviation),
+            ("hyperexponential", &[variation]) => Self::Hyperexponential(variation),
+            _ => return Err(KNOWN.into()),
         };
-        match (name, numbers.as_slice()) {
-            ("exponential", []) => Ok(Self::Exponential),
-            ("deterministic", []) => Ok(Self::Deterministic),
-            ("lognormal", &[sigma]) => Ok(Self::Lognormal(within(sigma, 0.0, 10.0, "sigma")?)),
-            ("bimodal", &[share, times]) => Ok(Self::Bimodal(
-                within(share, 0.0, 1.0, "share")?,
-                within(times, 1e-6, 1e6, "factor")?,
-            )),
-            ("pareto", &[exponent, span]) => Ok(Self::Pareto(
-                within(exponent, 0.1, 100.0, "exponent")?,
-                within(span, 1.001, 1e9, "span")?,
-            )),
-            ("normal", &[deviation]) => {
-                Ok(Self::Normal(within(deviation, 1e-6, 100.0, "deviation")?))
-            }
-            ("hyperexponential", &[variation]) => {
-                Ok(Self::Hyperexponential(within(variation, 1.0, 1e6, "squared variation")?))
-            }
-            _ => Err(KNOWN.into()),
-        }
+        service.check()?;
+        Ok(service)
     }
 }
 

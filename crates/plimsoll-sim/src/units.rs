@@ -60,6 +60,12 @@ pub(crate) fn parted(number: f64) -> (u64, f64) {
     (number as u64, number.fract())
 }
 
+/// Whether a setting is within its range, as a sentence where it is not.
+pub(crate) fn within(what: &str, number: f64, from: f64, to: f64) -> Result<(), String> {
+    let is_within = (from..=to).contains(&number);
+    is_within.then_some(()).ok_or_else(|| format!("{what} {number} is not from {from} to {to}"))
+}
+
 /// Where the quantile `q` stands among so many sorted values.
 #[expect(
     clippy::cast_possible_truncation,

@@ -22,7 +22,7 @@ fn usage_errors_are_2_and_one_sentence() {
         (&["--policy", "power-of-5", "-w", "3"], "draws from 1 to 3 workers"),
         (&["--policy", "power-of-3", "--capacity", "4"], "has no line"),
         (&["--service", "gamma"], "exponential, deterministic"),
-        (&["--service", "lognormal:-1"], "is not between"),
+        (&["--service", "lognormal:-1"], "the sigma -1 is not from 0 to 10"),
         (&["--arrivals", "bursts:0:1"], "bursts:FACTOR:SECONDS"),
         (&["--fault", "gone:100:1:2"], "they are counted from 0 to 99"),
         (&["--fault", "gone:1:2:1"], "ends before it begins"),

@@ -185,7 +185,7 @@ impl Fleet {
         let at = &mut self.workers[worker as usize];
         at.pending -= 1;
         if !failed {
-            at.work += service;
+            at.work = at.work.saturating_add(service);
         }
         self.next_begins(worker, event.at);
         Some(Ended { job: number, failed })
@@ -376,7 +376,7 @@ impl Fleet {
         let at = &mut self.workers[worker as usize];
         at.pending -= 1;
         if !job.failing {
-            at.work += job.service;
+            at.work = at.work.saturating_add(job.service);
         }
         let failed = job.failing;
         self.reschedule(worker, event.at);

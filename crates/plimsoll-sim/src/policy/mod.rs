@@ -24,6 +24,7 @@ pub(crate) use self::prequal::Replica;
 use self::snapshot::{Snapshot, Use};
 use crate::fleet::Fleet;
 use crate::streams::Stream;
+use crate::units::within;
 
 /// How requests find their workers.
 ///
@@ -91,6 +92,20 @@ impl Policy {
         }
     }
 
+    /// Whether its own numbers are such that it can choose.
+    pub(crate) fn check_numbers(&self) -> Result<(), String> {
+        match *self {
+            Self::Power(choices) | Self::LeastWork(choices) if !(1..=1000).contains(&choices) => {
+                Err(format!("{self} is not of 1 to 1000 choices"))
+            }
+            Self::Snapshot(age) | Self::SnapshotTwo(age) | Self::SnapshotOwn(age) => {
+                within("the age of a snapshot", age, 1e-6, 1e9)
+            }
+            Self::Prequal(options) => options.check(),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether it can choose among `known` workers.
     pub(crate) fn check(
         &self,
@@ -99,7 +114,6 @@ impl Policy {
         slots: NonZeroU32,
     ) -> Result<(), String> {
         match *self {
-            Self::Power(0) | Self::LeastWork(0) => Err(format!("{self} draws nobody")),
             Self::Power(choices) | Self::LeastWork(choices)
                 if choices > known && !with_replacement =>
             {
@@ -245,35 +259,38 @@ impl FromStr for Policy {
         if let Ok(core) = text.parse() {
             return Ok(Self::Core(core));
         }
-        for (prefix, of) in
-            [("power-of-", Self::Power as fn(u32) -> Self), ("least-work-of-", Self::LeastWork)]
-        {
-            if let Some(choices) = text.strip_prefix(prefix) {
-                let choices = choices.parse().ok().filter(|choices| (1..=1000).contains(choices));
-                return choices.map(of).ok_or_else(|| format!("{prefix}D is of 1 to 1000 choices"));
-            }
-        }
+        let choices = |text: &str| {
+            text.parse().map_err(|_| format!("'{text}' is no number of choices, as in power-of-2"))
+        };
         let (name, rest) =
             text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
         let age = || {
-            let age = rest.unwrap_or_default().parse().ok();
-            age.filter(|age| (1e-6..=1e9).contains(age))
-                .ok_or_else(|| format!("{name}:AGE is a number of seconds, such as {name}:10"))
+            let age = rest.unwrap_or_default().parse();
+            age.map_err(|_| format!("{name}:AGE is a number of seconds, such as {name}:10"))
         };
-        match (name, rest) {
-            ("central-queue", None) => Ok(Self::Central),
-            ("c3", None) => Ok(Self::C3),
-            ("join-idle-queue", None) => Ok(Self::IdleQueue(u32::MAX)),
+        let policy = match (name, rest) {
+            ("central-queue", None) => Self::Central,
+            ("c3", None) => Self::C3,
+            ("join-idle-queue", None) => Self::IdleQueue(u32::MAX),
             ("join-idle-queue", Some(tokens)) => {
                 let tokens = tokens.parse().map_err(|_| "join-idle-queue:TOKENS is a whole number");
-                Ok(Self::IdleQueue(tokens?))
+                Self::IdleQueue(tokens?)
             }
-            ("snapshot", _) => Ok(Self::Snapshot(age()?)),
-            ("snapshot-two", _) => Ok(Self::SnapshotTwo(age()?)),
-            ("snapshot-own", _) => Ok(Self::SnapshotOwn(age()?)),
-            ("prequal", options) => Ok(Self::Prequal(options.unwrap_or_default().parse()?)),
-            _ => Err(known()),
-        }
+            ("snapshot", _) => Self::Snapshot(age()?),
+            ("snapshot-two", _) => Self::SnapshotTwo(age()?),
+            ("snapshot-own", _) => Self::SnapshotOwn(age()?),
+            ("prequal", options) => Self::Prequal(options.unwrap_or_default().parse()?),
+            (_, None) => {
+                match (name.strip_prefix("power-of-"), name.strip_prefix("least-work-of-")) {
+                    (Some(number), _) => Self::Power(choices(number)?),
+                    (_, Some(number)) => Self::LeastWork(choices(number)?),
+                    _ => return Err(known()),
+                }
+            }
+            _ => return Err(known()),
+        };
+        policy.check_numbers()?;
+        Ok(policy)
     }
 }
 

@@ -14,7 +14,7 @@ use std::str::FromStr;
 use super::View;
 use super::power::Draws;
 use crate::streams::Stream;
-use crate::units::{self, nanos, parted, scaled};
+use crate::units::{self, nanos, parted, scaled, within};
 
 /// The parameters, by their names in the paper.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,28 +52,37 @@ impl FromStr for PrequalOptions {
                 format!("prequal has pool=, probes=, hot=, remove=, delta= and age=, not '{part}'")
             };
             let (name, number) = part.split_once('=').ok_or_else(known)?;
-            let value: f64 = number.parse().map_err(|_| known())?;
-            let fits = |from: f64, to: f64| {
-                let within = (from..=to).contains(&value);
-                within
-                    .then_some(value)
-                    .ok_or_else(|| format!("prequal's {name}={number}: it is from {from} to {to}"))
-            };
+            let value = || number.parse::<f64>().map_err(|_| known());
             match name {
-                "pool" => {
-                    let whole: Option<u16> = number.parse().ok();
-                    options.pool =
-                        whole.filter(|pool| (2..=1000).contains(pool)).ok_or_else(known)?;
-                }
-                "probes" => options.probes = fits(0.01, 100.0)?,
-                "hot" => options.hot = fits(0.0, 1.0)?,
-                "remove" => options.remove = fits(0.0, 100.0)?,
-                "delta" => options.delta = fits(0.0, 100.0)?,
-                "age" => options.age = fits(1e-6, 1e9)?,
+                "pool" => options.pool = number.parse().map_err(|_| known())?,
+                "probes" => options.probes = value()?,
+                "hot" => options.hot = value()?,
+                "remove" => options.remove = value()?,
+                "delta" => options.delta = value()?,
+                "age" => options.age = value()?,
                 _ => return Err(known()),
             }
         }
+        options.check()?;
         Ok(options)
+    }
+}
+
+impl PrequalOptions {
+    /// Whether each is within its range.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let Self { pool, probes, hot, remove, delta, age } = *self;
+        for (name, number, from, to) in [
+            ("pool", f64::from(pool), 2.0, 1000.0),
+            ("probes", probes, 0.01, 100.0),
+            ("hot", hot, 0.0, 1.0),
+            ("remove", remove, 0.0, 100.0),
+            ("delta", delta, 0.0, 100.0),
+            ("age", age, 1e-6, 1e9),
+        ] {
+            within(&format!("prequal's {name}"), number, from, to)?;
+        }
+        Ok(())
     }
 }
 
