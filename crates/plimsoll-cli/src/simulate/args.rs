@@ -309,12 +309,6 @@ impl Args {
                 "--load does not go with a closed loop: requesters ask when answered".into()
             );
         }
-        if let Some(subset) = self.subset.filter(|&subset| subset > self.workers) {
-            return Err(format!(
-                "--subset {subset} is more than the {} workers that there are: it is from 1 to {0}",
-                self.workers
-            ));
-        }
         Ok(config)
     }
 

@@ -37,7 +37,7 @@ fn usage_errors_are_2_and_one_sentence() {
         (&["--trace", "/nonexistent"], "/nonexistent: No such file"),
         (&["--trace", "x", "--load", "0.5"], "excludes it"),
         (&["--jobs", "10"], "over 8 runs it makes 1 in each, and it takes 8 in each, 64 in all"),
-        (&["--subset", "200"], "--subset 200 is more than the 100 workers"),
+        (&["--subset", "200"], "a subset of 200: it is from 1 to the 100 workers"),
         (&["--trace", "x", "--costs", "1..4"], "excludes it"),
         (&["--arrivals", "closed:9:1", "--sweep", "load=0.1,0.2"], "not go with a closed loop"),
         (

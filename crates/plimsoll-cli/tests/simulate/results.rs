@@ -108,6 +108,9 @@ fn a_sweep_has_a_row_for_each_policy_and_point() {
     let means: Vec<f64> = loads.iter().map(|object| figure(object, "mean")).collect();
     assert_eq!(means.len(), 4);
     assert!(means[2] > means[0] && means[3] > means[1], "{means:?}");
+    // A subset is of the workers that a point has.
+    let all = ["--balancers", "15", "--subset", "12", "--sweep", "workers=12,15"];
+    assert_eq!(run(&with_few(&[&words[..], &all].concat())).expect(0).objects().len(), 4);
     let workers: Vec<Option<u64>> =
         swept("workers=4..6").iter().map(|it| it["workers"].as_u64()).collect();
     assert_eq!(workers, [4, 4, 5, 5, 6, 6].map(Some));
