@@ -383,8 +383,7 @@ impl Config {
     /// assert_eq!(config.rate(), 180.0);
     /// ```
     pub fn rate(&self) -> f64 {
-        let speed = (0..self.workers).map(|worker| self.speed(worker)).sum::<f64>();
-        self.load * speed * f64::from(self.slots.get()) / self.service.mean()
+        self.load * self.all_speeds() * f64::from(self.slots.get()) / self.service.mean()
     }
 
     /// About how long, in seconds, a worker's queue takes to forget what it was, where workers
@@ -405,8 +404,7 @@ impl Config {
     /// ```
     pub fn relaxation(&self) -> Option<f64> {
         let is_open = matches!(self.arrivals, Arrivals::Poisson | Arrivals::Bursts { .. });
-        let speeds = (0..self.workers).map(|worker| self.speed(worker)).sum::<f64>();
-        let speed = speeds / f64::from(self.workers) * f64::from(self.slots.get());
+        let speed = self.all_speeds() / f64::from(self.workers) * f64::from(self.slots.get());
         let (least, most) = (f64::from(self.costs.0), f64::from(self.costs.1));
         // A service time is multiplied by a cost over the mean cost.
         let count = most - least + 1.0;
@@ -414,6 +412,16 @@ impl Config {
         let spread = 1.0 + (count * count - 1.0) / 12.0 / (mean_cost * mean_cost);
         let time = self.service.second_moment() * spread / self.service.mean() / speed;
         (is_open && self.load < 1.0).then(|| time / (1.0 - self.load).powi(2))
+    }
+
+    /// The speeds of all workers together, without a look at each of ten million.
+    fn all_speeds(&self) -> f64 {
+        let times = |nth: usize| {
+            // How many workers have this one of the speeds.
+            let before = u64::from(self.workers).saturating_sub(nth as u64);
+            real(before.div_ceil(self.speeds.len() as u64))
+        };
+        self.speeds.iter().enumerate().map(|(nth, speed)| speed * times(nth)).sum()
     }
 
     pub(crate) fn speed(&self, worker: u32) -> f64 {
@@ -479,6 +487,15 @@ mod tests {
     fn config(policy: &str, workers: u32, balancers: u32, subset: u32) -> Config {
         let policy = policy.parse().unwrap();
         Config { policy, workers, balancers, subset: Some(subset), ..Config::default() }
+    }
+
+    #[test]
+    fn speeds_are_added_up_as_workers_have_them() {
+        let speeds = vec![1.0, 2.0, 4.0];
+        for (workers, expected) in [(1, 1.0), (2, 3.0), (3, 7.0), (4, 8.0), (8, 17.0)] {
+            let config = Config { workers, load: 1.0, speeds: speeds.clone(), ..Config::default() };
+            assert!((config.rate() - expected).abs() < 1e-12, "{workers}: {}", config.rate());
+        }
     }
 
     /// Against the balancers' own places on the ring.

@@ -401,7 +401,8 @@ fn load_of(config: &Config) -> Option<f64> {
     }
 }
 
-fn count(text: &str) -> Result<u32, String> {
+/// How many there are of something.
+pub(super) fn count(text: &str) -> Result<u32, String> {
     let number: Option<u32> = text.parse().ok();
     number
         .filter(|number| (1..=10_000_000).contains(number))

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use plimsoll_sim::Config;
 
+use super::args::count;
+
 /// Points of a range, if it does not say how many.
 const POINTS: u32 = 10;
 
@@ -75,8 +77,9 @@ impl FromStr for Sweep {
                 let load: Option<f64> = text.parse().ok();
                 return load.filter(|load| *load > 0.0 && *load <= 1000.0).ok_or_else(known);
             }
-            let whole: Option<u32> = text.parse().ok();
-            whole.filter(|&whole| whole > 0).map(f64::from).ok_or_else(known)
+            count(text)
+                .map(f64::from)
+                .map_err(|wrong| format!("{}= {text}: {wrong}; {KNOWN}", name.as_str()))
         };
         let Some((from, to)) = values.split_once("..") else {
             let mut values = values.split(',').map(number).collect::<Result<Vec<f64>, String>>()?;
@@ -146,9 +149,9 @@ mod tests {
 
     #[test]
     fn what_is_no_sweep_is_told() {
-        for bad in
-            ["", "load", "load=", "load=0.9..0.5", "speed=1..2", "workers=0..3", "load=0.1..0.9:1"]
-        {
+        let bad = "load load= load=0.9..0.5 speed=1..2 workers=0..3 load=0.1..0.9:1 \
+            workers=4294967295 capacity=1..20000000";
+        for bad in bad.split_whitespace().chain([""]) {
             let told = bad.parse::<Sweep>().unwrap_err();
             assert!(told.contains("load=0.5..0.99"), "{bad}: {told}");
         }

@@ -12,7 +12,7 @@ use crate::running::{run, simulate};
 
 #[test]
 fn usage_errors_are_2_and_one_sentence() {
-    let cases: [(&[&str], &str); 31] = [
+    let cases: [(&[&str], &str); 32] = [
         (&["--load", "1"], "load 1 is 1 or more"),
         (&["--load", "1.2", "--capacity", "4"], "bound it by a capacity and a line"),
         (&["--load", "0"], "a number above 0"),
@@ -46,6 +46,8 @@ fn usage_errors_are_2_and_one_sentence() {
         ),
         (&["--sweep", "load=0.99..1.00001:3"], "load 1.0"),
         (&["--balancers", "1000000"], "a smaller subset"),
+        // It once took minutes.
+        (&["--sweep", "workers=4294967295"], "it is a whole number from 1 to 10000000"),
         (&["--wrokers", "4"], "did you mean --workers?"),
     ];
     for (words, expected) in cases {
