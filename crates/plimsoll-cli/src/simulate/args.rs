@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::ValueEnum;
+use plimsoll_sim::theory::{self, Expected};
 use plimsoll_sim::{Arrival, Arrivals, Config, Discipline, Fault, Policy, Service};
 
 use super::sweep::Sweep;
@@ -185,6 +186,8 @@ pub(crate) struct Simulation {
     pub(crate) load: Option<f64>,
     /// The swept setting's value.
     pub(crate) swept: Option<f64>,
+    /// What theory says of its mean: told in several places, and not always at once.
+    pub(crate) expected: Option<Expected>,
 }
 
 /// All that is to be done.
@@ -246,7 +249,8 @@ impl Args {
             self.size(&mut configs, self.policy.len() * points.len())?;
             for config in configs {
                 config.check()?;
-                simulations.push(Simulation { load: load_of(&config), config, swept });
+                let (load, expected) = (load_of(&config), theory::expected(&config));
+                simulations.push(Simulation { config, load, swept, expected });
             }
         }
         let plot = self.plot.as_deref().map(|path| self.plot(path)).transpose()?;
@@ -439,18 +443,15 @@ fn arrivals(text: &str) -> Result<Arrivals, String> {
     const KNOWN: &str = "it is poisson, bursts:FACTOR:SECONDS or closed:REQUESTERS:THINK, as in \
         bursts:5:10 or closed:200:1";
     let parts: Vec<&str> = text.split(':').collect();
-    let positive = |text: &str, most: f64| {
-        let number: Option<f64> = text.parse().ok();
-        number.filter(|number| (1e-6..=most).contains(number)).ok_or_else(|| KNOWN.to_owned())
-    };
+    let number = |text: &str| text.parse::<f64>().map_err(|_| KNOWN.to_owned());
     match *parts.as_slice() {
         ["poisson"] => Ok(Arrivals::Poisson),
         ["bursts", factor, length] => {
-            Ok(Arrivals::Bursts { factor: positive(factor, 1e6)?, length: positive(length, 1e9)? })
+            Ok(Arrivals::Bursts { factor: number(factor)?, length: number(length)? })
         }
         ["closed", requesters, think] => {
             let requesters = count(requesters).map_err(|_| KNOWN.to_owned())?;
-            Ok(Arrivals::Closed { requesters, think: positive(think, 1e9)? })
+            Ok(Arrivals::Closed { requesters, think: number(think)? })
         }
         _ => Err(KNOWN.into()),
     }

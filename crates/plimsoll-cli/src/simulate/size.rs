@@ -158,6 +158,7 @@ mod tests {
             config: Config { jobs, ..config },
             load: None,
             swept: None,
+            expected: None,
         };
         let least = || simulation(of("least-loaded", 100, 0.98), 500_000);
         assert_eq!(note(&[least()], 8), None);

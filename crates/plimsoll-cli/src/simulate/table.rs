@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use plimsoll_sim::{Arrivals, Config, Discipline, Estimate, Summary, theory};
+use plimsoll_sim::{Arrivals, Config, Discipline, Estimate, Summary};
 use serde_json::{Map, Value};
 
 use super::args::{Plan, Simulation};
@@ -28,12 +28,12 @@ fn row(simulation: &Simulation, summary: &Summary) -> Row {
     let real =
         |it: Estimate| Cell::Real(it.value, it.half_width.is_finite().then_some(it.half_width));
     let [p50, p90, p99, p999] = summary.quantiles.map(real);
-    let closed_form = match theory::expected(&simulation.config) {
+    let closed_form = match simulation.expected {
         Some(expected) if expected.is_exact => Cell::Real(expected.mean, None),
         Some(expected) => Cell::Limit(expected.mean),
         None => Cell::Nothing,
     };
-    let is_exact = theory::expected(&simulation.config).map(|expected| expected.is_exact);
+    let is_exact = simulation.expected.map(|expected| expected.is_exact);
     vec![
         ("policy", Cell::Text(policy.to_string())),
         ("workers", Cell::Count(u64::from(*workers))),
@@ -214,21 +214,24 @@ pub(crate) fn text(plan: &Plan, results: &[Option<Summary>]) -> String {
 
 /// Rows whose figures are not what they would be in the long run: sentences.
 pub(crate) fn doubts(plan: &Plan, results: &[Option<Summary>]) -> Vec<String> {
-    let names = |is_meant: &dyn Fn(&Config, &Summary) -> bool| {
+    let names = |is_meant: &dyn Fn(&Simulation, &Summary) -> bool| {
         let told = plan.simulations.iter().zip(results);
         let meant = told.filter(|(simulation, summary)| {
-            summary.as_ref().is_some_and(|summary| is_meant(&simulation.config, summary))
+            summary.as_ref().is_some_and(|summary| is_meant(simulation, summary))
         });
         let names: Vec<String> =
             meant.map(|(simulation, _)| super::plot::name(simulation)).collect();
         (!names.is_empty()).then(|| names.join("; "))
     };
     let restless =
-        names(&|config, summary| config.faults.is_empty() && !summary.is_steady()).map(|names| {
-            format!("not steady, so that more --jobs or a longer --warm-up will tell more: {names}")
-        });
-    let missed = names(&|config, summary| {
-        theory::expected(config).is_some_and(|expected| summary.misses(&expected))
+        names(&|simulation, summary| simulation.config.faults.is_empty() && !summary.is_steady())
+            .map(|names| {
+                format!(
+                    "not steady, so that more --jobs or a longer --warm-up will tell more: {names}"
+                )
+            });
+    let missed = names(&|simulation, summary| {
+        simulation.expected.is_some_and(|expected| summary.misses(&expected))
     });
     let missed = missed.map(|names| {
         format!("away from an exact closed form, so that more --jobs will tell more: {names}")

@@ -12,7 +12,7 @@ use crate::running::{run, simulate};
 
 #[test]
 fn usage_errors_are_2_and_one_sentence() {
-    let cases: [(&[&str], &str); 32] = [
+    let cases: [(&[&str], &str); 33] = [
         (&["--load", "1"], "load 1 is 1 or more"),
         (&["--load", "1.2", "--capacity", "4"], "bound it by a capacity and a line"),
         (&["--load", "0"], "a number above 0"),
@@ -23,7 +23,8 @@ fn usage_errors_are_2_and_one_sentence() {
         (&["--policy", "power-of-3", "--capacity", "4"], "has no line"),
         (&["--service", "gamma"], "exponential, deterministic"),
         (&["--service", "lognormal:-1"], "the sigma -1 is not from 0 to 10"),
-        (&["--arrivals", "bursts:0:1"], "bursts:FACTOR:SECONDS"),
+        (&["--arrivals", "bursts:x:1"], "bursts:FACTOR:SECONDS"),
+        (&["--arrivals", "bursts:0:1"], "the factor of bursts 0 is not"),
         (&["--fault", "gone:100:1:2"], "they are counted from 0 to 99"),
         (&["--fault", "gone:1:2:1"], "ends before it begins"),
         (&["--sweep", "speed=1..2"], "load=, workers=, balancers= or capacity="),
