@@ -375,23 +375,46 @@ fn value(cell: &Cell) -> String {
     }
 }
 
+/// Half of an interval, to the digit of its figure, or to its own first one.
 fn half_width(cell: &Cell) -> String {
-    match cell {
-        Cell::Real(_, Some(half_width)) => format!("±{}", short(*half_width)),
+    match *cell {
+        Cell::Real(value, Some(half_width)) if value.abs() < SMALLEST => {
+            format!("±{}", short(half_width))
+        }
+        Cell::Real(_, Some(half_width)) if half_width < SMALLEST => "±0".into(),
+        Cell::Real(value, Some(half_width)) => {
+            format!("±{half_width:.0$}", decimals(value).max(first_digit(half_width)))
+        }
         _ => String::new(),
     }
 }
 
+/// A billionth of a second is the clock's own step.
+const SMALLEST: f64 = 0.5e-9;
+
 /// Four digits or so.
 fn short(value: f64) -> String {
+    if value.abs() < SMALLEST { "0".into() } else { format!("{value:.0$}", decimals(value)) }
+}
+
+/// Digits behind the point: four in all where a figure is below 1, and more where it would look
+/// like 1.
+fn decimals(value: f64) -> usize {
     match value.abs() {
-        ..0.000_05 => "0".into(),
-        ..10.0 => format!("{value:.4}"),
-        ..100.0 => format!("{value:.3}"),
-        ..1000.0 => format!("{value:.2}"),
-        ..10_000.0 => format!("{value:.1}"),
-        _ => format!("{value:.0}"),
+        size @ ..0.9 => first_digit(size) + 3,
+        size @ ..1.0 => (first_digit(1.0 - size) + 1).max(4),
+        ..10.0 => 4,
+        ..100.0 => 3,
+        ..1000.0 => 2,
+        ..10_000.0 => 1,
+        _ => 0,
     }
+}
+
+/// Where behind the point the first digit stands that is not 0; 0 of numbers from 1 on. What
+/// is less than a tenth by a rounding error is a tenth.
+fn first_digit(size: f64) -> usize {
+    (0..16).find(|&place: &u8| size * 10_f64.powi(place.into()) >= 1.0 - 1e-9).unwrap_or(16).into()
 }
 
 #[cfg(test)]
@@ -400,7 +423,36 @@ mod tests {
 
     #[test]
     fn figures_keep_about_four_digits() {
-        let texts = [0.0, 0.00001, 0.9, 1.06674, 23.456, 229.44, 4567.89, 1e6].map(short);
-        assert_eq!(texts, ["0", "0", "0.9000", "1.0667", "23.456", "229.44", "4567.9", "1000000"]);
+        for (value, text) in [
+            (0.0, "0"),
+            (1e-10, "0"),
+            (1e-9, "0.000000001000"),
+            (0.000_655, "0.0006550"),
+            (0.05, "0.05000"),
+            (0.9, "0.9000"),
+            (0.999_99, "0.999990"),
+            (-0.000_655, "-0.0006550"),
+            (1.0, "1.0000"),
+            (1.06674, "1.0667"),
+            (23.456, "23.456"),
+            (229.44, "229.44"),
+            (4567.89, "4567.9"),
+            (1e6, "1000000"),
+        ] {
+            assert_eq!(short(value), text);
+        }
+    }
+
+    #[test]
+    fn an_interval_has_the_digits_of_its_figure() {
+        for (value, width, text) in [
+            (0.000_655, 0.000_012_3, "±0.0000123"),
+            (1.5, 0.0123, "±0.0123"),
+            (1.5, 0.000_012, "±0.00001"),
+            (100.0, 0.0, "±0"),
+            (0.0, 0.000_34, "±0.0003400"),
+        ] {
+            assert_eq!(half_width(&Cell::Real(value, Some(width))), text);
+        }
     }
 }
