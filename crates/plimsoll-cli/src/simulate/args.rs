@@ -14,6 +14,9 @@ use super::{size, trace};
 /// Batches of all runs of one simulation together, at least.
 const BATCHES: u32 = 24;
 
+/// The most requests of a simulation.
+pub(super) const MOST_JOBS: u64 = 1_000_000_000_000;
+
 /// Samples of pending over time in a run.
 const SAMPLES: f64 = 400.0;
 
@@ -493,8 +496,8 @@ fn seed(text: &str) -> Result<u64, String> {
 fn jobs(text: &str) -> Result<u64, String> {
     let number: Option<u64> = text.parse().ok();
     number
-        .filter(|number| (1..=1_000_000_000_000).contains(number))
-        .ok_or_else(|| "it is a whole number of requests from 1 to 1000000000000".into())
+        .filter(|number| (1..=MOST_JOBS).contains(number))
+        .ok_or_else(|| format!("it is a whole number of requests from 1 to {MOST_JOBS}"))
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -6,7 +6,7 @@
 use plimsoll_core::Policy as Core;
 use plimsoll_sim::{Arrivals, Config, Policy};
 
-use super::args::Simulation;
+use super::args::{MOST_JOBS, Simulation};
 
 /// Requests a worker in a run, by default: 1000 of them are measured.
 const PLENTY: f64 = 1250.0;
@@ -68,6 +68,11 @@ pub(crate) fn note(simulations: &[Simulation], runs: u32) -> Option<String> {
     // Two digits, rounded up.
     let step = 10_f64.powf(jobs.log10().floor() - 1.0);
     let jobs = whole((jobs / step).ceil() * step);
+    let advice = if jobs > MOST_JOBS {
+        format!("which is more than --jobs takes, {MOST_JOBS}: no run is long enough")
+    } else {
+        format!("as with --jobs {jobs}")
+    };
     let others = match all.len() - 1 {
         0 => String::new(),
         1 => "; 1 other row is too short, too".into(),
@@ -75,7 +80,7 @@ pub(crate) fn note(simulations: &[Simulation], runs: u32) -> Option<String> {
     };
     Some(format!(
         "the runs are too short for {}: each has {} requests a worker, and about {} are needed \
-         until they tell what happens in the long run, as with --jobs {jobs}{others}",
+         until they tell what happens in the long run, {advice}{others}",
         super::plot::name(worst),
         figure(has),
         figure(needs),
@@ -169,5 +174,7 @@ mod tests {
         assert_eq!(note(&[simulation(fault.clone(), 100_000)], 8), None);
         let told = note(&[simulation(fault, 50_000)], 8).unwrap();
         assert!(told.ends_with("--jobs 800000"), "{told}");
+        let told = note(&[simulation(of("random", 100, 0.99999), 500_000)], 8).unwrap();
+        assert!(told.ends_with("takes, 1000000000000: no run is long enough"), "{told}");
     }
 }
