@@ -258,7 +258,8 @@ impl Args {
         }
         let plot = self.plot.as_deref().map(|path| self.plot(path)).transpose()?;
         notes.extend(size::note(&simulations, self.runs));
-        notes.extend(unseen(&simulations));
+        let shows_all = matches!(plot, Some((_, Plot::Pending)));
+        notes.extend(unseen(&simulations, shows_all));
         let form = match (self.json, self.csv) {
             (true, _) => Form::Json,
             (_, true) => Form::Csv,
@@ -374,20 +375,30 @@ impl Args {
     }
 }
 
-/// A fault that no measured request can meet, as far as time can be told beforehand.
-fn unseen(simulations: &[Simulation]) -> Option<String> {
+/// A fault that no measured request can meet, as far as time can be told beforehand; a picture
+/// may show the warm-up, too.
+fn unseen(simulations: &[Simulation], is_warm_up_shown: bool) -> Option<String> {
     simulations.iter().find_map(|Simulation { config, .. }| {
         let end = config.expected_seconds()?;
         let begin = end * config.warm_up;
+        let is_trace = matches!(config.arrivals, Arrivals::Trace(_));
         config.faults.iter().find_map(|fault| {
-            let when = if fault.to <= begin {
-                format!("is over before measuring begins, at about {begin:.0} s")
+            let what = if fault.to <= begin {
+                let but = if is_warm_up_shown { ", but the picture does" } else { "" };
+                format!(
+                    "is over before measuring begins, at about {begin:.0} s: no figure shows it{but}"
+                )
+            } else if fault.from >= end && is_trace {
+                format!(
+                    "begins when no more requests come, from {end:.3} s on: it meets only what is \
+                     left then"
+                )
             } else if fault.from >= end {
-                format!("begins after the end of a run, at about {end:.0} s")
+                format!("begins after the end of a run, at about {end:.0} s: no figure shows it")
             } else {
                 return None;
             };
-            Some(format!("the fault {fault} {when}: no figure shows it"))
+            Some(format!("the fault {fault} {what}"))
         })
     })
 }

@@ -134,6 +134,25 @@ fn a_fault_that_no_figure_shows_is_told() {
     }
     let done = run(&[&words[..], &["--fault", "stuck:0:500:510"]].concat()).expect(0);
     assert_eq!(done.stderr, "");
+    // A picture of what is pending shows the warm-up.
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("a.svg");
+    let plot = ["--fault", "stuck:0:1:2", "--plot", picture.to_str().unwrap()];
+    let done = run(&[&words[..], &plot].concat()).expect(0);
+    assert!(done.stderr.contains("no figure shows it, but the picture does"), "{}", done.stderr);
+}
+
+/// Requests of a trace go on after the last has come, and a fault meets them.
+#[test]
+fn a_fault_after_the_last_arrival_of_a_trace_is_told_as_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.csv");
+    std::fs::write(&path, "0,5\n1,5\n").unwrap();
+    let words = ["--trace", path.to_str().unwrap(), "--workers", "2", "--policy", "random"];
+    let words = [&words[..], &["--fault", "failing:0-1:2:1000", "--json"]].concat();
+    let done = run(&words).expect(0);
+    assert!(done.stderr.contains("it meets only what is left then"), "{}", done.stderr);
+    assert!(!done.stderr.contains("no figure"), "{}", done.stderr);
 }
 
 #[test]
