@@ -364,8 +364,19 @@ impl Config {
         policy.check(self.known(), self.with_replacement, self.slots)
     }
 
-    /// The most that a balancer gives to a worker.
-    pub(crate) fn capacity_in_force(&self) -> Option<NonZeroU32> {
+    /// The most that a balancer gives to a worker: `capacity`, but under central-queue a worker's
+    /// slots, whatever `capacity` is.
+    ///
+    /// ```
+    /// use plimsoll_sim::{Config, Policy};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let config = Config { capacity: NonZeroU32::new(4), ..Config::default() };
+    /// assert_eq!(config.capacity_in_force(), NonZeroU32::new(4));
+    /// let central = Config { policy: Policy::Central, ..config };
+    /// assert_eq!(central.capacity_in_force(), Some(NonZeroU32::MIN));
+    /// ```
+    pub fn capacity_in_force(&self) -> Option<NonZeroU32> {
         if self.policy.is_central() { Some(self.slots) } else { self.capacity }
     }
 

@@ -24,7 +24,8 @@ enum Cell {
 type Row = Vec<(&'static str, Cell)>;
 
 fn row(simulation: &Simulation, summary: &Summary) -> Row {
-    let Config { policy, workers, balancers, capacity, .. } = &simulation.config;
+    let Config { policy, workers, balancers, .. } = &simulation.config;
+    let capacity = simulation.config.capacity_in_force();
     let real =
         |it: Estimate| Cell::Real(it.value, it.half_width.is_finite().then_some(it.half_width));
     let [p50, p90, p99, p999] = summary.quantiles.map(real);
@@ -271,7 +272,9 @@ fn head(plan: &Plan) -> String {
         part("balancers", format!("{} balancers", config.balancers));
     }
     part("subset", config.subset.map_or(String::new(), |subset| format!("{subset} workers each")));
-    part("capacity", config.capacity.map_or(String::new(), |it| format!("capacity {it}")));
+    let is_central = plan.simulations.iter().any(|one| one.config.policy.is_central());
+    let slots = if is_central { ", its slots under central-queue" } else { "" };
+    part("capacity", config.capacity.map_or(String::new(), |it| format!("capacity {it}{slots}")));
     part("line", config.line.map_or(String::new(), |line| format!("line {line}")));
     if config.slots.get() > 1 {
         part("slots", format!("{} slots", config.slots));

@@ -144,6 +144,23 @@ fn a_capacity_and_a_line_bound_what_is_pending_and_refuse_the_rest() {
     assert!((0.33..0.4).contains(&refused), "{object}");
 }
 
+/// Under central-queue no worker has more than its slots, whatever the capacity.
+#[test]
+fn the_capacity_that_is_told_is_the_one_in_force() {
+    let words = ["--seed", "1", "--workers", "4", "--slots", "2", "--load", "0.5", "--policy"];
+    let words = with_few(&[&words[..], &["least-loaded,central-queue"]].concat());
+    let capacities = |more: &[&str]| {
+        let objects = run(&[&words[..], more].concat()).expect(0).objects();
+        objects.iter().map(|object| object["capacity"].as_u64()).collect::<Vec<_>>()
+    };
+    assert_eq!(capacities(&["--json"]), [None, Some(2)]);
+    assert_eq!(capacities(&["--json", "--capacity", "6"]), [Some(6), Some(2)]);
+    let swept = capacities(&["--json", "--sweep", "capacity=4,5"]);
+    assert_eq!(swept, [Some(4), Some(2), Some(5), Some(2)]);
+    let text = run(&[&words[..], &["--capacity", "6"]].concat()).expect(0).stdout;
+    assert!(text.contains(", capacity 6, its slots under central-queue,"), "{text}");
+}
+
 #[test]
 fn faults_and_a_slow_start_change_what_comes_out() {
     let words = |more: &[&'static str]| {
