@@ -71,8 +71,9 @@ fn show(plan: &Plan) -> Result<u8, (String, u8)> {
         eprintln!("plimsoll simulate: {note}");
     }
     let done = work::work(plan, &stop).map_err(|sentence| (sentence, FAILED))?;
-    if let Some(cut) = done.interrupted {
-        eprintln!("plimsoll simulate: {}", cut_short(&done.results, cut));
+    let cut = done.interrupted.map(|cut| cut_short(&done.results, cut));
+    if let Some(sentence) = &cut {
+        eprintln!("plimsoll simulate: {sentence}");
     }
     if plan.form != Form::Text {
         for doubt in table::doubts(plan, &done.results) {
@@ -80,7 +81,7 @@ fn show(plan: &Plan) -> Result<u8, (String, u8)> {
         }
     }
     let text = match plan.form {
-        Form::Text => table::text(plan, &done.results),
+        Form::Text => table::text(plan, &done.results, cut.as_deref()),
         Form::Json => table::json(plan, &done.results),
         Form::Csv => table::csv(plan, &done.results),
     };

@@ -159,10 +159,14 @@ pub(crate) fn csv(plan: &Plan, results: &[Option<Summary>]) -> String {
     String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
 }
 
-/// What all rows have in common in one line, and the table: below each row what
-/// half of its 95 % intervals are.
-pub(crate) fn text(plan: &Plan, results: &[Option<Summary>]) -> String {
+/// What all rows have in common in one line, how it was `cut` short, if it was, and the table:
+/// below each row what half of its 95 % intervals are.
+pub(crate) fn text(plan: &Plan, results: &[Option<Summary>], cut: Option<&str>) -> String {
     let mut text = head(plan);
+    if let Some(sentence) = cut {
+        let _ = writeln!(text, "{sentence}");
+    }
+    text.push_str("times in seconds; below a figure half of its 95 % interval\n\n");
     let swept = plan.sweep.as_ref().map(|sweep| sweep.name.as_str());
     // What stands in the head, or is nothing everywhere, needs no column.
     let rows = rows(plan, results);
@@ -253,7 +257,7 @@ fn has_one_load(plan: &Plan) -> bool {
     plan.simulations.iter().all(|one| one.load == first)
 }
 
-/// All that the rows have in common.
+/// All that the rows have in common: a line.
 fn head(plan: &Plan) -> String {
     let Some(first) = plan.simulations.first() else { return String::new() };
     let config = &first.config;
@@ -327,7 +331,7 @@ fn head(plan: &Plan) -> String {
     for fault in &config.faults {
         part("fault", fault.to_string());
     }
-    text.push_str("\ntimes in seconds; below a figure half of its 95 % interval\n\n");
+    text.push('\n');
     text
 }
 

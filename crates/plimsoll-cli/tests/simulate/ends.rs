@@ -102,6 +102,19 @@ fn one_long_run_is_interrupted_with_what_it_has() {
     assert!(picture.exists());
 }
 
+/// Who keeps the table alone must see that it is not of all that was asked for.
+#[test]
+fn a_table_that_was_cut_short_says_so_in_its_head() {
+    let words = ["--jobs", "4000000000", "--policy", "random", "--load", "0.5"];
+    let child = simulate(&words).spawn().unwrap();
+    sleep(Duration::from_secs(2));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let done = finish(child).expect(130);
+    let head = done.stdout.lines().nth(1).unwrap_or_default();
+    assert!(head.starts_with("interrupted after"), "{}", done.stdout);
+    assert!(done.stderr.contains(head), "{}", done.stderr);
+}
+
 #[test]
 fn what_is_too_short_is_told() {
     let words = ["--policy", "random", "--workers", "10", "--jobs", "8000", "--load"];
