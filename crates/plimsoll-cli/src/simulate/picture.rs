@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
@@ -101,11 +102,12 @@ fn paint<B: DrawingBackend>(backend: B, axes: &Axes, series: &[Series]) -> Resul
         if axes.log_y { tick(low) } else { low }..top,
     );
     let area = backend.into_drawing_area();
+    let labels: [&dyn Fn(&f64) -> String; 2] = [&labels(&x, axes.log_x), &labels(&y, axes.log_y)];
     let painted = match (axes.log_x, axes.log_y) {
-        (true, true) => lines(&area, x.log_scale(), y.log_scale(), axes, series),
-        (false, true) => lines(&area, x, y.log_scale(), axes, series),
-        (true, false) => lines(&area, x.log_scale(), y, axes, series),
-        (false, false) => lines(&area, x, y, axes, series),
+        (true, true) => lines(&area, x.log_scale(), y.log_scale(), labels, axes, series),
+        (false, true) => lines(&area, x, y.log_scale(), labels, axes, series),
+        (true, false) => lines(&area, x.log_scale(), y, labels, axes, series),
+        (false, false) => lines(&area, x, y, labels, axes, series),
     };
     painted.map_err(|error| format!("the picture cannot be drawn: {error}"))
 }
@@ -115,6 +117,7 @@ fn lines<B, X, Y>(
     area: &DrawingArea<B, plotters::coord::Shift>,
     x: X,
     y: Y,
+    [x_label, y_label]: [&dyn Fn(&f64) -> String; 2],
     axes: &Axes,
     series: &[Series],
 ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>>
@@ -141,8 +144,8 @@ where
         .y_desc(axes.y)
         .label_style(("sans-serif", 13))
         .axis_desc_style(("sans-serif", 14))
-        .x_label_formatter(&|value| number(*value))
-        .y_label_formatter(&|value| number(*value))
+        .x_label_formatter(&x_label)
+        .y_label_formatter(&y_label)
         .light_line_style(WHITE)
         .bold_line_style(BLACK.mix(0.12))
         .draw()?;
@@ -192,16 +195,23 @@ fn shortened(name: &str) -> String {
     kept + "..."
 }
 
-/// A figure at an axis, without digits that say nothing.
-fn number(value: f64) -> String {
-    let text = match value.abs() {
-        0.0 => return "0".into(),
-        ..0.001 => return format!("{value:.0e}"),
-        ..1.0 => format!("{value:.3}"),
-        ..100.0 => format!("{value:.2}"),
-        _ => format!("{value:.0}"),
-    };
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
+/// How figures at an axis are written: with the digits in which its ticks differ, and without
+/// those that say nothing.
+fn labels(range: &Range<f64>, is_log: bool) -> impl Fn(&f64) -> String + use<> {
+    let span = range.end - range.start;
+    move |&value| {
+        // Ticks are a tenth of a span apart, or some times less; on a logarithmic axis that of
+        // what stands there.
+        let between = if is_log { value.abs() } else { span } / 1000.0;
+        let digits = (0..12).find(|&digits: &u8| 10_f64.powi(-i32::from(digits)) <= between);
+        let text = format!("{value:.0$}", usize::from(digits.unwrap_or(12)));
+        let text = if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.')
+        } else {
+            &text
+        };
+        if matches!(text, "-0" | "") { "0".into() } else { text.into() }
+    }
 }
 
 /// Pixels in memory, red, green and blue, row by row. Letters come from a table, so that a
@@ -324,9 +334,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_at_an_axis_are_short() {
-        let texts = [0.0, 0.9, 0.9999, 0.5, 12.5, 100.0, 1e-5].map(number);
-        assert_eq!(texts, ["0", "0.9", "1", "0.5", "12.5", "100", "1e-5"]);
+    fn figures_at_an_axis_are_as_long_as_its_ticks_need() {
+        let texts = |range, values: &[f64]| {
+            values.iter().map(labels(&range, false)).collect::<Vec<String>>().join(" ")
+        };
+        assert_eq!(texts(0.5..0.95, &[0.5, 0.55, 0.9]), "0.5 0.55 0.9");
+        assert_eq!(texts(0.99..0.9999, &[0.99, 0.9995, 0.9999]), "0.99 0.9995 0.9999");
+        assert_eq!(texts(0.0..200.0, &[0.0, 50.0, 200.0]), "0 50 200");
+        assert_eq!(texts(0.0..0.000_4, &[0.0, 0.000_15]), "0 0.00015");
+        assert_eq!(texts(6.0..9.0, &[6.0, 6.5]), "6 6.5");
+        let log = labels(&(0.0001..1000.0), true);
+        let texts = [0.0001, 0.05, 1.0, 1.25, 20.0, 1000.0].map(|value| log(&value));
+        assert_eq!(texts, ["0.0001", "0.05", "1", "1.25", "20", "1000"]);
     }
 
     #[test]
