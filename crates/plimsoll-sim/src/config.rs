@@ -3,8 +3,6 @@
 use std::num::NonZeroU32;
 use std::ops::Range;
 
-use plimsoll_core::Policy as Core;
-
 use crate::units::{real, within};
 use crate::{Arrivals, Fault, FaultKind, Policy, Service};
 
@@ -305,8 +303,6 @@ impl Config {
     /// The load of the workers that balancers know, not of all.
     fn check_subsets(&self) -> Result<(), String> {
         let Some(subset) = self.subset else { return Ok(()) };
-        // Whoever does not look at what is pending gives each of its workers as much.
-        let is_blind = matches!(self.policy, Policy::Core(Core::Random | Core::RoundRobin));
         let (mut all, mut known, mut most) = (0.0, 0.0, 0);
         for worker in 0..self.workers {
             let cover = self.knowing(worker).len();
@@ -315,8 +311,11 @@ impl Config {
             most = most.max(cover);
         }
         let even = real(u64::from(self.balancers) * u64::from(subset)) / f64::from(self.workers);
-        let busiest =
-            if is_blind { self.load * real(most as u64) / even } else { self.load * all / known };
+        let busiest = if self.policy.is_blind() {
+            self.load * real(most as u64) / even
+        } else {
+            self.load * all / known
+        };
         if busiest < 1.0 {
             return Ok(());
         }
@@ -399,11 +398,15 @@ impl Config {
 
     /// About how long, in seconds, a worker's queue takes to forget what it was, where workers
     /// are chosen without a look at them: `E[S²] / (1 - load)²` in units of the mean service time.
+    /// Where speeds differ, such a policy gives all workers as much, and it is the slowest that
+    /// takes longest: its own load and its own service times count. A policy that looks gives each
+    /// what it can do, and the mean speed counts, which is a guess.
+    ///
     /// From an idle start, a seventh of the mean wait is still missing after one of these, a
     /// seventeenth after two and a hundredth after four (Abate and Whitt, "Transient behavior of
     /// regulated Brownian motion", 1987), so that less of a warm-up tells of a mean that is too
     /// low. Policies that look need less, bursts more. `None` where the load is not known before,
-    /// or is 1 or more.
+    /// or is 1 or more, of the slowest worker where that counts.
     ///
     /// ```
     /// use plimsoll_sim::Config;
@@ -412,17 +415,25 @@ impl Config {
     /// assert!((seconds(0.9).unwrap() - 200.0).abs() < 1e-6);
     /// assert!((seconds(0.99).unwrap() - 20_000.0).abs() < 1e-6);
     /// assert_eq!(seconds(1.5), None);
+    ///
+    /// // One in two is half as fast: of a load of 0.6 its own is 0.9, and it takes twice as long.
+    /// let policy = "random".parse().unwrap();
+    /// let unequal = Config { policy, load: 0.6, speeds: vec![1.0, 0.5], ..Config::default() };
+    /// assert!((unequal.relaxation().unwrap() - 400.0).abs() < 1e-6);
     /// ```
     pub fn relaxation(&self) -> Option<f64> {
         let is_open = matches!(self.arrivals, Arrivals::Poisson | Arrivals::Bursts { .. });
-        let speed = self.all_speeds() / f64::from(self.workers) * f64::from(self.slots.get());
+        let mean_speed = self.all_speeds() / f64::from(self.workers);
+        let speed = if self.policy.is_blind() { self.slowest() } else { mean_speed };
+        let load = self.load * mean_speed / speed;
         let (least, most) = (f64::from(self.costs.0), f64::from(self.costs.1));
         // A service time is multiplied by a cost over the mean cost.
         let count = most - least + 1.0;
         let mean_cost = f64::midpoint(least, most);
         let spread = 1.0 + (count * count - 1.0) / 12.0 / (mean_cost * mean_cost);
-        let time = self.service.second_moment() * spread / self.service.mean() / speed;
-        (is_open && self.load < 1.0).then(|| time / (1.0 - self.load).powi(2))
+        let able = speed * f64::from(self.slots.get());
+        let time = self.service.second_moment() * spread / self.service.mean() / able;
+        (is_open && load < 1.0).then(|| time / (1.0 - load).powi(2))
     }
 
     /// The speeds of all workers together, without a look at each of ten million.
@@ -433,6 +444,12 @@ impl Config {
             real(before.div_ceil(self.speeds.len() as u64))
         };
         self.speeds.iter().enumerate().map(|(nth, speed)| speed * times(nth)).sum()
+    }
+
+    /// The speed of the slowest worker.
+    fn slowest(&self) -> f64 {
+        let speeds = self.speeds.iter().take(self.workers as usize).copied();
+        speeds.fold(f64::INFINITY, f64::min)
     }
 
     pub(crate) fn speed(&self, worker: u32) -> f64 {

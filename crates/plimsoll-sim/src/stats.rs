@@ -61,7 +61,8 @@ pub struct Outcome {
     pub longest_line: u64,
     /// The most that a worker had pending, also in the warm-up.
     pub most_pending: u32,
-    /// The load chosen minus the least load of all workers, on average.
+    /// The load of the worker chosen minus the least load of those that its balancer could have
+    /// chosen (workers that it knows, with room for the request), on average.
     pub regret: f64,
     /// Requests answered, also in the warm-up; the next two, too.
     pub answered: u64,

@@ -86,7 +86,8 @@ pub struct Summary {
     pub imbalance: Estimate,
     /// The standard deviation of the workers' work over its mean, by run.
     pub variation: Estimate,
-    /// The load chosen minus the least load, by run.
+    /// The load of the worker chosen minus the least load of those that its balancer could have
+    /// chosen, by run.
     pub regret: Estimate,
     /// Work done a second over what all workers can do, by run.
     pub utilisation: Estimate,

@@ -74,6 +74,12 @@ impl Policy {
         matches!(self, Self::Central)
     }
 
+    /// Whether it gives each of its workers as much, without a look at what they have.
+    pub(crate) fn is_blind(&self) -> bool {
+        let core = matches!(self, Self::Core(Core::Random | Core::RoundRobin));
+        core || matches!(self, Self::Power(1) | Self::LeastWork(1))
+    }
+
     /// The core's policy behind it, if it is one.
     pub(crate) fn core(&self, with_replacement: bool) -> Option<Core> {
         match *self {
