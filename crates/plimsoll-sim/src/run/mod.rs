@@ -1,30 +1,34 @@
 //! One run: requests come, balancers choose, workers work.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `mod` | a run, and what each event does |
+//! | `changes` | what is scheduled: faults, timeouts, what balancers are told |
+//! | `regret` | what was chosen, compared with what could have been |
+//! | `outcome` | what a run has come to |
+//! | `check` | what must hold between events |
+
+mod changes;
+mod check;
+mod outcome;
+mod regret;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::num::NonZeroU32;
-use std::ops::RangeInclusive;
 
+use self::changes::Change;
+use self::regret::Regrets;
+
+use crate::Config;
 use crate::arrivals::Source;
 use crate::balancer::{Around, Balancer, Given};
 use crate::fleet::{Ended, Fleet};
 use crate::policy::{Answer, Policy, Replica};
 use crate::service::Sampler;
-use crate::stats::{Sample, Times, total_seconds};
+use crate::stats::{Sample, Times};
 use crate::streams::{Purpose, Stream};
-use crate::units::{nanos, real, scaled, seconds};
-use crate::{Config, FaultKind, Outcome};
-
-/// What happens at a moment known beforehand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Change {
-    /// A fault ends, or begins.
-    Fault { number: usize, begins: bool },
-    /// A balancer's penalties and ramps.
-    Timeout(u32),
-    /// All balancers are told what workers have pending.
-    Tell,
-}
+use crate::units::{nanos, scaled, seconds};
 
 /// One simulation, moved on event by event.
 ///
@@ -48,7 +52,6 @@ pub struct Run {
     costs: Stream,
     to_balancers: Stream,
     choices: Stream,
-    looks: Stream,
     balancers: Vec<Balancer>,
     fleet: Fleet,
     /// The cost of what each worker has; empty where it is the number of requests.
@@ -91,16 +94,6 @@ struct Mark {
     answered: u64,
 }
 
-/// Regret, looked at every so many dispatches on average, so that a plain scan of all
-/// workers costs little.
-#[derive(Clone, Copy, Debug)]
-struct Regrets {
-    every: u32,
-    until: u64,
-    looks: u64,
-    sum: f64,
-}
-
 /// Samples of pending that are kept: at so many every other is dropped, and later ones are as
 /// far apart as those that stay.
 const MOST_SAMPLES: usize = 800;
@@ -141,7 +134,6 @@ impl Run {
             costs: stream(Purpose::Costs),
             to_balancers: stream(Purpose::Balancers),
             choices: stream(Purpose::Choices),
-            looks: stream(Purpose::Looks),
             balancers,
             fleet: Fleet::new(config),
             charged: if config.costs.1 > 1 { vec![0; config.workers as usize] } else { Vec::new() },
@@ -161,7 +153,7 @@ impl Run {
             gave_up: None,
             area: 0,
             spent: 0,
-            regrets: Regrets { every: config.workers * 4 + 93, until: 0, looks: 0, sum: 0.0 },
+            regrets: Regrets::new(config.workers, stream(Purpose::Looks)),
             samples: Vec::new(),
             most_present: config.most_present.max(20 * config.workers),
             between_samples: nanos(config.sample_every).max(1),
@@ -172,17 +164,6 @@ impl Run {
         run.schedule();
         run.all_idle();
         Ok(run)
-    }
-
-    fn schedule(&mut self) {
-        for (number, fault) in self.config.faults.iter().enumerate() {
-            for (at, begins) in [(fault.from, true), (fault.to, false)] {
-                self.changes.push(Reverse((nanos(at), Change::Fault { number, begins })));
-            }
-        }
-        if let Some(age) = self.config.policy.age() {
-            self.changes.push(Reverse((nanos(age), Change::Tell)));
-        }
     }
 
     /// At first all workers are idle, and tell so in a random order.
@@ -219,46 +200,6 @@ impl Run {
         false
     }
 
-    /// What it has come to so far.
-    pub fn outcome(&self) -> Outcome {
-        let mark = self.mark;
-        let (mean_response, waiting) = self.times.means();
-        let span = seconds(self.now - mark.at).max(f64::MIN_POSITIVE);
-        let work: Vec<f64> = self.fleet.work().collect();
-        let sum: f64 = work.iter().sum();
-        let count = f64::from(self.fleet.len());
-        let mean = (sum / count).max(f64::MIN_POSITIVE);
-        let squares = work.iter().map(|work| (work - mean).powi(2)).sum::<f64>();
-        let speeds = (0..self.fleet.len()).map(|worker| 1.0 / self.fleet.pace(worker)).sum::<f64>();
-        let able = speeds * f64::from(self.config.slots.get());
-        Outcome {
-            is_warm: self.is_warm,
-            gave_up: self.gave_up.clone(),
-            batches: self.times.batches(),
-            mean: mean_response,
-            waiting,
-            responses: self.times.all(),
-            max: seconds(self.times.longest()),
-            imbalance: work.iter().copied().fold(0.0, f64::max) / mean,
-            variation: (squares / count).sqrt() / mean,
-            utilisation: sum / span / able,
-            throughput: real(self.answered - mark.answered) / span,
-            in_system: total_seconds(self.area - mark.area) / span,
-            longest_line: self.longest_line,
-            most_pending: self.most_pending,
-            regret: if self.regrets.looks == 0 {
-                0.0
-            } else {
-                self.regrets.sum / real(self.regrets.looks)
-            },
-            answered: self.answered,
-            failed: self.failed,
-            refused: self.refused,
-            events: self.events,
-            samples: self.samples.clone(),
-        }
-    }
-
     /// How many of its requests have ended, and how many it is of.
     ///
     /// ```
@@ -283,58 +224,6 @@ impl Run {
     /// ```
     pub fn pending(&self) -> u64 {
         self.balancers.iter().map(Balancer::pending).sum()
-    }
-
-    /// Checks everything that must hold between events: the invariants of each
-    /// pool, the counts of workers, balancers and lines against the requests
-    /// that there are, and Little's law, which is exact here: requests in the
-    /// system, summed over time, are the times of all that were in it.
-    ///
-    /// It takes time in proportion to workers and requests.
-    ///
-    /// # Errors
-    ///
-    /// The first violation found.
-    pub fn check_invariants(&self) -> Result<(), String> {
-        let number = |balancer: usize, broken: String| format!("balancer {balancer}: {broken}");
-        for (at, balancer) in self.balancers.iter().enumerate() {
-            balancer.check().map_err(|broken| number(at, broken))?;
-        }
-        self.fleet.check()?;
-        let lines: u64 = self.balancers.iter().map(|balancer| balancer.waiting() as u64).sum();
-        if lines != self.in_lines {
-            return Err(format!("{lines} requests in lines, counted {}", self.in_lines));
-        }
-        let mut charged = 0;
-        let mut at_workers = 0;
-        let mut present = 0;
-        for job in self.fleet.jobs.iter() {
-            charged += job.lease.as_ref().map_or(0, |lease| u64::from(lease.cost().get()));
-            at_workers += u64::from(job.is_at_worker());
-            present += u128::from(self.now - job.arrived);
-        }
-        let is_core = self.config.policy.core(self.config.with_replacement).is_some();
-        let expected = if is_core { charged } else { at_workers };
-        if self.pending() != expected {
-            return Err(format!("balancers have {} pending, requests {expected}", self.pending()));
-        }
-        if at_workers + lines != u64::from(self.fleet.jobs.len()) {
-            return Err(format!(
-                "{at_workers} requests at workers and {lines} in lines, of {}",
-                self.fleet.jobs.len()
-            ));
-        }
-        if self.ended() + u64::from(self.fleet.jobs.len()) != self.came {
-            return Err(format!("{} requests came, {} ended", self.came, self.ended()));
-        }
-        if self.area != self.spent + present {
-            return Err(format!(
-                "Little's law: {} in the system over time, {} spent in it",
-                self.area,
-                self.spent + present
-            ));
-        }
-        Ok(())
     }
 
     fn ended(&self) -> u64 {
@@ -464,34 +353,14 @@ impl Run {
 
     #[inline]
     fn admit(&mut self, worker: u32, number: u32) {
-        if self.is_warm {
-            if self.regrets.until == 0 {
-                // Drawn, so that it falls in with no turn that policies take.
-                self.regrets.until = 1 + u64::from(self.looks.below(2 * self.regrets.every - 1));
-                self.look_at(worker, number);
-            }
-            self.regrets.until -= 1;
+        if self.is_warm && self.regrets.is_due() {
+            self.look_at(worker, number);
         }
         if let Some(charged) = self.charged.get_mut(worker as usize) {
             *charged += u64::from(self.fleet.jobs.get(number).cost());
         }
         self.fleet.admit(worker, number, self.now);
         self.most_pending = self.most_pending.max(self.fleet.pending(worker));
-    }
-
-    /// What choosing this worker is regretted by: in load, of all balancers'
-    /// requests together.
-    #[cold]
-    fn look_at(&mut self, worker: u32, number: u32) {
-        let job = self.fleet.jobs.get(number);
-        let charged = |worker: u32| match self.charged.get(worker as usize) {
-            Some(&charged) => real(charged),
-            None => f64::from(self.fleet.pending(worker)),
-        };
-        let balancer = &self.balancers[job.balancer as usize];
-        let (load, least) = balancer.loads(worker, job.cost(), charged);
-        self.regrets.looks += 1;
-        self.regrets.sum += load - least;
     }
 
     /// A request was not taken, or given up in line.
@@ -578,63 +447,6 @@ impl Run {
                 }
                 None => self.refuse(number),
             }
-        }
-    }
-
-    /// Notes when a balancer's penalties or ramps are due next.
-    fn arm(&mut self, balancer: u32) {
-        if let Some(at) = self.balancers[balancer as usize].next_timeout() {
-            self.changes.push(Reverse((at, Change::Timeout(balancer))));
-        }
-    }
-
-    /// What was scheduled happens.
-    fn change(&mut self) {
-        let Some(Reverse((at, change))) = self.changes.pop() else { return };
-        match change {
-            Change::Timeout(balancer) => {
-                // Several may stand for one moment: what is not due does nothing.
-                if self.balancers[balancer as usize].next_timeout().is_some_and(|due| due <= at) {
-                    self.balancers[balancer as usize].timeout(at);
-                    self.arm(balancer);
-                    self.settle(balancer);
-                }
-            }
-            Change::Tell => {
-                for balancer in &mut self.balancers {
-                    balancer.told(&self.fleet);
-                }
-                let age = self.config.policy.age().unwrap_or(f64::INFINITY);
-                self.changes.push(Reverse((at.saturating_add(nanos(age)), Change::Tell)));
-            }
-            Change::Fault { number, begins } => {
-                let fault = &self.config.faults[number];
-                self.fault(&fault.workers.clone(), fault.kind, begins);
-            }
-        }
-    }
-
-    fn fault(&mut self, workers: &RangeInclusive<u32>, kind: FaultKind, begins: bool) {
-        // What they lose comes back only when their balancers no longer know them.
-        if kind == FaultKind::Gone && begins {
-            for balancer in &mut self.balancers {
-                balancer.remove(workers, self.now);
-            }
-        }
-        let lost = self.fleet.change(workers, kind, begins, self.now);
-        for job in lost {
-            self.end(Ended { job, failed: true });
-        }
-        if kind == FaultKind::Gone && !begins {
-            for balancer in &mut self.balancers {
-                for worker in workers.clone().filter(|&worker| !self.fleet.is_gone(worker)) {
-                    balancer.add(&self.config, worker, self.now);
-                }
-            }
-        }
-        for balancer in 0..self.config.balancers {
-            self.arm(balancer);
-            self.settle(balancer);
         }
     }
 }
