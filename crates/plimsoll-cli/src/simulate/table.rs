@@ -232,7 +232,8 @@ pub(crate) fn doubts(plan: &Plan, results: &[Option<Summary>]) -> Vec<String> {
         names(&|simulation, summary| simulation.config.faults.is_empty() && !summary.is_steady())
             .map(|names| {
                 format!(
-                    "not steady, so that more --jobs or a longer --warm-up will tell more: {names}"
+                    "not steady, as 1 steady row in 20 seems by chance; more --jobs or a longer \
+                     --warm-up will tell more: {names}"
                 )
             });
     let missed = names(&|simulation, summary| {

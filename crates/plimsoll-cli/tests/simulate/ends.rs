@@ -125,6 +125,16 @@ fn what_is_too_short_is_told() {
     assert_eq!(done.stderr, "");
 }
 
+/// A queue that is still filling, and what chance does to those that are not.
+#[test]
+fn a_row_that_is_not_steady_is_told_with_how_sure_that_is() {
+    let words = ["--policy", "random", "--workers", "10", "--jobs", "80000", "--load", "0.99"];
+    let done = run(&[&words[..], &["--seed", "1", "--warm-up", "0"]].concat()).expect(0);
+    let told = "not steady, as 1 steady row in 20 seems by chance; more --jobs or a longer \
+        --warm-up will tell more: random";
+    assert!(done.stdout.contains(told), "{}", done.stdout);
+}
+
 #[test]
 fn a_mean_that_misses_its_closed_form_is_told() {
     let words = ["--policy", "random", "--workers", "10", "--jobs", "80000", "--load", "0.98"];
