@@ -1,10 +1,12 @@
 //! What a simulation is of.
 
+mod check;
+
 use std::num::NonZeroU32;
 use std::ops::Range;
 
-use crate::units::{real, within};
-use crate::{Arrivals, Fault, FaultKind, Policy, Service};
+use crate::units::real;
+use crate::{Arrivals, Fault, Policy, Service};
 
 /// How a worker works off what it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,212 +125,7 @@ impl Default for Config {
     }
 }
 
-/// The most workers.
-const MOST_WORKERS: u32 = 10_000_000;
-
-/// The most places for workers in all balancers together: some 2 GB.
-const MOST_PLACES: u32 = 20_000_000;
-
-/// The most seconds that a run is expected to take: 31 years.
-const LONGEST: f64 = 1e9;
-
-/// The most requests a second: a thousand in each nanosecond.
-const MOST_A_SECOND: f64 = 1e12;
-
-/// The most bursts between two requests, on average.
-const MOST_BURSTS: f64 = 100.0;
-
-/// The most times that a balancer is told of a worker between two requests, on average.
-const MOST_LOOKS: f64 = 1e4;
-
 impl Config {
-    /// Whether it can be simulated.
-    ///
-    /// # Errors
-    ///
-    /// A sentence that says what is wrong.
-    pub fn check(&self) -> Result<(), String> {
-        let known = self.known();
-        if !(1..=MOST_WORKERS).contains(&self.workers) {
-            return Err(format!("{} workers: it is from 1 to {MOST_WORKERS}", self.workers));
-        }
-        if self.balancers == 0
-            || self.balancers.checked_mul(known).is_none_or(|all| all > MOST_PLACES)
-        {
-            return Err(format!(
-                "{} balancers that know {known} workers each are not between 1 and {MOST_PLACES} \
-                 places: a smaller subset makes more of them possible",
-                self.balancers
-            ));
-        }
-        if known == 0 || known > self.workers {
-            return Err(format!(
-                "a subset of {known}: it is from 1 to the {} workers that there are",
-                self.workers
-            ));
-        }
-        self.check_numbers()?;
-        self.check_load()?;
-        self.check_length()?;
-        self.check_policy()?;
-        for fault in &self.faults {
-            fault.check()?;
-            if *fault.workers.end() >= self.workers {
-                return Err(format!(
-                    "the fault {fault} is of worker {}, and they are counted from 0 to {}",
-                    fault.workers.end(),
-                    self.workers - 1
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_numbers(&self) -> Result<(), String> {
-        let positive = |number: &f64| (1e-6..=1e6).contains(number);
-        if self.speeds.is_empty() || !self.speeds.iter().all(positive) {
-            return Err("speeds are numbers from 0.000001 to 1000000".into());
-        }
-        if self.weights.is_empty() || self.weights.contains(&0) {
-            return Err("weights are whole numbers from 1 to 65535".into());
-        }
-        let (least, most) = self.costs;
-        if least == 0 || least > most || most > 1_000_000 {
-            return Err(format!("costs from {least} to {most}: they are from 1 to 1000000"));
-        }
-        if self.capacity_in_force().is_some_and(|capacity| capacity.get() < most) {
-            let slots = if self.policy.is_central() {
-                format!(": central-queue gives it no more than its slots, {}", self.slots)
-            } else {
-                String::new()
-            };
-            return Err(format!(
-                "a request may cost {most}, more than any worker's capacity{slots}"
-            ));
-        }
-        if !(0.0..1.0).contains(&self.warm_up) || self.batches == 0 {
-            return Err("the warm-up is a share from 0 to below 1, of at least 1 batch".into());
-        }
-        if self.measured() < u64::from(self.batches) {
-            return Err(format!(
-                "{} requests a run are too few: {} are measured after the warm-up, in {} batches",
-                self.count(),
-                self.measured(),
-                self.batches
-            ));
-        }
-        within("a slow start of", self.slow_start, 0.0, LONGEST)?;
-        within("time between samples of", self.sample_every, 0.0, f64::INFINITY)?;
-        self.policy.check_numbers()?;
-        self.service.check()?;
-        self.arrivals.check()
-    }
-
-    fn check_load(&self) -> Result<(), String> {
-        let open = matches!(self.arrivals, Arrivals::Poisson | Arrivals::Bursts { .. });
-        if open && !(self.load > 0.0 && self.load <= 1000.0) {
-            return Err(format!("load {}: it is more than 0 and at most 1000", self.load));
-        }
-        let bounded = self.line.is_some() && (self.capacity.is_some() || self.policy.is_central());
-        if open && self.load >= 1.0 && !bounded {
-            return Err(format!(
-                "load {} is 1 or more, so that pending grows without end: bound it by a capacity \
-                 and a line",
-                self.load
-            ));
-        }
-        if open && !bounded {
-            self.check_subsets()?;
-        }
-        if self.line.is_some() && self.capacity.is_none() && !self.policy.is_central() {
-            return Err("a line needs a capacity: without one nobody waits in it".into());
-        }
-        Ok(())
-    }
-
-    /// A clock of nanoseconds in 64 bits ends after 584 years, and stands still where thousands
-    /// come in each. And what happens between two requests takes time, too.
-    fn check_length(&self) -> Result<(), String> {
-        let seconds = match self.arrivals {
-            Arrivals::Closed { requesters, think } => {
-                real(self.jobs) / f64::from(requesters) * (think + self.service.mean())
-            }
-            _ => self.expected_seconds().unwrap_or(0.0),
-        };
-        if seconds > LONGEST {
-            return Err(format!(
-                "a run would take {seconds:.0} seconds of its own time: it is at most {LONGEST}, and \
-                 fewer requests take less"
-            ));
-        }
-        let is_open = matches!(self.arrivals, Arrivals::Poisson | Arrivals::Bursts { .. });
-        if is_open && self.rate() > MOST_A_SECOND {
-            return Err(format!(
-                "{:.0} requests a second are more than a clock of nanoseconds tells apart: they are \
-                 at most {MOST_A_SECOND}",
-                self.rate()
-            ));
-        }
-        let gap = seconds / real(self.count());
-        if let Arrivals::Bursts { length, .. } = self.arrivals
-            && length < gap / MOST_BURSTS
-        {
-            return Err(format!(
-                "bursts of {length} s are too short where requests come every {gap:.3e} s: so many \
-                 between two of them are as good as none, as in poisson; they are at least {:.3e} s",
-                gap / MOST_BURSTS
-            ));
-        }
-        // A trace takes at least as long as the longest of its requests, at the fastest worker.
-        let alone = match &self.arrivals {
-            Arrivals::Trace(requests) => {
-                let longest = requests.iter().map(|request| request.service).max().unwrap_or(0);
-                let fastest = self.speeds.iter().copied().fold(0.0, f64::max);
-                crate::units::seconds(longest) / fastest
-            }
-            _ => 0.0,
-        };
-        let looks = f64::from(self.balancers) * f64::from(self.known());
-        let shortest = gap.max(alone / real(self.count())) * looks / MOST_LOOKS;
-        if self.policy.age().is_some_and(|age| age < shortest) {
-            return Err(format!(
-                "{} tells {looks} times of a worker each time, and requests come every {gap:.3e} s: \
-                 all time would go by with it; the age is at least {shortest:.3e} s",
-                self.policy
-            ));
-        }
-        Ok(())
-    }
-
-    /// The load of the workers that balancers know, not of all.
-    fn check_subsets(&self) -> Result<(), String> {
-        let Some(subset) = self.subset else { return Ok(()) };
-        let (mut all, mut known, mut most) = (0.0, 0.0, 0);
-        for worker in 0..self.workers {
-            let cover = self.knowing(worker).len();
-            all += self.speed(worker);
-            known += if cover > 0 { self.speed(worker) } else { 0.0 };
-            most = most.max(cover);
-        }
-        let even = real(u64::from(self.balancers) * u64::from(subset)) / f64::from(self.workers);
-        let busiest = if self.policy.is_blind() {
-            self.load * real(most as u64) / even
-        } else {
-            self.load * all / known
-        };
-        if busiest < 1.0 {
-            return Ok(());
-        }
-        Err(format!(
-            "the balancers ({}) know {subset} of {} workers each, which leaves some out or known \
-             to fewer: a worker's load is {} and not {}",
-            self.balancers,
-            self.workers,
-            (busiest * 1000.0).round() / 1000.0,
-            self.load
-        ))
-    }
-
     /// The balancers that know a worker, one after another from this on, on a ring of
     /// balancers: balancers begin at even distances on the ring of workers.
     pub(crate) fn knowing(&self, worker: u32) -> Range<u32> {
@@ -339,28 +136,6 @@ impl Config {
         let [from, to] = [begun(end - u64::from(self.known())), begun(end)]
             .map(|number| u32::try_from(number).unwrap_or(u32::MAX));
         from..to
-    }
-
-    fn check_policy(&self) -> Result<(), String> {
-        let policy = &self.policy;
-        if policy.core(self.with_replacement).is_some() {
-            return Ok(());
-        }
-        if self.capacity.is_some() {
-            return Err(format!(
-                "{policy} has no line, and so no capacity, as it is here: those of the core have \
-                 (least-loaded, power-of-2 of distinct workers, round-robin, random, central-queue)"
-            ));
-        }
-        if self.faults.iter().any(|fault| fault.kind == FaultKind::Gone) {
-            return Err(format!(
-                "{policy} does not know that a worker is gone: those of the core do"
-            ));
-        }
-        if self.costs.1 > 1 || self.weights.iter().any(|&weight| weight > 1) {
-            return Err(format!("{policy} knows no costs and weights: those of the core do"));
-        }
-        policy.check(self.known(), self.with_replacement, self.slots)
     }
 
     /// The most that a balancer gives to a worker: `capacity`, but under central-queue a worker's
@@ -543,37 +318,5 @@ mod tests {
                 assert_eq!(told, theirs, "{workers} {balancers} {subset}: {worker}");
             }
         }
-    }
-
-    #[test]
-    fn the_load_is_of_the_workers_that_are_known() {
-        for (policy, balancers, subset) in
-            [("least-loaded", 1, 50), ("random", 3, 50), ("least-loaded", 4, 20)]
-        {
-            let error = config(policy, 100, balancers, subset).check().unwrap_err();
-            assert!(error.contains("a worker's load is 1."), "{error}");
-        }
-        assert_eq!(config("least-loaded", 100, 3, 50).check(), Ok(()));
-        assert_eq!(config("random", 100, 100, 5).check(), Ok(()));
-    }
-
-    #[test]
-    fn what_cannot_be_is_refused_in_a_sentence() {
-        let of = |policy: &str| Config { policy: policy.parse().unwrap(), ..Config::default() };
-        let refused = |config: Config, part: &str| {
-            let error = config.check().unwrap_err();
-            assert!(error.contains(part), "{error}");
-        };
-        refused(Config { workers: 1, ..of("snapshot-two:1") }, "draws two workers");
-        refused(Config { subset: Some(1), balancers: 100, ..of("snapshot-two:1") }, "knows 1");
-        refused(Config { costs: (1, 4), ..of("central-queue") }, "no more than its slots, 1");
-        refused(
-            Config { jobs: 10, ..of("random") },
-            "10 requests a run are too few: 8 are measured after the warm-up, in 20",
-        );
-        refused(Config { workers: 1, load: 1e-5, ..of("random") }, "at most 1000000000");
-        let slow = Arrivals::Closed { requesters: 1, think: 1e9 };
-        refused(Config { arrivals: slow, ..of("random") }, "at most 1000000000");
-        refused(config("random", 100, 1, 200), "from 1 to the 100 workers");
     }
 }
