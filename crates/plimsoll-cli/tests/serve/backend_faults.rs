@@ -310,6 +310,23 @@ fn b12_an_answer_before_the_body_is_read_passes_and_its_connection_is_not_used_a
     proxy.finish();
 }
 
+/// B12, B16: nor does it look well because it did not wait for the body.
+#[test]
+fn b12_a_502_before_the_body_is_read_is_a_failure() {
+    let backend = Backend::heads(|_, stream| {
+        say(stream, b"HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n");
+        Then::Keep
+    });
+    let proxy = Proxy::over(&[&backend], &[]);
+    let mut wire = proxy.connect();
+    wire.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\nsome");
+    assert_eq!(wire.response().status, 502);
+    proxy.until("given back", |proxy| proxy.pending() == 0);
+    assert_eq!(proxy.workers()["workers"][0]["failed"], 1);
+    drop(wire);
+    proxy.finish();
+}
+
 #[test]
 fn b13_a_switch_that_nobody_asked_for_is_a_502() {
     let backend = Backend::heads(|_, stream| {

@@ -75,6 +75,8 @@ impl Forwarded {
         // A connection whose request is not read to its end serves no other.
         if self.upload.as_ref().is_none_or(Upload::has_ended) {
             held.over(good, now);
+        } else if !good {
+            held.failed();
         }
     }
 
