@@ -76,7 +76,7 @@ fn a_request_that_takes_too_long_is_a_504() {
         let _ = wait.lock().unwrap().recv();
         respond(stream, b"x")
     });
-    let options = ["--request-timeout", "0.4", "--capacity", "1", "--no-health"];
+    let options = ["--request-timeout", "0.8", "--capacity", "1", "--no-health"];
     let proxy = Proxy::over(&[&backend], &options);
     let mut first = proxy.connect();
     first.send(GET);
@@ -97,8 +97,35 @@ fn a_request_that_takes_too_long_is_a_504() {
     third.shut();
     dripping.join().unwrap();
     assert_eq!(proxy.refused("request_timeout"), 3);
+    // The second had the backend for a moment, and the third kept its body back.
+    assert_eq!(proxy.workers()["workers"][0]["failed"], 1);
     drop(go);
     drop((first, second, third));
+    proxy.finish();
+}
+
+/// No other limit need be as short for it.
+#[test]
+fn a_backend_that_lets_requests_run_out_of_time_is_ejected() {
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::start(move |_, _| {
+        // Until the test is over.
+        let _ = wait.lock().unwrap().recv();
+        Then::Close
+    });
+    let options = ["--request-timeout", "0.2", "--failures", "2", "--max-ejected", "100"];
+    let proxy = Proxy::over(&[&backend], &options);
+    for _ in 0..2 {
+        let response = proxy.get("/");
+        let text = "504 the request took longer than its time limit\n";
+        assert_eq!((response.status, response.text()), (504, text));
+    }
+    let workers = proxy.workers();
+    let worker = &workers["workers"][0];
+    assert_eq!((&worker["failed"], &worker["health"]), (&2.into(), &"down".into()), "{worker}");
+    assert_eq!(backend.seen().len(), 2, "none is tried again");
+    drop(go);
     proxy.finish();
 }
 

@@ -70,6 +70,11 @@ pub(super) async fn serve(
         if last.is_the_clients() {
             return Err(last);
         }
+        if last == Refusal::RequestTimeout {
+            // It has no time left to be tried again in.
+            record.served(false, now);
+            return Err(last);
+        }
         let harmless = failed.unsent || outgoing.is_idempotent();
         let whole = upload.is_none_or(|upload| upload.again().is_some());
         let again = harmless && whole;
@@ -178,7 +183,8 @@ async fn attempt(
     let hides = upload.is_some() || outgoing.asks_upgrade();
     let answered = {
         let answer = pin!(held.send(request));
-        in_time(answer, connected, times, upload, hides, record.asking_mut()).await
+        let ends = times.request.map(|limit| record.began + limit);
+        in_time(answer, (connected, ends), times, upload, hides, record.asking_mut()).await
     };
     let answered = match answered {
         Ok(answered) => answered,
@@ -234,29 +240,38 @@ fn has_other_coding(response: &Response<Incoming>) -> bool {
 /// there is of its body, was last seen to go. While the body waits for the
 /// client, it is the client's time that passes.
 ///
+/// The limit for whole requests (`ends`) tells of the backend where it had half of
+/// that time or more for itself. Otherwise line and client had it, and who waits
+/// for this ends it.
+///
 /// While something of the client's is not read (`hides`, or what has come since)
 /// it looks now and then whether the client has left: nobody else would see it.
 async fn in_time<F: Future>(
     mut answer: Pin<&mut F>,
-    sent: Instant,
+    (sent, ends): (Instant, Option<Instant>),
     times: &Times,
     upload: Option<&Upload>,
     hides: bool,
     asking: &mut Asking,
 ) -> Result<F::Output, Refusal> {
+    let whole = times.request.unwrap_or_default();
     let mut now = sent;
     poll_fn(|cx| {
         if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
             return Poll::Ready(Ok(answer));
         }
         loop {
-            let (since, limit, late) = if let Some(since) = upload.and_then(Upload::waits_since) {
-                (since, times.body_idle, Refusal::BodyTimeout)
+            let (due, late) = if let Some(since) = upload.and_then(Upload::waits_since) {
+                (since + times.body_idle, Refusal::BodyTimeout)
             } else {
                 let moved = upload.and_then(Upload::last_seen).map_or(sent, |at| at.max(sent));
-                (moved, times.response_header, Refusal::ResponseTimeout)
+                let due = moved + times.response_header;
+                let tells = |ends: &Instant| ends.saturating_duration_since(moved) * 2 >= whole;
+                match ends.filter(tells) {
+                    Some(ends) if ends < due => (ends, Refusal::RequestTimeout),
+                    _ => (due, Refusal::ResponseTimeout),
+                }
             };
-            let due = since + limit;
             if due <= now {
                 return Poll::Ready(Err(late));
             }

@@ -52,6 +52,7 @@ pub(crate) fn answer(
                 let served = serve(&seat, &mut record, outgoing, upload.as_ref());
                 match proxy.config.times.request {
                     None => served.await,
+                    // The line's time and the client's; it sees to the backend's itself.
                     Some(limit) => Box::pin(tokio::time::timeout(limit, served))
                         .await
                         .unwrap_or(Err(Refusal::RequestTimeout)),
