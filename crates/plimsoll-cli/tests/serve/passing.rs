@@ -140,6 +140,31 @@ fn fields_of_one_connection_do_not_pass() {
     proxy.finish();
 }
 
+/// What holds back the bytes behind a head and what sends it on go by one rule.
+#[test]
+fn an_upgrade_passes_only_where_the_bytes_behind_it_wait() {
+    let backend = Backend::start(|_, stream| respond(stream, b"x"));
+    let proxy = Proxy::over(&[&backend], &[]);
+    let mut wire = proxy.connect();
+    for (fields, passes) in [
+        ("Upgrade: x/1", true),
+        ("Upgrade: x\r\nContent-Length: 00", true),
+        ("Upgrade: h2c/1", false),
+        ("Upgrade: x, y", false),
+        ("Upgrade: x\r\nUpgrade: y", false),
+    ] {
+        wire.send(format!(
+            "GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\n{fields}\r\n\r\n"
+        ));
+        assert_eq!(wire.response().text(), "x");
+        let seen = backend.seen();
+        let head = &seen.last().unwrap().head;
+        assert_eq!(head.to_ascii_lowercase().contains("upgrade"), passes, "{fields}: {head}");
+    }
+    drop(wire);
+    proxy.finish();
+}
+
 #[test]
 fn only_a_trusted_peer_is_believed() {
     let request = "GET / HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 1.2.3.4\r\n\

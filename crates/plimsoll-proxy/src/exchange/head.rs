@@ -6,7 +6,7 @@ use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, Uri, Version};
 
-use crate::front::{Client, Fault, check_fields, is_authority};
+use crate::front::{Asking, Client, Fault, check_fields, is_authority};
 use crate::upstream::ToBackend;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -87,14 +87,14 @@ impl Outgoing {
     /// Makes a client's head a backend's.
     pub(super) fn new(
         mut head: Parts,
-        client: &Client,
+        asking: &Asking,
         limits: crate::config::Limits,
     ) -> Result<Self, Fault> {
         check(&head, limits)?;
         let there = There::in_head(&head.headers);
         let host = host(&head, &there)?;
-        let upgrade = if there.names { wanted_upgrade(&head) } else { None };
         let headers = &mut head.headers;
+        let upgrade = if asking.asks_upgrade() { headers.remove(header::UPGRADE) } else { None };
         strip(headers, &there);
         if there.expect {
             // Answered by the proxy itself, when the backend begins to read.
@@ -103,7 +103,7 @@ impl Outgoing {
         if there.cookies > 1 {
             join_cookies(headers);
         }
-        forward(headers, client, host.as_ref());
+        forward(headers, asking.client(), host.as_ref());
         add_via(headers, head.version);
         if let Some(token) = &upgrade {
             headers.insert(header::UPGRADE, token.clone());
@@ -232,27 +232,6 @@ fn host(head: &Parts, there: &There) -> Result<Option<HeaderValue>, Fault> {
 /// Backends get a path, not the client's absolute form.
 fn origin_form(uri: &Uri) -> Uri {
     uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
-}
-
-/// The protocol that the head asks for, by the one rule that the screen has:
-/// an HTTP/1.1 request without a body whose only token is not `h2c`.
-fn wanted_upgrade(head: &Parts) -> Option<HeaderValue> {
-    let named = |value: &HeaderValue| {
-        let names = value.as_bytes().split(|&byte| byte == b',');
-        names.into_iter().any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-    };
-    let asked = head.headers.get_all(header::CONNECTION).iter().any(named);
-    let length = head.headers.get(header::CONTENT_LENGTH);
-    let body = head.headers.contains_key(header::TRANSFER_ENCODING)
-        || length.is_some_and(|length| length.as_bytes() != b"0");
-    let mut tokens = head.headers.get_all(header::UPGRADE).iter();
-    let token = tokens.next().filter(|_| asked && !body && head.version == Version::HTTP_11)?;
-    let protocol = token.to_str().ok()?;
-    // A name, and maybe a version after a slash: both are tokens.
-    let mut parts = protocol.splitn(2, '/');
-    let well_formed = parts.all(|part| Method::from_bytes(part.as_bytes()).is_ok());
-    let wanted = well_formed && !protocol.eq_ignore_ascii_case("h2c");
-    (wanted && tokens.next().is_none()).then(|| token.clone())
 }
 
 /// Removes what concerns one connection alone, and what `Connection` names.

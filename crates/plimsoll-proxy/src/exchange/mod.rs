@@ -87,8 +87,8 @@ impl Asked {
             return Err(Refusal::Fault(fault));
         }
         let (head, incoming) = request.into_parts();
-        let client = record.asking().client();
-        let outgoing = Outgoing::new(head, client, config.limits).map_err(Refusal::Fault)?;
+        let outgoing =
+            Outgoing::new(head, record.asking(), config.limits).map_err(Refusal::Fault)?;
         let most = config.limits.body_bytes;
         if most.is_some_and(|most| incoming.size_hint().lower() > most) {
             return Err(Refusal::BodyTooLarge);

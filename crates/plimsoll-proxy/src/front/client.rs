@@ -188,6 +188,12 @@ impl Asking {
         !self.client.http2 && self.client.gate.has_more_than(self.number)
     }
 
+    /// Whether it asks for an upgrade, by the screen's rule: then nothing behind it
+    /// passes until it is decided.
+    pub(crate) fn asks_upgrade(&self) -> bool {
+        !self.client.http2 && self.client.gate.asks_upgrade(self.number)
+    }
+
     /// What became of the upgrade that it asks for.
     pub(crate) fn decide(&self, upgraded: bool) {
         self.client.gate.decide(self.number, upgraded);

@@ -64,6 +64,14 @@ struct State {
     reader: Option<Waker>,
 }
 
+impl State {
+    /// Nothing passes behind a head that asks, so that it is the last one; those
+    /// before it may still be at work.
+    fn asks_upgrade(&self, head: u64) -> bool {
+        self.screen.stage() == Stage::Upgrade && self.heads == head + 1
+    }
+}
+
 impl Gate {
     pub(super) fn new(limits: Limits) -> Self {
         let screen = Screen::new(limits);
@@ -133,6 +141,11 @@ impl Gate {
         self.lock().refused.filter(|(at, _)| *at == head).map(|(_, fault)| fault)
     }
 
+    /// Whether this head asks for an upgrade that is not decided.
+    pub(crate) fn asks_upgrade(&self, head: u64) -> bool {
+        self.special.load(Ordering::Acquire) && self.lock().asks_upgrade(head)
+    }
+
     /// What became of an upgrade, if this head asked for one: from here on bytes
     /// pass unseen, or the next is a head's first.
     pub(crate) fn decide(&self, head: u64, upgraded: bool) {
@@ -140,9 +153,7 @@ impl Gate {
             return;
         }
         let mut state = self.lock();
-        // Nothing passes behind a head that asks, so that it is the last one; those
-        // before it may still be at work.
-        if state.screen.stage() != Stage::Upgrade || state.heads != head + 1 {
+        if !state.asks_upgrade(head) {
             return;
         }
         if upgraded {
