@@ -60,6 +60,7 @@ pub(super) async fn serve(
         record.tries += 1;
         record.backend = Some(Arc::clone(lease.worker()));
         record.pending = lease.pending();
+        record.leased = leased;
         let id = lease.id();
         let failed = match attempt(seat, record, lease, leased, outgoing, upload).await {
             Ok(served) => return Ok(served),

@@ -18,6 +18,8 @@ pub(crate) struct Record {
     seat: Arc<Seat>,
     asking: Asking,
     pub(super) began: Instant,
+    /// When it got its last lease.
+    pub(super) leased: Instant,
     /// When its backend was last done with it.
     served: Option<Instant>,
     method: Method,
@@ -43,11 +45,13 @@ pub(crate) struct Record {
 
 impl Record {
     pub(super) fn new<B>(seat: Arc<Seat>, asking: Asking, request: &Request<B>) -> Self {
+        let began = Instant::now();
         let (method, uri) = (request.method().clone(), request.uri().clone());
         Self {
             seat,
             asking,
-            began: Instant::now(),
+            began,
+            leased: began,
             served: None,
             method,
             uri,
@@ -102,7 +106,7 @@ impl Record {
     pub(super) fn served(&mut self, good: bool, now: Instant) {
         self.served = Some(now);
         if let Some(backend) = &self.backend {
-            health::served(&self.seat.proxy, backend, good, now);
+            health::served(&self.seat.proxy, backend, good, self.leased, now);
         }
     }
 

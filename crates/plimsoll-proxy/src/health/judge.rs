@@ -51,6 +51,8 @@ pub(crate) struct Judge {
     failed: u32,
     since: Instant,
     ejections: u32,
+    /// When it last came back from an ejection.
+    back: Instant,
 }
 
 impl Judge {
@@ -64,6 +66,7 @@ impl Judge {
             failed: 0,
             since: now,
             ejections: 0,
+            back: now,
         }
     }
 
@@ -89,9 +92,19 @@ impl Judge {
         }
     }
 
-    /// A request has ended. `may_eject` says whether few enough others are
-    /// ejected.
-    pub(crate) fn served(&mut self, good: bool, may_eject: bool, now: Instant) -> Option<Verdict> {
+    /// A request has ended, which it had since `leased`. `may_eject` says whether
+    /// few enough others are ejected.
+    pub(crate) fn served(
+        &mut self,
+        good: bool,
+        may_eject: bool,
+        leased: Instant,
+        now: Instant,
+    ) -> Option<Verdict> {
+        if leased < self.back {
+            // From before its ejection: of how it is now it says nothing.
+            return None;
+        }
         match self.mode {
             Mode::Trial if good => return Some(self.enter(Mode::Up)),
             // At the ceiling it stays on trial, one request at a time.
@@ -122,7 +135,10 @@ impl Judge {
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: Instant) -> Option<Verdict> {
         match self.mode {
-            Mode::Ejected(until) if now >= until => Some(self.enter(Mode::Trial)),
+            Mode::Ejected(until) if now >= until => {
+                self.back = now;
+                Some(self.enter(Mode::Trial))
+            }
             _ => None,
         }
     }
@@ -181,14 +197,14 @@ mod tests {
             let rounds = if round == 0 { 5 } else { 1 };
             for n in 1..=rounds {
                 let expected = (n == rounds).then_some(Verdict::Down);
-                assert_eq!(judge.served(false, true, now), expected);
+                assert_eq!(judge.served(false, true, now, now), expected);
             }
             let time = Duration::from_secs(2_u64.pow(round.min(5)));
             assert_eq!(judge.tick(now + time / 2), None);
             now += time;
             assert_eq!(judge.tick(now), Some(Verdict::Trial));
         }
-        assert_eq!(judge.served(true, true, now), Some(Verdict::Up));
+        assert_eq!(judge.served(true, true, now, now), Some(Verdict::Up));
     }
 
     #[test]
@@ -196,7 +212,7 @@ mod tests {
         let now = Instant::now();
         let mut judge = judge(now);
         let verdicts: Vec<_> = (0..30)
-            .map(|n| judge.served(n % 2 == 0, true, now))
+            .map(|n| judge.served(n % 2 == 0, true, now, now))
             .take_while(Option::is_none)
             .collect();
         assert_eq!(verdicts.len(), 19, "the twentieth request tells");
@@ -206,15 +222,29 @@ mod tests {
     fn nothing_is_ejected_beyond_the_ceiling() {
         let now = Instant::now();
         let mut judge = judge(now);
-        assert!((0..100).all(|_| judge.served(false, false, now).is_none()));
-        assert_eq!(judge.served(false, true, now), Some(Verdict::Down));
+        assert!((0..100).all(|_| judge.served(false, false, now, now).is_none()));
+        assert_eq!(judge.served(false, true, now, now), Some(Verdict::Down));
+    }
+
+    #[test]
+    fn what_was_under_way_before_an_ejection_decides_no_trial() {
+        let now = Instant::now();
+        let mut judge = judge(now);
+        assert!((0..5).any(|_| judge.served(false, true, now, now).is_some()));
+        let back = now + Duration::from_secs(1);
+        assert_eq!(judge.tick(back), Some(Verdict::Trial));
+        for good in [true, false] {
+            assert_eq!(judge.served(good, true, now, back), None);
+        }
+        assert_eq!(judge.served(true, true, back, back), Some(Verdict::Up));
+        assert!((0..10).all(|_| judge.served(false, true, now, back).is_none()));
     }
 
     #[test]
     fn checks_do_not_end_an_ejection() {
         let now = Instant::now();
         let mut judge = judge(now);
-        assert!((0..5).any(|_| judge.served(false, true, now) == Some(Verdict::Down)));
+        assert!((0..5).any(|_| judge.served(false, true, now, now) == Some(Verdict::Down)));
         assert!((0..10).all(|_| judge.checked(true).is_none()));
         assert!(judge.is_ejected());
     }

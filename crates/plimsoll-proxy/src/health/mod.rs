@@ -25,14 +25,14 @@ const MOST: Duration = Duration::from_secs(10);
 /// How exactly the end of an ejection is kept.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Notes how a request went.
-pub(crate) fn served(proxy: &Proxy, backend: &Backend, good: bool, now: Instant) {
+/// Notes how a request went that got its lease at `leased`.
+pub(crate) fn served(proxy: &Proxy, backend: &Backend, good: bool, leased: Instant, now: Instant) {
     if !good && !proxy.config.health.passive {
         return;
     }
     // Looks at the others' health, so not while this one's is held.
     let may_eject = !good && may_eject(proxy);
-    judge(proxy, backend, |judge| judge.served(good, may_eject, now));
+    judge(proxy, backend, |judge| judge.served(good, may_eject, leased, now));
 }
 
 /// Tells the judge something, and does what it says. Its lock is held until
