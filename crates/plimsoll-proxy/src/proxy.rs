@@ -9,6 +9,7 @@ use plimsoll::{Balancer, Lease, WorkerId, WorkerSpec};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::config::Config;
+use crate::health::Ceiling;
 use crate::log::Log;
 use crate::pace::Pace;
 use crate::retry::Budget;
@@ -28,6 +29,7 @@ pub(crate) struct Proxy {
     pub(crate) pace: Pace,
     pub(crate) shares: Shares,
     pub(crate) retries: Budget,
+    pub(crate) ceiling: Ceiling,
     pub(crate) stats: Stats,
     pub(crate) log: Log,
 }
@@ -50,6 +52,7 @@ impl Proxy {
             pace: Pace::new(),
             shares: Shares::default(),
             retries: Budget::new(),
+            ceiling: Ceiling::new(config.health.most_ejected_percent, config.backends.len()),
             stats: Stats::default(),
             log: Log::start(&config.log)?,
             config,

@@ -22,7 +22,7 @@ const MOST_DOUBLINGS: u32 = 5;
 pub(crate) enum Verdict {
     /// No requests.
     Down,
-    /// One request at a time, to see how it goes.
+    /// One request at a time, to see how it goes: its ejection is over.
     Trial,
     /// All that it has room for, after a slow start.
     Up,
@@ -70,10 +70,6 @@ impl Judge {
         }
     }
 
-    pub(crate) fn is_ejected(&self) -> bool {
-        matches!(self.mode, Mode::Ejected(_))
-    }
-
     /// A check has answered.
     pub(crate) fn checked(&mut self, good: bool) -> Option<Verdict> {
         let against = match self.mode {
@@ -92,12 +88,12 @@ impl Judge {
         }
     }
 
-    /// A request has ended, which it had since `leased`. `may_eject` says whether
-    /// few enough others are ejected.
+    /// A request has ended, which it had since `leased`. `may_eject` is asked where
+    /// it would be ejected, and does it when it says yes.
     pub(crate) fn served(
         &mut self,
         good: bool,
-        may_eject: bool,
+        may_eject: impl FnOnce() -> bool,
         leased: Instant,
         now: Instant,
     ) -> Option<Verdict> {
@@ -108,7 +104,7 @@ impl Judge {
         match self.mode {
             Mode::Trial if good => return Some(self.enter(Mode::Up)),
             // At the ceiling it stays on trial, one request at a time.
-            Mode::Trial => return may_eject.then(|| self.eject(now)),
+            Mode::Trial => return may_eject().then(|| self.eject(now)),
             // What was under way before.
             Mode::Failing | Mode::Ejected(_) => return None,
             Mode::Up => {}
@@ -129,7 +125,7 @@ impl Judge {
         self.failed += 1;
         let share = f64::from(self.failed) >= SHARE * f64::from(self.seen);
         let bad = self.failures >= self.config.failures || self.seen >= ENOUGH && share;
-        (bad && may_eject).then(|| self.eject(now))
+        (bad && may_eject()).then(|| self.eject(now))
     }
 
     /// Time has passed.
@@ -197,14 +193,14 @@ mod tests {
             let rounds = if round == 0 { 5 } else { 1 };
             for n in 1..=rounds {
                 let expected = (n == rounds).then_some(Verdict::Down);
-                assert_eq!(judge.served(false, true, now, now), expected);
+                assert_eq!(judge.served(false, || true, now, now), expected);
             }
             let time = Duration::from_secs(2_u64.pow(round.min(5)));
             assert_eq!(judge.tick(now + time / 2), None);
             now += time;
             assert_eq!(judge.tick(now), Some(Verdict::Trial));
         }
-        assert_eq!(judge.served(true, true, now, now), Some(Verdict::Up));
+        assert_eq!(judge.served(true, || true, now, now), Some(Verdict::Up));
     }
 
     #[test]
@@ -212,7 +208,7 @@ mod tests {
         let now = Instant::now();
         let mut judge = judge(now);
         let verdicts: Vec<_> = (0..30)
-            .map(|n| judge.served(n % 2 == 0, true, now, now))
+            .map(|n| judge.served(n % 2 == 0, || true, now, now))
             .take_while(Option::is_none)
             .collect();
         assert_eq!(verdicts.len(), 19, "the twentieth request tells");
@@ -222,30 +218,30 @@ mod tests {
     fn nothing_is_ejected_beyond_the_ceiling() {
         let now = Instant::now();
         let mut judge = judge(now);
-        assert!((0..100).all(|_| judge.served(false, false, now, now).is_none()));
-        assert_eq!(judge.served(false, true, now, now), Some(Verdict::Down));
+        assert!((0..100).all(|_| judge.served(false, || false, now, now).is_none()));
+        assert_eq!(judge.served(false, || true, now, now), Some(Verdict::Down));
     }
 
     #[test]
     fn what_was_under_way_before_an_ejection_decides_no_trial() {
         let now = Instant::now();
         let mut judge = judge(now);
-        assert!((0..5).any(|_| judge.served(false, true, now, now).is_some()));
+        assert!((0..5).any(|_| judge.served(false, || true, now, now).is_some()));
         let back = now + Duration::from_secs(1);
         assert_eq!(judge.tick(back), Some(Verdict::Trial));
         for good in [true, false] {
-            assert_eq!(judge.served(good, true, now, back), None);
+            assert_eq!(judge.served(good, || true, now, back), None);
         }
-        assert_eq!(judge.served(true, true, back, back), Some(Verdict::Up));
-        assert!((0..10).all(|_| judge.served(false, true, now, back).is_none()));
+        assert_eq!(judge.served(true, || true, back, back), Some(Verdict::Up));
+        assert!((0..10).all(|_| judge.served(false, || true, now, back).is_none()));
     }
 
     #[test]
     fn checks_do_not_end_an_ejection() {
         let now = Instant::now();
         let mut judge = judge(now);
-        assert!((0..5).any(|_| judge.served(false, true, now, now) == Some(Verdict::Down)));
+        assert!((0..5).any(|_| judge.served(false, || true, now, now) == Some(Verdict::Down)));
         assert!((0..10).all(|_| judge.checked(true).is_none()));
-        assert!(judge.is_ejected());
+        assert_eq!(judge.tick(now + FIRST_EJECTION), Some(Verdict::Trial));
     }
 }

@@ -1,5 +1,6 @@
 //! Health: checks of our own, what requests tell, and what follows.
 
+mod ceiling;
 mod check;
 mod judge;
 
@@ -8,13 +9,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) use self::ceiling::Ceiling;
 pub(crate) use self::judge::Judge;
 use self::judge::Verdict;
 use crate::proxy::Proxy;
 use crate::upstream::Backend;
 use plimsoll::Penalty;
 
-/// How many seconds are looked back on for that.
+/// How many seconds are looked back on for a request's time.
 const LATE: usize = 10;
 /// How often the weight of a failure is set.
 const WEIGHED: Duration = Duration::from_secs(1);
@@ -30,8 +32,7 @@ pub(crate) fn served(proxy: &Proxy, backend: &Backend, good: bool, leased: Insta
     if !good && !proxy.config.health.passive {
         return;
     }
-    // Looks at the others' health, so not while this one's is held.
-    let may_eject = !good && may_eject(proxy);
+    let may_eject = || proxy.ceiling.take();
     judge(proxy, backend, |judge| judge.served(good, may_eject, leased, now));
 }
 
@@ -45,13 +46,6 @@ fn judge(proxy: &Proxy, backend: &Backend, tell: impl FnOnce(&mut Judge) -> Opti
     }
 }
 
-/// Whether one more may be ejected: not more than their share.
-fn may_eject(proxy: &Proxy) -> bool {
-    let ejected = proxy.backends.iter().filter(|(_, backend)| backend.judge().is_ejected()).count();
-    let most = proxy.backends.len() * usize::from(proxy.config.health.most_ejected_percent) / 100;
-    ejected < most
-}
-
 fn carry_out(proxy: &Proxy, backend: &Backend, verdict: Verdict) {
     use plimsoll::Health;
     let Some((id, _)) =
@@ -59,6 +53,9 @@ fn carry_out(proxy: &Proxy, backend: &Backend, verdict: Verdict) {
     else {
         return;
     };
+    if verdict == Verdict::Trial {
+        proxy.ceiling.give_back();
+    }
     let balancer = &proxy.balancer;
     // All known as long as the proxy runs.
     let _ = match verdict {
