@@ -39,8 +39,8 @@ impl Proxy {
         let builder = Balancer::builder().line(config.line.length).seed(fastrand::u64(..));
         let balancer = builder.audit_every(config.audit_every).build();
         let mut backends = Vec::new();
-        for told in &config.backends {
-            let backend = Arc::new(Backend::new(told, &config.health, config.threads.get()));
+        for (place, told) in config.backends.iter().enumerate() {
+            let backend = Arc::new(Backend::new(place, told, &config.health, config.threads.get()));
             let spec = WorkerSpec { weight: told.weight, ..WorkerSpec::new(told.capacity) };
             backends.push((balancer.add(Arc::clone(&backend), spec), backend));
         }

@@ -96,10 +96,11 @@ async fn serve(
     if seat.index == 0 {
         watching.spawn(health::weigh(Arc::clone(&seat.proxy)));
     }
-    for (nth, (_, backend)) in seat.proxy.backends.iter().enumerate() {
-        if nth % seat.proxy.config.threads == seat.index {
-            let (proxy, backend) = (Arc::clone(&seat.proxy), Arc::clone(backend));
-            watching.spawn(health::watch(proxy, backend, seat.index));
+    if seat.proxy.config.health.active {
+        for place in
+            (seat.index..seat.proxy.backends.len()).step_by(seat.proxy.config.threads.get())
+        {
+            watching.spawn(health::watch(Arc::clone(&seat.proxy), place, seat.index));
         }
     }
     let phase = seat.proxy.shutdown.watch();

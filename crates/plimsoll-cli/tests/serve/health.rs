@@ -102,6 +102,44 @@ fn failed_requests_eject_and_a_trial_brings_back() {
     proxy.finish();
 }
 
+/// A check that takes its time does not hold up what requests have said.
+#[test]
+fn an_ejection_ends_in_time_while_a_check_goes_on() {
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::start(move |seen, stream| {
+        if seen.target() == "/health" {
+            // Until the test is over.
+            let _ = wait.lock().unwrap().recv();
+            return Then::Close;
+        }
+        say(stream, b"HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n")
+    });
+    let options = ["--health", "/health", "--health-timeout", "60", "--failures", "1"];
+    let options = [&QUICK[..], &options, &["--max-ejected", "100"]].concat();
+    let proxy = Proxy::over(&[&backend], &options);
+    proxy.until("checked", |_| !backend.seen().is_empty());
+    assert_eq!(proxy.get("/").status, 502);
+    assert_eq!(health(&proxy, 0), "down");
+    let begun = Instant::now();
+    proxy.until("on trial", |proxy| health(proxy, 0) == "up");
+    assert!(begun.elapsed() < Duration::from_secs(4), "a second, and not the check's");
+    drop(go);
+    proxy.finish();
+}
+
+/// Each of many backends would add its own.
+#[test]
+fn without_health_nobody_wakes_for_it() {
+    let proxy = Proxy::at(&[nobody(); 10], &["--no-health", "--threads", "1"]);
+    let switches = || proxy.switches(&["serve-0"])[0];
+    let before = switches();
+    thread::sleep(Duration::from_secs(2));
+    let woken = switches() - before;
+    assert!(woken < 12, "{woken} times");
+    proxy.finish();
+}
+
 #[test]
 fn the_last_backends_are_not_ejected() {
     let bad =
@@ -237,6 +275,8 @@ fn no_more_are_ejected_by_trials_than_may_be() {
     let tried = usize::from(down(&proxy)[1]);
     let other = 1 - tried;
     proxy.until("on trial", |proxy| down(proxy) == [false; 2]);
+    // Else both requests may go to the other.
+    proxy.until("forgiven", |proxy| proxy.workers()["workers"][tried]["penalty"] == 0);
     let mut wires = [1, 2].map(|n| {
         let mut wire = proxy.connect();
         wire.send("GET /held HTTP/1.1\r\nHost: test\r\n\r\n");

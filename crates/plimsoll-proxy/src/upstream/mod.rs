@@ -23,6 +23,8 @@ use crate::health::Judge;
 
 /// One worker: where it is, and the connections that it has.
 pub(crate) struct Backend {
+    /// Its place among the proxy's backends, of which none is ever removed.
+    pub(crate) place: usize,
     /// `host:port`, as it is shown.
     pub(crate) name: String,
     addresses: Vec<SocketAddr>,
@@ -35,9 +37,15 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    pub(crate) fn new(config: &BackendConfig, health: &HealthConfig, threads: usize) -> Self {
+    pub(crate) fn new(
+        place: usize,
+        config: &BackendConfig,
+        health: &HealthConfig,
+        threads: usize,
+    ) -> Self {
         let fallback = || HeaderValue::from_static("backend");
         Self {
+            place,
             name: config.name.clone(),
             addresses: config.addresses.clone(),
             host: HeaderValue::from_str(&config.name).unwrap_or_else(|_| fallback()),
