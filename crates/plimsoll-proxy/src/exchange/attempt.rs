@@ -163,7 +163,8 @@ async fn attempt(
         // Asked before it was tried again.
         Some(upload) => upload.again().unwrap_or(ToBackend::Empty),
     };
-    let (connection, reused) = match backend.connection(seat.index, leased, times.connect).await {
+    let due = leased + times.connect;
+    let (connection, reused) = match backend.connection(seat.index, leased, due).await {
         Ok(connected) => connected,
         Err(error) => {
             let refusal = match error {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use crate::config::HealthConfig;
 use crate::upstream::{Backend, ConnectError, Connection, ToBackend};
@@ -21,10 +21,11 @@ const MOST: usize = 64 << 10;
 /// A check takes a connection as requests do, so that a backend never has more
 /// than its capacity for it.
 pub(super) async fn check(backend: &Backend, thread: usize, config: &HealthConfig) -> Option<bool> {
+    let due = Instant::now() + config.timeout;
     let Some(path) = &config.path else {
-        return verdict(backend.accepts(thread, config.timeout).await?);
+        return verdict(backend.accepts(thread, due).await?);
     };
-    let mut connection = match backend.connection_now(thread, config.timeout).await? {
+    let mut connection = match backend.connection_now(thread, due).await? {
         Ok((connection, _)) => connection,
         Err(error) => return verdict(Err(error)),
     };
@@ -38,7 +39,7 @@ pub(super) async fn check(backend: &Backend, thread: usize, config: &HealthConfi
         let good = (200..400).contains(&response.status().as_u16());
         Some((good, read_to_its_end(&mut connection, response.into_body()).await?))
     };
-    let (good, read) = timeout(config.timeout, answered).await.ok().flatten().unwrap_or_default();
+    let (good, read) = timeout_at(due.into(), answered).await.ok().flatten().unwrap_or_default();
     if read && connection.is_ready() {
         backend.keep(connection, Instant::now());
     }

@@ -2,11 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::io::Errno;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::connections::{Found, Opened};
 use super::{Backend, Connection};
@@ -21,13 +21,12 @@ pub(crate) enum ConnectError {
 }
 
 impl Backend {
-    /// A sound connection and whether it was used before; at most `within` is
-    /// spent on it.
+    /// A sound connection and whether it was used before, by `due` at the latest.
     pub(crate) async fn connection(
         &self,
         thread: usize,
         now: Instant,
-        within: Duration,
+        due: Instant,
     ) -> Result<(Box<Connection>, bool), ConnectError> {
         loop {
             // The common case needs no timer.
@@ -39,12 +38,12 @@ impl Backend {
                     continue;
                 }
                 Some(found) => found,
-                None => Box::pin(timeout(within, self.connections.find(thread)))
+                None => Box::pin(timeout_at(due.into(), self.connections.find(thread)))
                     .await
                     .map_err(|_| ConnectError::TimedOut)?,
             };
             // Seldom, and large.
-            let used = Box::pin(self.use_found(thread, found, now, within));
+            let used = Box::pin(self.use_found(thread, found, now, due));
             if let Some(connected) = used.await {
                 return connected;
             }
@@ -56,12 +55,12 @@ impl Backend {
     pub(crate) async fn connection_now(
         &self,
         thread: usize,
-        within: Duration,
+        due: Instant,
     ) -> Option<Result<(Box<Connection>, bool), ConnectError>> {
         loop {
             let found = self.connections.find_now(thread)?;
             let now = Instant::now();
-            if let Some(connected) = self.use_found(thread, found, now, within).await {
+            if let Some(connected) = self.use_found(thread, found, now, due).await {
                 return Some(connected);
             }
         }
@@ -72,11 +71,11 @@ impl Backend {
     pub(crate) async fn accepts(
         &self,
         thread: usize,
-        within: Duration,
+        due: Instant,
     ) -> Option<Result<(), ConnectError>> {
         loop {
             if let Some(opened) = self.connections.room() {
-                let stream = reach(&self.addresses, within).await;
+                let stream = reach(&self.addresses, due).await;
                 // The socket goes first, and then its place.
                 let accepted = stream.map(drop);
                 drop(opened);
@@ -96,19 +95,19 @@ impl Backend {
         thread: usize,
         found: Found,
         now: Instant,
-        within: Duration,
+        due: Instant,
     ) -> Option<Result<(Box<Connection>, bool), ConnectError>> {
         match found {
             Found::Idle(idle) if !idle.is_sound(now) => None,
             Found::Idle(own) if own.thread() == thread => Some(Ok((own, true))),
             Found::Idle(other) => other.move_to(thread).await.map(|moved| Ok((moved, true))),
             Found::Room(opened) => {
-                let opened = self.open_one(thread, opened, within).await;
+                let opened = self.open_one(thread, opened, due).await;
                 if opened.as_ref().is_err_and(|&error| error == ConnectError::NoSocket)
                     && let Some(idle) = self.connections.idle(thread)
                 {
                     // Another thread's: there is no socket for one of its own.
-                    return Box::pin(self.use_found(thread, Found::Idle(idle), now, within)).await;
+                    return Box::pin(self.use_found(thread, Found::Idle(idle), now, due)).await;
                 }
                 Some(opened.map(|opened| (opened, false)))
             }
@@ -119,9 +118,9 @@ impl Backend {
         &self,
         thread: usize,
         opened: Opened,
-        within: Duration,
+        due: Instant,
     ) -> Result<Box<Connection>, ConnectError> {
-        let stream = reach(&self.addresses, within).await?;
+        let stream = reach(&self.addresses, due).await?;
         // It may be gone already.
         stream.set_nodelay(true).map_err(|_| ConnectError::Refused)?;
         Connection::start(stream, thread, opened).await.map_err(|_| ConnectError::Refused)
@@ -131,11 +130,11 @@ impl Backend {
 /// A connection to the first of these that takes one. Each has its share of
 /// the time that is left, so that one which says nothing leaves the others
 /// theirs.
-async fn reach(addresses: &[SocketAddr], within: Duration) -> Result<TcpStream, ConnectError> {
-    let begun = Instant::now();
+async fn reach(addresses: &[SocketAddr], due: Instant) -> Result<TcpStream, ConnectError> {
     let mut failed = ConnectError::NoSocket;
     for (address, others) in addresses.iter().zip((1..=addresses.len()).rev()) {
-        let share = within.saturating_sub(begun.elapsed()) / u32::try_from(others).unwrap_or(1);
+        let left = due.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(others).unwrap_or(1);
         match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             // What another address has said tells more.
@@ -155,11 +154,14 @@ fn is_ours(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::num::NonZeroU32;
+    use std::time::Duration;
 
-    /// A listener whose queue is full answers no SYN.
-    #[test]
-    fn an_address_that_says_nothing_leaves_time_for_the_next() {
+    use super::*;
+    use crate::config::{BackendConfig, HealthConfig};
+
+    /// A listener whose queue is full answers no SYN; what fills it comes with it.
+    fn deaf() -> (SocketAddr, impl Sized) {
         use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
         let deaf = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         bind(&deaf, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
@@ -169,15 +171,49 @@ mod tests {
         let connect = |_| std::net::TcpStream::connect_timeout(&silent, short).ok();
         let filled: Vec<_> = (0..8).map_while(connect).collect();
         assert!(filled.len() < 8, "its queue is full");
+        (silent, (deaf, filled))
+    }
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(future)
+    }
+
+    fn after(ms: u64) -> Instant {
+        Instant::now() + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn an_address_that_says_nothing_leaves_time_for_the_next() {
+        let (silent, _filled) = deaf();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let live = listener.local_addr().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let reached = reach(&[silent, live], Duration::from_millis(600)).await;
+        block_on(async {
+            let reached = reach(&[silent, live], after(600)).await;
             assert_eq!(reached.unwrap().peer_addr().unwrap(), live);
-            let reached = reach(&[silent, silent], Duration::from_millis(100)).await;
+            let reached = reach(&[silent, silent], after(100)).await;
             assert_eq!(reached.unwrap_err(), ConnectError::TimedOut);
         });
+    }
+
+    /// Waiting for a place and connecting have one limit together.
+    #[test]
+    fn a_wait_for_a_place_leaves_less_time_to_connect() {
+        let (silent, _filled) = deaf();
+        let mut config = BackendConfig::new("silent", vec![silent]);
+        config.capacity = NonZeroU32::MIN;
+        let backend = Backend::new(0, &config, &HealthConfig::default(), 1);
+        let begun = Instant::now();
+        let connected = block_on(async {
+            let place = backend.connections.room().unwrap();
+            let freed = async {
+                tokio::time::sleep(Duration::from_millis(800)).await;
+                drop(place);
+            };
+            tokio::join!(backend.connection(0, begun, begun + Duration::from_secs(1)), freed).0
+        });
+        assert_eq!(connected.err(), Some(ConnectError::TimedOut));
+        assert!(begun.elapsed() < Duration::from_millis(1600), "{:?}", begun.elapsed());
     }
 
     #[test]
