@@ -42,7 +42,8 @@ mod timer;
 
 pub use plimsoll_core as core;
 pub use plimsoll_core::{
-    Audit, Health, Penalty, Policy, UnknownWorker, WorkerId, WorkerSpec, WorkerStats,
+    Audit, DispatchToError, Health, Penalty, Policy, UnknownWorker, WorkerId, WorkerSpec,
+    WorkerStats,
 };
 
 pub use balancer::{Acquire, AcquireRequest, Balancer, BalancerBuilder, Lease, Removal};

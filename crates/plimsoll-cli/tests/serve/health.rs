@@ -77,6 +77,35 @@ fn checks_take_no_more_connections_than_there_may_be() {
     assert_eq!((backend.most_open(), backend.most_active()), (1, 1));
 }
 
+/// A request whose lease says that there is room does not wait for a check's
+/// connection until it is too late.
+#[test]
+fn a_request_beside_a_check_stands_in_line_for_it() {
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::start(move |seen, stream| {
+        if seen.target() == "/health" {
+            let _ = wait.lock().unwrap().recv();
+        }
+        respond(stream, b"x")
+    });
+    let options = ["--capacity", "1", "--health", "/health", "--health-timeout", "60"];
+    let options = [&QUICK[..], &options, &["--connect-timeout", "0.2"]].concat();
+    let proxy = Proxy::over(&[&backend], &options);
+    proxy.until("checked", |_| !backend.seen().is_empty());
+    let mut wire = proxy.connect();
+    wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    proxy.until("in line", |proxy| proxy.in_line() == 1);
+    thread::sleep(Duration::from_millis(400));
+    // No other check holds it up.
+    drop(go);
+    assert_eq!(wire.response().status, 200);
+    let workers = proxy.workers();
+    assert_eq!(workers["workers"][0]["failed"], 0, "{workers}");
+    drop(wire);
+    proxy.finish();
+}
+
 #[test]
 fn failed_requests_eject_and_a_trial_brings_back() {
     let broken = Arc::new(AtomicBool::new(true));

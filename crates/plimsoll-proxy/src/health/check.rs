@@ -7,10 +7,11 @@ use bytes::Bytes;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
+use plimsoll::DispatchToError;
 use tokio::time::timeout_at;
 
-use crate::config::HealthConfig;
-use crate::upstream::{Backend, ConnectError, Connection, ToBackend};
+use crate::proxy::Proxy;
+use crate::upstream::{ConnectError, Connection, ToBackend};
 
 /// The most that is read of what a check is answered.
 const MOST: usize = 64 << 10;
@@ -20,10 +21,22 @@ const MOST: usize = 64 << 10;
 ///
 /// A check takes a connection as requests do, so that a backend never has more
 /// than its capacity for it.
-pub(super) async fn check(backend: &Backend, thread: usize, config: &HealthConfig) -> Option<bool> {
+///
+/// A request to a backend that is up has a lease besides: it is at work there, and
+/// one whose own lease says that there is room would wait for its connection.
+pub(super) async fn check(proxy: &Proxy, place: usize, thread: usize) -> Option<bool> {
+    let config = &proxy.config.health;
+    let (id, backend) = &proxy.backends[place];
     let due = Instant::now() + config.timeout;
     let Some(path) = &config.path else {
         return verdict(backend.accepts(thread, due).await?);
+    };
+    // Given back when its connection is, or is closed.
+    let _lease = match proxy.balancer.try_acquire_from(*id) {
+        Ok(lease) => Some(lease),
+        Err(DispatchToError::NoRoom) => return None,
+        // Nobody else is there.
+        Err(DispatchToError::NotUp | DispatchToError::Unknown(_)) => None,
     };
     let mut connection = match backend.connection_now(thread, due).await? {
         Ok((connection, _)) => connection,

@@ -118,7 +118,7 @@ pub(crate) async fn watch(proxy: Arc<Proxy>, place: usize, thread: usize) {
     let mut rest = fastrand::f64();
     loop {
         tokio::time::sleep(config.interval.mul_f64(rest)).await;
-        if let Some(good) = check::check(backend, thread, config).await {
+        if let Some(good) = check::check(&proxy, place, thread).await {
             judge(&proxy, backend, |judge| judge.checked(good));
         }
         rest = 0.9 + 0.2 * fastrand::f64();

@@ -11,11 +11,15 @@ mod lease;
 mod removal;
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use plimsoll_core::{Completion, Config, Lease as Charge, Outcome, Policy, Pool, Refusal, Time};
+use plimsoll_core::{
+    Completion, Config, DispatchToError, Lease as Charge, Outcome, Policy, Pool, Refusal, Time,
+    WorkerId,
+};
 use smallvec::SmallVec;
 
 pub use self::acquire::{Acquire, AcquireRequest};
@@ -356,6 +360,34 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     /// waiting would not help.
     pub fn try_acquire(&self) -> Result<Lease<W>, Reason> {
         self.request().try_acquire()
+    }
+
+    /// A lease on this worker, if it has room now, past policy and line: for what
+    /// concerns one worker alone, such as a look at how it is.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, DispatchToError, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// let [_, second] = ["a", "b"].map(|name| balancer.add(name, WorkerSpec::new(NonZeroU32::MIN)));
+    /// let lease = balancer.try_acquire_from(second)?;
+    /// assert_eq!(*lease.worker(), "b");
+    /// assert_eq!(balancer.try_acquire_from(second).err(), Some(DispatchToError::NoRoom));
+    /// # Ok::<(), DispatchToError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DispatchToError`] when there is no such worker, or it is not up, or has
+    /// no room.
+    pub fn try_acquire_from(&self, worker: WorkerId) -> Result<Lease<W>, DispatchToError> {
+        let now = Instant::now();
+        let grant = self.shared.with(now, |state, _| {
+            let charge = state.pool.dispatch_to(worker, NonZeroU32::MIN)?;
+            Ok(state.grant(charge))
+        })?;
+        Ok(Lease::new(Arc::clone(&self.shared), grant, now, now))
     }
 
     /// A lease on the least-loaded worker, when there is one.

@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use plimsoll::{Balancer, Lease, Reason};
+use plimsoll::{Balancer, DispatchToError, Health, Lease, Reason, UnknownWorker};
 
 use crate::common::{Counter, LIMIT, block_on, bounded, poll, settled, spec, until};
 
@@ -32,6 +32,33 @@ fn refusals_say_whether_waiting_would_help() {
     assert!(matches!(block_on(nobody().acquire()), Err(Reason::EveryWorkerExcluded)));
     let late = balancer.request().deadline(Instant::now()).try_acquire();
     assert!(matches!(late, Err(Reason::DeadlinePassed)));
+    settled(&balancer);
+}
+
+/// Past policy and line, and never past a capacity.
+#[test]
+fn a_lease_on_one_worker_is_a_lease_like_others() {
+    let balancer = Balancer::new();
+    let one = balancer.add("one", spec(2));
+    let other = balancer.add("other", spec(1));
+    let leases = [(); 2].map(|()| balancer.try_acquire_from(one).unwrap());
+    assert_eq!(
+        leases.each_ref().map(|lease| (*lease.worker(), lease.pending())),
+        [("one", 1), ("one", 2)]
+    );
+    assert_eq!(balancer.try_acquire_from(one).err(), Some(DispatchToError::NoRoom));
+    let elsewhere = balancer.try_acquire().unwrap();
+    let counter = Counter::new();
+    let mut next = balancer.acquire();
+    assert!(poll(&mut next, &counter).is_pending());
+    drop(leases);
+    assert!(poll(&mut next, &counter).is_ready());
+    balancer.set_health(one, Health::Down).unwrap();
+    assert_eq!(balancer.try_acquire_from(one).err(), Some(DispatchToError::NotUp));
+    drop(elsewhere);
+    drop(balancer.remove(other).unwrap());
+    let unknown = balancer.try_acquire_from(other).err();
+    assert_eq!(unknown, Some(DispatchToError::Unknown(UnknownWorker(other))));
     settled(&balancer);
 }
 
