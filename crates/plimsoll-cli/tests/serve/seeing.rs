@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, mpsc};
 use std::thread;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::backend::{Backend, Then, nobody};
+use crate::backend::{Backend, Then, nobody, say};
 use crate::proxy::Proxy;
 use crate::wire;
 
@@ -119,6 +119,47 @@ fn the_log_tells_of_requests_without_an_answer() {
     assert_eq!(told, expected.map(|(path, reason)| (Some(path), Some(reason))));
     assert!(lines.iter().all(|line| line["status"] == 0));
     assert!(lines[0]["line"].as_f64() >= Some(0.02), "{}", lines[0]);
+}
+
+/// The line of the request for this path, in a log in JSON.
+fn logged(proxy: &Proxy, file: &Path, path: &str) -> Value {
+    let find = || {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        // The last may be half written.
+        let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.find(|line| line["path"] == path)
+    };
+    proxy.until("logged", |_| find().is_some());
+    find().unwrap()
+}
+
+/// The limit on whole requests may pass there.
+#[test]
+fn the_log_tells_how_long_a_request_waited_that_ran_out_of_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log");
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::heads(move |_, stream| {
+        // A tunnel has no limit on the whole of it.
+        let switch =
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n";
+        say(stream, switch.as_bytes());
+        // Until the test is over.
+        let _ = wait.lock().unwrap().recv();
+        Then::Close
+    });
+    let options = ["--capacity", "1", "--no-health", "--request-timeout", "0.4", "--log", "json"];
+    let options = [&options[..], &["--log-file", file.to_str().unwrap()]].concat();
+    let proxy = Proxy::over(&[&backend], &options);
+    let mut first = proxy.connect();
+    first.send("GET /first HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    proxy.until("pending", |proxy| proxy.pending() == 1);
+    assert_eq!(proxy.get("/second").status, 504);
+    let line = logged(&proxy, &file, "/second");
+    assert!(line["line"].as_f64() >= Some(0.39), "{line}");
+    drop((go, first));
+    proxy.finish();
 }
 
 /// What hyper is given in a refused head's place is not what the client asked.

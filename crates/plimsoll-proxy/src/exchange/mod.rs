@@ -127,6 +127,7 @@ fn forward(
 fn refuse(refusal: Refusal, mut record: Box<Record>) -> Response<Answer> {
     let proxy = Arc::clone(&record.seat().proxy);
     let status = refusal.status();
+    record.waited(Instant::now());
     record.status = status.as_u16();
     record.refusal = Some(refusal);
     record.reason = Some(refusal.what());

@@ -110,7 +110,7 @@ impl Record {
         }
     }
 
-    /// Its wait in line, if it has one, is over.
+    /// Its wait in line, if it has one, is over. Who drops that wait tells it, too.
     pub(super) fn waited(&mut self, until: Instant) {
         self.line += self.waits_since.take().map_or(Duration::ZERO, |since| until - since);
     }
