@@ -26,7 +26,7 @@ pub(crate) enum Refusal {
     /// A protocol that was not asked for.
     Switched,
     BodyTooLarge,
-    /// The client's body did not come to its end.
+    /// The client's body is malformed.
     BodyBroken,
     /// The client stopped within its body.
     BodyTimeout,
@@ -116,7 +116,7 @@ impl Refusal {
             Self::Broken => "the backend broke off",
             Self::Switched => "the backend switched protocols without being asked",
             Self::BodyTooLarge => "the body is longer than allowed",
-            Self::BodyBroken => "the body is malformed or broke off",
+            Self::BodyBroken => "the body is malformed",
             Self::BodyTimeout => "the body did not go on in time",
             Self::RequestTimeout => "the request took longer than its time limit",
             Self::ClientGone => "the client left",

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::backend::{Backend, Then, nobody, say};
+use crate::backend::{Backend, Then, nobody, respond, say};
 use crate::proxy::Proxy;
 use crate::wire;
 
@@ -131,6 +131,67 @@ fn logged(proxy: &Proxy, file: &Path, path: &str) -> Value {
     };
     proxy.until("logged", |_| find().is_some());
     find().unwrap()
+}
+
+/// With more behind it or not, within its body, by FIN or RST: there was no answer.
+#[test]
+fn who_leaves_is_logged_and_counted_in_one_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log");
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::heads(move |_, _| {
+        // Until the test is over.
+        let _ = wait.lock().unwrap().recv();
+        Then::Close
+    });
+    let options = ["--no-health", "--log", "json", "--log-file", file.to_str().unwrap()];
+    let proxy = Proxy::over(&[&backend], &options);
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+    let post = |path: &str, body| format!("POST {path} HTTP/1.1\r\nHost: test\r\n{body}");
+    let requests = |path: &str| {
+        [
+            get(path),
+            get(path) + &get("/behind"),
+            post(path, "Content-Length: 10\r\n\r\nhalf"),
+            post(path, "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
+        ]
+    };
+    for n in 0..8 {
+        let (path, resets) = (format!("/{n}"), n % 2 == 1);
+        let mut wire = proxy.connect();
+        wire.send(&requests(&path)[n / 2]);
+        proxy.until("pending", |proxy| proxy.pending() == 1);
+        if resets {
+            wire.reset_on_close();
+        }
+        drop(wire);
+        let line = logged(&proxy, &file, &path);
+        let told = (&line["status"], &line["reason"]);
+        assert_eq!(told, (&0.into(), &"the client left".into()), "{line}");
+    }
+    let workers = proxy.workers();
+    assert_eq!(workers["refused"]["client_gone"], workers["requests"], "{workers}");
+    assert_eq!(proxy.workers()["workers"][0]["failed"], 0);
+    drop(go);
+    proxy.finish();
+}
+
+#[test]
+fn who_does_not_read_is_not_said_to_have_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log");
+    let backend = Backend::start(|_, stream| respond(stream, &vec![b'x'; 20_000_000]));
+    let options = ["--body-timeout", "0.3", "--log", "json", "--log-file", file.to_str().unwrap()];
+    let proxy = Proxy::over(&[&backend], &options);
+    let mut wire = proxy.connect();
+    wire.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+    let line = logged(&proxy, &file, "/large");
+    let told = (&line["status"], &line["reason"]);
+    assert_eq!(told, (&200.into(), &"the client did not read in time".into()), "{line}");
+    assert_eq!(proxy.refused("client_gone"), 0);
+    drop(wire);
+    proxy.finish();
 }
 
 /// The limit on whole requests may pass there.

@@ -218,6 +218,7 @@ async fn attempt(
         let refusal = match fault {
             UploadFault::TooLarge => Refusal::BodyTooLarge,
             UploadFault::Broken => Refusal::BodyBroken,
+            UploadFault::Gone => Refusal::ClientGone,
             UploadFault::Late => Refusal::BodyTimeout,
         };
         return Err(Failed { refusal, unsent: false, stale: None });

@@ -128,9 +128,12 @@ fn refuse(refusal: Refusal, mut record: Box<Record>) -> Response<Answer> {
     let proxy = Arc::clone(&record.seat().proxy);
     let status = refusal.status();
     record.waited(Instant::now());
-    record.status = status.as_u16();
-    record.refusal = Some(refusal);
-    record.reason = Some(refusal.what());
+    // Nobody is there for this one: its record tells it as it does elsewhere.
+    if refusal != Refusal::ClientGone {
+        record.status = status.as_u16();
+        record.refusal = Some(refusal);
+        record.reason = Some(refusal.what());
+    }
     record.asking().decide(false);
     let text = Bytes::from(format!("{} {}\n", status.as_u16(), refusal.what()));
     let mut response = Response::new(Answer::own(text, record));

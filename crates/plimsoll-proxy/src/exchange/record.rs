@@ -24,6 +24,7 @@ pub(crate) struct Record {
     served: Option<Instant>,
     method: Method,
     uri: Uri,
+    /// 0 while there is no answer.
     pub(crate) status: u16,
     pub(crate) backend: Option<Arc<Backend>>,
     /// The backend's, this request included, when it got its lease.
@@ -122,8 +123,15 @@ impl Record {
 
     /// Dropped before its end.
     pub(super) fn cut_off(&mut self) {
-        let ends = self.seat.ends.load(Ordering::Relaxed);
-        self.broke_off(if ends { "the proxy ended" } else { "the client left" });
+        if self.seat.ends.load(Ordering::Relaxed) {
+            return self.broke_off("the proxy ended");
+        }
+        let stalled = self.asking.client().has_stalled();
+        let left = Refusal::ClientGone;
+        self.broke_off(if stalled { "the client did not read in time" } else { left.what() });
+        if self.status == 0 {
+            self.refusal = Some(left);
+        }
     }
 }
 
@@ -135,8 +143,7 @@ impl Drop for Record {
         }
         let proxy = &self.seat.proxy;
         // Who leaves makes room, but not at the pace of those that are answered.
-        let left = self.status == 0 || self.refusal == Some(Refusal::ClientGone);
-        if self.backend.is_some() && !left {
+        if self.backend.is_some() && self.status != 0 {
             proxy.pace.completed(self.served.unwrap_or_else(Instant::now));
         }
         proxy.stats.note(self);

@@ -101,7 +101,16 @@ impl Client {
 
     /// Whether an answer has not moved for this long.
     pub(super) fn stalls(&self, limit: Duration) -> bool {
-        self.answers.stall(limit)
+        let stalls = self.answers.stall(limit);
+        if stalls {
+            self.gate.stall();
+        }
+        stalls
+    }
+
+    /// Whether its connection was ended since it did not read.
+    pub(crate) fn has_stalled(&self) -> bool {
+        self.gate.has_stalled()
     }
 
     /// Requests that have begun so far.

@@ -46,6 +46,8 @@ pub(crate) struct Gate {
     special: AtomicBool,
     /// The client takes nothing of what is to be sent at the moment.
     blocked: AtomicBool,
+    /// It did so for too long, which ended its connection.
+    stalled: AtomicBool,
 }
 
 struct State {
@@ -89,7 +91,17 @@ impl Gate {
             state: Mutex::new(state),
             special: AtomicBool::default(),
             blocked: AtomicBool::default(),
+            stalled: AtomicBool::default(),
         }
+    }
+
+    /// The client did not read for too long.
+    pub(super) fn stall(&self) {
+        self.stalled.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
     }
 
     /// A request begins.
@@ -486,6 +498,7 @@ impl AsyncWrite for Socket {
             return written;
         }
         ready!(this.write_silence.poll(cx, this.times.body_idle));
+        this.gate.stall();
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 

@@ -20,8 +20,10 @@ const REPLAYED: usize = 64 << 10;
 pub(crate) enum UploadFault {
     /// It is longer than allowed.
     TooLarge,
-    /// The client stopped, or what it sent is malformed.
+    /// What the client sent is malformed.
     Broken,
+    /// The client left within it, or gave its stream up.
+    Gone,
     /// The client kept its connection, and its body to itself.
     Late,
 }
@@ -118,8 +120,7 @@ impl State {
                 self.ended = true;
                 return Poll::Ready(None);
             }
-            Some(Err(error)) if is_late(&error) => return self.fail(UploadFault::Late),
-            Some(Err(_)) => return self.fail(UploadFault::Broken),
+            Some(Err(error)) => return self.fail(fault_of(&error)),
             Some(Ok(frame)) => frame,
         };
         let Some(data) = frame.data_ref() else {
@@ -151,11 +152,20 @@ impl State {
     }
 }
 
-/// Whether it is the socket's limit on silence that ended the body.
-fn is_late(error: &hyper::Error) -> bool {
+/// What an error of a body's means.
+fn fault_of(error: &hyper::Error) -> UploadFault {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
     let source = std::error::Error::source(error);
-    let source = source.and_then(|source| source.downcast_ref::<io::Error>());
-    source.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+    match source.and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind) {
+        // The socket's limit on silence.
+        Some(TimedOut) => UploadFault::Late,
+        // Without a kind it is the end of an HTTP/2 stream, of which nobody hears an
+        // answer.
+        None | Some(UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe) => {
+            UploadFault::Gone
+        }
+        Some(_) => UploadFault::Broken,
+    }
 }
 
 /// The body of a request to a backend.
@@ -216,7 +226,8 @@ impl std::fmt::Display for UploadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self.0 {
             UploadFault::TooLarge => "the body is longer than allowed",
-            UploadFault::Broken => "the client did not send its whole body",
+            UploadFault::Broken => "the body is malformed",
+            UploadFault::Gone => "the client did not send its whole body",
             UploadFault::Late => "the client did not go on with its body",
         })
     }
