@@ -2,11 +2,14 @@
 //! proxy's. It passes bytes, and knows when they end.
 
 use std::cell::Cell;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
+
+use serde_json::Value;
 
 use crate::backend::{Backend, Then, respond, say};
 use crate::proxy::Proxy;
@@ -201,6 +204,34 @@ fn c9_a_giant_frame_is_not_held() {
     });
     wire.shut();
     assert!(told.recv().unwrap());
+    proxy.finish();
+}
+
+/// What is told of a tunnel is told when it is over.
+#[test]
+fn c9_the_log_tells_of_all_of_a_tunnel() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log");
+    let backend = echoing();
+    let options = ["--log", "json", "--log-file", file.to_str().unwrap()];
+    let options = [&options[..], &["--tunnel-timeout", "0.3"]].concat();
+    let proxy = Proxy::over(&[&backend], &options);
+    let logged = || fs::read_to_string(&file).unwrap_or_default();
+    let mut wire = open(&proxy);
+    wire.send([b'x'; 1000]);
+    assert_eq!(wire.bytes(1000), [b'x'; 1000]);
+    assert_eq!((logged(), &proxy.workers()["requests"]), (String::new(), &0.into()));
+    assert!(wire.is_closed(), "it was silent");
+    proxy.until("logged", |_| logged().lines().count() == 1);
+    let line: Value = serde_json::from_str(&logged()).unwrap();
+    assert_eq!((&line["status"], &line["bytes"]), (&101.into(), &2000.into()), "{line}");
+    assert!(
+        line["total"].as_f64() >= Some(0.3) && line["first_byte"].as_f64() < Some(0.3),
+        "{line}"
+    );
+    assert_eq!(line["reason"], "the tunnel was silent for too long");
+    assert_eq!(proxy.workers()["requests"], 1);
+    drop(wire);
     proxy.finish();
 }
 

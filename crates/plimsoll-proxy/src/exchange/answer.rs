@@ -20,15 +20,17 @@ const LATE: &str = "the request took longer than its time limit";
 pub(crate) struct Answer {
     body: Kind,
     progress: Option<Arc<Progress>>,
-    record: Box<Record>,
 }
 
 enum Kind {
-    Own(Option<Bytes>),
+    /// A switch of protocols: what is told of it is the tunnel's.
+    Switched,
+    Own(Option<Bytes>, Box<Record>),
     Forwarded(Box<Forwarded>),
 }
 
 struct Forwarded {
+    record: Box<Record>,
     incoming: Incoming,
     /// Given back as soon as the response has been read, not when the client
     /// has it.
@@ -40,38 +42,40 @@ struct Forwarded {
 }
 
 impl Answer {
+    pub(super) fn switched() -> Self {
+        Self { body: Kind::Switched, progress: None }
+    }
+
     pub(super) fn own(text: Bytes, record: Box<Record>) -> Self {
-        Self::new(Kind::Own(Some(text).filter(|text| !text.is_empty())), record)
+        let progress = record.asking().client().watch_answer();
+        Self { body: Kind::Own(Some(text), record), progress }
     }
 
     pub(super) fn forwarded(
         incoming: Incoming,
         held: Held,
         upload: Option<Upload>,
-        mut record: Box<Record>,
+        record: Box<Record>,
     ) -> Self {
+        let progress = record.asking().client().watch_answer();
         let held = Some(held);
-        let forwarded = Forwarded { incoming, held, upload, silent_since: None, broke_off: None };
+        let (silent_since, broke_off) = (None, None);
+        let forwarded = Forwarded { record, incoming, held, upload, silent_since, broke_off };
         let mut forwarded = Box::new(forwarded);
         if forwarded.incoming.is_end_stream() {
-            forwarded.over(&mut record);
+            forwarded.over();
         }
-        Self::new(Kind::Forwarded(forwarded), record)
-    }
-
-    fn new(body: Kind, record: Box<Record>) -> Self {
-        let progress = record.asking().client().watch_answer();
-        Self { body, progress, record }
+        Self { body: Kind::Forwarded(forwarded), progress }
     }
 }
 
 impl Forwarded {
     /// The response has been read to its end.
-    fn over(&mut self, record: &mut Record) {
+    fn over(&mut self) {
         let Some(held) = self.held.take() else { return };
-        let good = !matches!(record.status, 502..=504);
+        let good = !matches!(self.record.status, 502..=504);
         let now = Instant::now();
-        record.served(good, now);
+        self.record.served(good, now);
         // A connection whose request is not read to its end serves no other.
         if self.upload.as_ref().is_none_or(Upload::has_ended) {
             held.over(good, now);
@@ -101,9 +105,10 @@ impl Body for Answer {
             progress.goes_on();
         }
         let forwarded = match &mut this.body {
-            Kind::Own(text) => {
+            Kind::Switched => return Poll::Ready(None),
+            Kind::Own(text, record) => {
                 let frame = text.take();
-                this.record.bytes += frame.as_ref().map_or(0, |text| text.len() as u64);
+                record.bytes += frame.as_ref().map_or(0, |text| text.len() as u64);
                 return Poll::Ready(frame.map(|text| Ok(Frame::data(text))));
             }
             Kind::Forwarded(forwarded) => forwarded,
@@ -111,22 +116,22 @@ impl Body for Answer {
         if let Some(broke_off) = forwarded.broke_off {
             return Poll::Ready(Some(Err(broke_off)));
         }
-        let times = this.record.seat().proxy.config.times;
-        let ends = times.request.map(|limit| this.record.began + limit);
+        let times = forwarded.record.seat().proxy.config.times;
+        let ends = times.request.map(|limit| forwarded.record.began + limit);
         let mut silent = false;
         let what = match forwarded.poll_frame(cx) {
             Poll::Ready(Some(Ok(_))) if ends.is_some_and(|at| at <= Instant::now()) => LATE,
             Poll::Ready(Some(Ok(frame))) => {
                 forwarded.silent_since = None;
-                this.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                forwarded.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                 // Nobody asks for what comes after trailers.
                 if frame.is_trailers() || forwarded.incoming.is_end_stream() {
-                    forwarded.over(&mut this.record);
+                    forwarded.over();
                 }
                 return Poll::Ready(Some(Ok(frame)));
             }
             Poll::Ready(None) => {
-                forwarded.over(&mut this.record);
+                forwarded.over();
                 return Poll::Ready(None);
             }
             Poll::Ready(Some(Err(_))) => "the backend broke off its body",
@@ -134,7 +139,7 @@ impl Body for Answer {
                 let since = *forwarded.silent_since.get_or_insert_with(Instant::now);
                 let due = since + times.body_idle;
                 let first = ends.map_or(due, |ends| ends.min(due));
-                ready!(this.record.asking_mut().alarm.poll(cx, first));
+                ready!(forwarded.record.asking_mut().alarm.poll(cx, first));
                 silent = due <= first;
                 if silent { "the backend's body stopped for too long" } else { LATE }
             }
@@ -144,14 +149,14 @@ impl Body for Answer {
             upload.fault().is_some() || silent && upload.waits_since().is_some()
         });
         let what = if clients { "the client did not send its whole body" } else { what };
-        this.record.broke_off(what);
+        forwarded.record.broke_off(what);
         // Nor is it to blame for a limit that counts the client's reading, too.
         if let Some(held) = forwarded.held.take()
             && !clients
             && what != LATE
         {
             held.failed();
-            this.record.served(false, Instant::now());
+            forwarded.record.served(false, Instant::now());
         }
         // Told when what came before has had its turn to be written.
         forwarded.broke_off = Some(BrokeOff(what));
@@ -161,14 +166,16 @@ impl Body for Answer {
 
     fn is_end_stream(&self) -> bool {
         match &self.body {
-            Kind::Own(text) => text.is_none(),
+            Kind::Switched => true,
+            Kind::Own(text, _) => text.is_none(),
             Kind::Forwarded(forwarded) => forwarded.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.body {
-            Kind::Own(text) => {
+            Kind::Switched => SizeHint::with_exact(0),
+            Kind::Own(text, _) => {
                 SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
             }
             Kind::Forwarded(forwarded) => forwarded.incoming.size_hint(),
@@ -178,11 +185,11 @@ impl Body for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if let Kind::Forwarded(forwarded) = &self.body
+        if let Kind::Forwarded(forwarded) = &mut self.body
             && forwarded.held.is_some()
-            && self.record.reason.is_none()
+            && forwarded.record.reason.is_none()
         {
-            self.record.cut_off();
+            forwarded.record.cut_off();
         }
     }
 }

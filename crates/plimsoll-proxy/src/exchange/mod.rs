@@ -112,12 +112,11 @@ fn forward(
     head::incoming(response.headers_mut(), version, switched);
     *response.version_mut() = Version::HTTP_11;
     if switched {
-        let response = response.map(drop);
         record.served(true, Instant::now());
         record.asking().decide(true);
-        let tunnel = Tunnel::new(held, Arc::clone(record.seat()));
-        record.asking().client().begin_tunnel(tunnel);
-        return response.map(|()| Answer::own(Bytes::new(), record));
+        let client = Arc::clone(record.asking().client());
+        client.begin_tunnel(Tunnel::new(held, record));
+        return response.map(|_| Answer::switched());
     }
     record.asking().decide(false);
     response.map(|incoming| Answer::forwarded(incoming, held, upload, record))

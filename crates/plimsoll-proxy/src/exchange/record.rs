@@ -111,6 +111,15 @@ impl Record {
         }
     }
 
+    /// What switched protocols is over, and has passed so many bytes.
+    pub(super) fn passed(&mut self, bytes: u64) {
+        self.bytes = bytes;
+        self.served = Some(Instant::now());
+        if self.reason.is_none() && self.seat.ends.load(Ordering::Relaxed) {
+            self.broke_off("the proxy ended");
+        }
+    }
+
     /// Its wait in line, if it has one, is over. Who drops that wait tells it, too.
     pub(super) fn waited(&mut self, until: Instant) {
         self.line += self.waits_since.take().map_or(Duration::ZERO, |since| until - since);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 
-use crate::proxy::Seat;
+use super::record::Record;
 use crate::shutdown::Phase;
 use crate::upstream::Held;
 
@@ -19,39 +19,57 @@ const BUFFER: usize = 16 << 10;
 /// runs in the place of the client's connection, which it was.
 pub(crate) struct Tunnel {
     held: Held,
-    seat: Arc<Seat>,
+    told: Told,
+}
+
+/// What is told of it when it is over, also when it is dropped before.
+struct Told {
+    record: Box<Record>,
+    /// Bytes, both ways.
+    passed: AtomicU64,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.record.passed(*self.passed.get_mut());
+    }
 }
 
 impl Tunnel {
-    pub(super) fn new(held: Held, seat: Arc<Seat>) -> Self {
-        Self { held, seat }
+    pub(super) fn new(held: Held, record: Box<Record>) -> Self {
+        Self { held, told: Told { record, passed: AtomicU64::new(0) } }
     }
 
     /// Joins the two sides; `early` is what the client has said already. The
     /// lease is given back when the backend's side is closed.
     pub(crate) async fn run(self, client: impl AsyncRead + AsyncWrite, early: Bytes) {
-        let proxy = &self.seat.proxy;
+        let Self { held, mut told } = self;
+        let proxy = Arc::clone(&told.record.seat().proxy);
         let (phase, idle) = (proxy.shutdown.watch(), proxy.config.times.tunnel_idle);
-        let (_lease, backend) = self.held.switched().await;
-        tokio::select! {
-            () = join((client, early), (backend.stream, backend.early), idle) => {}
-            () = phase.reached(Phase::Stopped) => {}
+        let (_lease, backend) = held.switched().await;
+        let (client, backend_side) = ((client, early), (backend.stream, backend.early));
+        let cut_off = tokio::select! {
+            cut_off = join(client, backend_side, idle, &told.passed) => cut_off,
+            () = phase.reached(Phase::Stopped) => Some("the proxy ended"),
+        };
+        if let Some(reason) = cut_off {
+            told.record.broke_off(reason);
         }
         drop(backend.place);
     }
 }
 
 /// Passes each side's end on, and ends when both have ended or one has broken
-/// off, or when both have been silent for too long. What they have said already
-/// stands beside them.
+/// off, or when both have been silent for too long, which is a reason to tell. What
+/// they have said already stands beside them.
 async fn join(
     client: (impl AsyncRead + AsyncWrite, Bytes),
     backend: (impl AsyncRead + AsyncWrite, Bytes),
     idle: Duration,
-) {
+    passed: &AtomicU64,
+) -> Option<&'static str> {
     let (client_read, client_write) = split(client.0);
     let (backend_read, backend_write) = split(backend.0);
-    let passed = AtomicU64::new(0);
     let silence = async {
         let mut before = u64::MAX;
         loop {
@@ -63,11 +81,11 @@ async fn join(
             tokio::time::sleep(idle).await;
         }
     };
-    let to_backend = pass(client.1, client_read, backend_write, &passed);
-    let to_client = pass(backend.1, backend_read, client_write, &passed);
+    let to_backend = pass(client.1, client_read, backend_write, passed);
+    let to_client = pass(backend.1, backend_read, client_write, passed);
     tokio::select! {
-        _ = async { tokio::try_join!(to_backend, to_client) } => {}
-        () = silence => {}
+        _ = async { tokio::try_join!(to_backend, to_client) } => None,
+        () = silence => Some("the tunnel was silent for too long"),
     }
 }
 
@@ -78,6 +96,7 @@ async fn pass(
     passed: &AtomicU64,
 ) -> io::Result<()> {
     to.write_all(&early).await?;
+    passed.fetch_add(early.len() as u64, Ordering::Relaxed);
     let mut buffer = vec![0; BUFFER];
     loop {
         let read = from.read(&mut buffer).await?;
@@ -85,6 +104,6 @@ async fn pass(
             return to.shutdown().await;
         }
         to.write_all(&buffer[..read]).await?;
-        passed.fetch_add(1, Ordering::Relaxed);
+        passed.fetch_add(read as u64, Ordering::Relaxed);
     }
 }

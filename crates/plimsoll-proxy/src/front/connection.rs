@@ -54,6 +54,7 @@ pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr) 
 async fn serve_http1(seat: &Arc<Seat>, mut socket: Socket, client: Arc<Client>) {
     let config = &seat.proxy.config;
     let mut alarm = Alarm::default();
+    let _end = End(&client);
     loop {
         let service =
             service_fn(|request| exchange::answer(Arc::clone(seat), client.begin(), request));
@@ -80,6 +81,15 @@ async fn serve_http1(seat: &Arc<Seat>, mut socket: Socket, client: Arc<Client>) 
         if ended.is_some() || socket.readable().await.is_err() {
             return;
         }
+    }
+}
+
+/// A connection's end. A tunnel that has not begun holds its client, which holds it.
+struct End<'a>(&'a Client);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        drop(self.0.tunnel());
     }
 }
 
