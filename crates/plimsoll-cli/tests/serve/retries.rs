@@ -1,8 +1,9 @@
 //! How often a request is tried, and what is kept for that.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::backend::{Backend, Then};
+use crate::backend::{Backend, Then, respond};
 use crate::proxy::Proxy;
 
 /// Reads whole requests, and answers none.
@@ -28,6 +29,26 @@ fn retries_have_a_budget() {
     let most = REQUESTS / 5 + 3 * (seconds + 2);
     assert!((REQUESTS / 5..=most).contains(&retries), "{retries} retries, {most} at the most");
     assert_eq!(proxy.workers()["retries"], retries);
+    proxy.finish();
+}
+
+/// The one in silence, after a connection that had been given up while it was idle.
+#[test]
+fn a_second_try_in_silence_is_counted() {
+    let died = AtomicBool::new(false);
+    let backend = Backend::start(move |seen, stream| {
+        if seen.target() == "/dies" && !died.swap(true, Ordering::SeqCst) {
+            return Then::Close;
+        }
+        respond(stream, b"x")
+    });
+    let proxy = Proxy::over(&[&backend], &["--threads", "1", "--no-health"]);
+    for (target, retries) in [("/lives", 0), ("/dies", 1)] {
+        assert_eq!(proxy.get(target).status, 200);
+        let workers = proxy.workers();
+        assert_eq!(workers["retries"], retries);
+        assert_eq!(workers["workers"][0]["failed"], 0, "{workers}");
+    }
     proxy.finish();
 }
 

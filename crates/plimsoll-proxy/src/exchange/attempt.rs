@@ -35,7 +35,8 @@ struct Failed {
     stale: Option<Held>,
 }
 
-/// Tries backends, each at most once, until one answers.
+/// Tries backends, each at most once but for a second try in silence, until one
+/// answers.
 pub(super) async fn serve(
     seat: &Seat,
     record: &mut Record,
@@ -82,8 +83,10 @@ pub(super) async fn serve(
         if let Some(held) = failed.stale {
             if again && !stale {
                 // Once, in silence, and to the same backend if it is the least
-                // loaded still.
+                // loaded still. It costs nothing of the budget: a backend that is
+                // down has no connection left for another.
                 stale = true;
+                proxy.stats.retried();
                 continue;
             }
             held.failed();
