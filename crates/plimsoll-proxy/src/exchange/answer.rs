@@ -136,6 +136,9 @@ impl Body for Answer {
             }
             Poll::Ready(Some(Err(_))) => "the backend broke off its body",
             Poll::Pending => {
+                if let Some(progress) = &this.progress {
+                    progress.waits_for_backend();
+                }
                 let since = *forwarded.silent_since.get_or_insert_with(Instant::now);
                 let due = since + times.body_idle;
                 let first = ends.map_or(due, |ends| ends.min(due));

@@ -7,7 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-/// When an answer was last asked for more, in ms since the connection began.
+/// Later than any moment.
+const NOT_THE_CLIENT: u64 = u64::MAX;
+
+/// When an answer was last asked for more, in ms since the connection began;
+/// [`NOT_THE_CLIENT`] while it was, and there is none.
 pub(crate) struct Progress {
     since: Instant,
     asked: AtomicU64,
@@ -17,6 +21,12 @@ impl Progress {
     /// It is asked for more.
     pub(crate) fn goes_on(&self) {
         self.asked.store(ms(self.since.elapsed()), Ordering::Relaxed);
+    }
+
+    /// It is asked for more than the backend has said: what passes from here on is
+    /// not the client's time.
+    pub(crate) fn waits_for_backend(&self) {
+        self.asked.store(NOT_THE_CLIENT, Ordering::Relaxed);
     }
 }
 
@@ -61,4 +71,22 @@ impl Answers {
 
 fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_backends_silence_is_no_stall_of_the_clients() {
+        let answers = Answers::new();
+        let progress = answers.begin();
+        assert!(answers.stall(Duration::ZERO));
+        progress.waits_for_backend();
+        assert!(!answers.stall(Duration::ZERO));
+        progress.goes_on();
+        assert!(answers.stall(Duration::ZERO));
+        drop(progress);
+        assert!(!answers.stall(Duration::ZERO), "it is over");
+    }
 }
