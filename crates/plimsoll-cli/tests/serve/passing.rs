@@ -166,6 +166,30 @@ fn an_upgrade_passes_only_where_the_bytes_behind_it_wait() {
 }
 
 #[test]
+fn a_target_in_absolute_form_is_a_path_for_the_backend() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &[]);
+    let mut wire = proxy.connect();
+    for (request, target) in [
+        ("GET http://test/a?b", "/a?b"),
+        ("GET http://test?b", "/?b"),
+        ("GET http://test", "/"),
+        ("OPTIONS http://test/", "/"),
+        ("OPTIONS http://test?b", "/?b"),
+        ("OPTIONS *", "*"),
+        ("OPTIONS /", "/"),
+    ] {
+        wire.send(format!("{request} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        assert_eq!(wire.response().text(), "x", "{request}");
+        let seen = backend.seen();
+        let seen = seen.last().unwrap();
+        assert_eq!((seen.target(), seen.field("host")), (target, Some("test")), "{request}");
+    }
+    drop(wire);
+    proxy.finish();
+}
+
+#[test]
 fn only_a_trusted_peer_is_believed() {
     let request = "GET / HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 1.2.3.4\r\n\
                    X-Forwarded-Proto: https\r\nX-Forwarded-Host: outer\r\n\r\n";

@@ -91,6 +91,7 @@ impl Outgoing {
         limits: crate::config::Limits,
     ) -> Result<Self, Fault> {
         check(&head, limits)?;
+        let uri = target(&head, limits)?;
         let there = There::in_head(&head.headers);
         let host = host(&head, &there)?;
         let headers = &mut head.headers;
@@ -115,13 +116,7 @@ impl Outgoing {
         {
             headers.insert(header::HOST, host);
         }
-        Ok(Self {
-            method: head.method,
-            uri: origin_form(&head.uri),
-            headers: head.headers,
-            has_host,
-            upgrade,
-        })
+        Ok(Self { method: head.method, uri, headers: head.headers, has_host, upgrade })
     }
 
     /// The request for one try; `fallback` names the host where the client did
@@ -173,14 +168,6 @@ fn check(head: &Parts, limits: crate::config::Limits) -> Result<(), Fault> {
     if head.method == Method::CONNECT {
         return Err(Fault::new(405, "CONNECT is not served"));
     }
-    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-    if target.len() > limits.target_bytes {
-        return Err(Fault::new(414, "the target is too long"));
-    }
-    if !target.is_ascii() {
-        // HTTP/2 lets UTF-8 in; a request line is ASCII (RFC 9112, section 3).
-        return Err(Fault::new(400, "a target with a byte outside ASCII"));
-    }
     if head.version == Version::HTTP_2 {
         check_fields(&head.headers)?;
         // hyper lets equal ones pass.
@@ -191,11 +178,31 @@ fn check(head: &Parts, limits: crate::config::Limits) -> Result<(), Fault> {
     if head.headers.len() > limits.headers {
         return Err(Fault::new(431, "there are too many header fields"));
     }
-    let asterisk = target == "*" && head.method == Method::OPTIONS;
-    if !asterisk && !target.starts_with('/') {
-        return Err(Fault::new(400, "the target is not a path"));
-    }
     Ok(())
+}
+
+/// The target as backends get it: a path, or `*`, whatever form the client's has
+/// (RFC 9112, section 3.2).
+fn target(head: &Parts, limits: crate::config::Limits) -> Result<Uri, Fault> {
+    const NO_PATH: Fault = Fault::new(400, "the target is not a path");
+    let target = head.uri.path_and_query().ok_or(NO_PATH)?;
+    let text = target.as_str();
+    if text.len() > limits.target_bytes {
+        return Err(Fault::new(414, "the target is too long"));
+    }
+    if !text.is_ascii() {
+        // HTTP/2 lets UTF-8 in; a request line is ASCII (RFC 9112, section 3).
+        return Err(Fault::new(400, "a target with a byte outside ASCII"));
+    }
+    match text.as_bytes() {
+        [b'/', ..] => Ok(target.clone().into()),
+        b"*" if head.method == Method::OPTIONS => Ok(target.clone().into()),
+        // In absolute form the path may be left out.
+        [b'?', ..] if head.uri.authority().is_some() && head.version < Version::HTTP_2 => {
+            format!("/{text}").parse().map_err(|_| NO_PATH)
+        }
+        _ => Err(NO_PATH),
+    }
 }
 
 /// The host that the request is for: the target's authority, else `Host`; they
@@ -227,11 +234,6 @@ fn host(head: &Parts, there: &There) -> Result<Option<HeaderValue>, Fault> {
         }
         _ => Ok(host),
     }
-}
-
-/// Backends get a path, not the client's absolute form.
-fn origin_form(uri: &Uri) -> Uri {
-    uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
 }
 
 /// Removes what concerns one connection alone, and what `Connection` names.

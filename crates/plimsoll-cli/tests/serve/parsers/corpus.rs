@@ -29,7 +29,7 @@ pub(super) struct Case {
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"];
 
 /// As they are sent, and as they are forwarded.
-const TARGETS: [(&str, &str); 14] = [
+const TARGETS: [(&str, &str); 15] = [
     ("/", "/"),
     ("/a/b?c=d&e=f", "/a/b?c=d&e=f"),
     ("/%00%0d%0a%20HTTP/1.1", "/%00%0d%0a%20HTTP/1.1"),
@@ -42,6 +42,7 @@ const TARGETS: [(&str, &str); 14] = [
     ("/a?b?c?/", "/a?b?c?/"),
     ("/http://evil/", "/http://evil/"),
     ("http://test/absolute?x", "/absolute?x"),
+    ("http://test?x", "/?x"),
     ("http://TEST", "/"),
     ("https://test/", "/"),
 ];
@@ -124,8 +125,10 @@ pub(super) fn case(random: &mut Rng, number: u64) -> Case {
 
 fn request(random: &mut Rng, id: String) -> (Vec<u8>, Meant) {
     let method = METHODS[random.usize(..METHODS.len())];
-    let (sent, target) =
-        if method == "OPTIONS" && random.bool() { ("*", "*") } else { *pick(random, &TARGETS) };
+    let (mut sent, mut target) = *pick(random, &TARGETS);
+    if method == "OPTIONS" && (sent == "http://TEST" || random.bool()) {
+        (sent, target) = ("*", "*");
+    }
     let mut bytes =
         format!("{method} {sent} HTTP/1.1\r\nHost: test\r\nX-Case: {id}\r\n").into_bytes();
     let mut fields = Vec::new();
@@ -402,6 +405,7 @@ const REQUEST_LINES: &[&str] = &[
     "GET a HTTP/1.1",
     "GET test:80 HTTP/1.1",
     "GET http://evil/ HTTP/1.1",
+    "OPTIONS http://test HTTP/1.1",
     "GET http://test@evil/ HTTP/1.1",
     "GET http:///a HTTP/1.1",
     "GET http:/test/a HTTP/1.1",

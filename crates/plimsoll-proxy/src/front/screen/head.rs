@@ -126,14 +126,13 @@ impl Head {
         match target {
             [b'/', ..] => Ok(()),
             b"*" if method == b"OPTIONS" => Ok(()),
-            _ => self.absolute_form(target, method.len() + 1),
+            _ => self.absolute_form(method, target),
         }
     }
 
-    /// A target that is none of the usual, and begins `from` bytes into the
-    /// head (section 3.2.2).
+    /// A target that is none of the usual (section 3.2.2).
     #[cold]
-    fn absolute_form(&mut self, target: &[u8], from: usize) -> Result<(), Fault> {
+    fn absolute_form(&mut self, method: &[u8], target: &[u8]) -> Result<(), Fault> {
         let scheme = ["http://", "https://"].into_iter().find(|scheme| {
             let front = target.get(..scheme.len());
             front.is_some_and(|front| front.eq_ignore_ascii_case(scheme.as_bytes()))
@@ -146,7 +145,10 @@ impl Head {
         if !is_authority(&rest[..end]) {
             return Err(Fault::bad("a target whose authority is not host[:port]"));
         }
-        let from = from + scheme.len();
+        if method == b"OPTIONS" && end == rest.len() {
+            return Err(Fault::bad("OPTIONS of a URI without a path, which is `OPTIONS *`"));
+        }
+        let from = method.len() + 1 + scheme.len();
         self.authority = Some(from..from + end);
         Ok(())
     }

@@ -274,6 +274,16 @@ fn absolute_form() {
 }
 
 #[test]
+fn absolute_form_of_all_the_server() {
+    for target in ["http://a", "HTTPS://A:80"] {
+        refused(asks(format!("OPTIONS {target} HTTP/1.1")));
+    }
+    for target in ["http://a/", "http://a?b", "http://a/*"] {
+        accepted(asks(format!("OPTIONS {target} HTTP/1.1")));
+    }
+}
+
+#[test]
 fn absolute_form_of_another_host() {
     for target in
         ["http://b/", "http://a:80/", "http://aa/", "http://a.", "https://b?a", "http://[::1]"]
