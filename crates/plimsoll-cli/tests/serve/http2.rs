@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::Signal;
 
 use crate::backend::{Backend, Then, nobody, respond, say};
-use crate::frames::PREFACE;
+use crate::frames::{self, END_STREAM, Frames, HEADERS, PREFACE};
 use crate::proxy::Proxy;
 
 pub(crate) type Client = SendRequest<Full<Bytes>>;
@@ -85,6 +85,37 @@ fn a_request_and_its_answer() {
     let seen = &backend.seen()[0];
     assert_eq!((seen.target(), seen.field("host")), ("/a?b", Some("test")));
     assert_eq!(seen.field("via"), Some("2.0 plimsoll"));
+    proxy.finish();
+}
+
+/// As on HTTP/1, but that nobody says 100: the client is not to wait for it.
+#[test]
+fn only_100_continue_may_be_expected() {
+    let backend = Backend::start(|seen, stream| respond(stream, &seen.body));
+    let proxy = Proxy::over(&[&backend], &[]);
+    with_client(proxy.address, async |mut client| {
+        for (expected, status) in [("100-Continue", 200), ("something", 417)] {
+            let mut request = request("/", "body");
+            request.headers_mut().insert("expect", expected.parse().unwrap());
+            let response = client.send_request(request).await.unwrap();
+            assert_eq!(response.status().as_u16(), status, "{expected}");
+        }
+    });
+    let seen = backend.seen();
+    assert_eq!(seen.len(), 1);
+    assert_eq!((seen[0].field("expect"), &*seen[0].body), (None, &b"body"[..]));
+    proxy.finish();
+}
+
+/// `--header-timeout` is HTTP/1's.
+#[test]
+fn a_head_without_its_end_is_no_request() {
+    let backend = Backend::says("x");
+    let proxy = Proxy::over(&[&backend], &["--idle-timeout", "0.3"]);
+    let mut frames = Frames::connect(proxy.address);
+    frames.send(HEADERS, END_STREAM, 1, &frames::request("GET", &[]));
+    // An end of the proxy's, which waits for the client to agree, but not for long.
+    assert_eq!(frames.ends(), Some(0));
     proxy.finish();
 }
 
