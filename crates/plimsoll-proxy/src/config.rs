@@ -171,9 +171,10 @@ impl Default for LineConfig {
 pub struct Limits {
     /// A request's head, in bytes.
     pub head_bytes: usize,
-    /// Its header fields.
+    /// Its header fields; more than [`MOST_HEADERS`](Self::MOST_HEADERS) is that.
     pub headers: usize,
-    /// Its target, in bytes.
+    /// Its target, in bytes; more than [`MOST_TARGET_BYTES`](Self::MOST_TARGET_BYTES)
+    /// is that.
     pub target_bytes: usize,
     /// Its body, in bytes; unlimited by default.
     pub body_bytes: Option<u64>,
@@ -183,6 +184,24 @@ pub struct Limits {
     pub streams: u32,
     /// Requests on one connection; unlimited by default.
     pub requests_per_connection: Option<u64>,
+}
+
+impl Limits {
+    /// The most header fields that can be allowed: maps of them have room for 24,576,
+    /// of which the proxy's own take some.
+    pub const MOST_HEADERS: usize = 16_384;
+
+    /// The most bytes of a target that can be allowed: what is behind refuses more by
+    /// itself.
+    pub const MOST_TARGET_BYTES: usize = u16::MAX as usize - 1;
+
+    pub(crate) fn bounded(self) -> Self {
+        Self {
+            headers: self.headers.min(Self::MOST_HEADERS),
+            target_bytes: self.target_bytes.min(Self::MOST_TARGET_BYTES),
+            ..self
+        }
+    }
 }
 
 impl Default for Limits {

@@ -35,7 +35,8 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    pub(crate) fn new(config: Config, shutdown: Shutdown) -> io::Result<Self> {
+    pub(crate) fn new(mut config: Config, shutdown: Shutdown) -> io::Result<Self> {
+        config.limits = config.limits.bounded();
         let builder = Balancer::builder().line(config.line.length).seed(fastrand::u64(..));
         let balancer = builder.audit_every(config.audit_every).build();
         let mut backends = Vec::new();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use hyper::Uri;
 use ipnet::IpNet;
-use plimsoll_proxy::{BackendConfig, Config, LogFormat};
+use plimsoll_proxy::{BackendConfig, Config, Limits, LogFormat};
 
 use crate::values::seconds;
 
@@ -128,15 +128,15 @@ pub(crate) struct Args {
     drain_timeout: Duration,
 
     /// The most bytes in a request's head
-    #[arg(long, value_name = "BYTES", default_value = "16384", allow_negative_numbers = true, value_parser = bytes)]
+    #[arg(long, value_name = "BYTES", default_value = "16384", allow_negative_numbers = true, value_parser = head)]
     max_head: usize,
 
     /// The most fields in a request's head
-    #[arg(long, value_name = "N", default_value = "100", allow_negative_numbers = true, value_parser = bytes)]
+    #[arg(long, value_name = "N", default_value = "100", allow_negative_numbers = true, value_parser = headers)]
     max_headers: usize,
 
     /// The most bytes in a request's target
-    #[arg(long, value_name = "BYTES", default_value = "8192", allow_negative_numbers = true, value_parser = bytes)]
+    #[arg(long, value_name = "BYTES", default_value = "8192", allow_negative_numbers = true, value_parser = target)]
     max_target: usize,
 
     /// The most bytes in a request's body [default: no limit]
@@ -316,10 +316,22 @@ fn length(text: &str) -> Result<usize, String> {
     length.ok_or_else(|| "it is a whole number of requests from 0 to 4294967295".into())
 }
 
-fn bytes(text: &str) -> Result<usize, String> {
+fn head(text: &str) -> Result<usize, String> {
+    up_to(text, 1 << 20)
+}
+
+fn headers(text: &str) -> Result<usize, String> {
+    up_to(text, Limits::MOST_HEADERS)
+}
+
+fn target(text: &str) -> Result<usize, String> {
+    up_to(text, Limits::MOST_TARGET_BYTES)
+}
+
+fn up_to(text: &str, most: usize) -> Result<usize, String> {
     let number: Option<usize> = text.parse().ok();
-    let number = number.filter(|number| (1..=1 << 20).contains(number));
-    number.ok_or_else(|| "it is a whole number from 1 to 1048576".into())
+    let number = number.filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| format!("it is a whole number from 1 to {most}"))
 }
 
 fn body(text: &str) -> Result<u64, String> {

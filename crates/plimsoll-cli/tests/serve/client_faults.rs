@@ -196,6 +196,43 @@ fn c3_what_is_too_large_is_refused() {
     proxy.finish();
 }
 
+/// What may be allowed is taken.
+#[test]
+fn c3_the_largest_limits_are_kept() {
+    let backend = Backend::says("x");
+    let options = ["--max-head", "1048576", "--max-headers", "16384", "--max-target", "65534"];
+    let proxy = Proxy::over(&[&backend], &options);
+    let target =
+        |bytes: usize| format!("GET /{} HTTP/1.1\r\nHost: test\r\n\r\n", "a".repeat(bytes - 1));
+    let fields = |count: usize| {
+        let more: Vec<_> = (1..count).map(|n| format!("x-{n}: y\r\n")).collect();
+        format!("GET / HTTP/1.1\r\nHost: test\r\n{}\r\n", more.concat())
+    };
+    let head = |bytes: usize| {
+        let rest = "GET / HTTP/1.1\r\nHost: test\r\nX: \r\n\r\n".len();
+        format!("GET / HTTP/1.1\r\nHost: test\r\nX: {}\r\n\r\n", "a".repeat(bytes - rest))
+    };
+    let trailer = |bytes: usize| {
+        let head = "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n";
+        format!("{head}0\r\nX: {}\r\n\r\n", "a".repeat(bytes))
+    };
+    for (request, status) in [
+        (target(65_534), 200),
+        (target(65_535), 414),
+        (fields(16_384), 200),
+        (fields(16_385), 431),
+        (head(1 << 20), 200),
+        (head((1 << 20) + 1), 431),
+        (trailer(1 << 19), 200),
+    ] {
+        let mut wire = proxy.connect();
+        wire.send(&request);
+        assert_eq!(wire.response().status, status, "{}", &request[..50]);
+    }
+    proxy.until("counted", |proxy| proxy.refused("bad_request") == 3);
+    proxy.finish();
+}
+
 #[test]
 fn c8_bytes_before_the_101_reach_no_backend() {
     let backend = Backend::heads(|_, stream| {

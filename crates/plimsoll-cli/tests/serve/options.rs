@@ -29,6 +29,9 @@ fn each_mistake_gets_one_sentence() {
         ([&listen[..], &to, &["--line-timeout", "-1"]].concat(), "--line-timeout"),
         ([&listen[..], &to, &["--trust", "all"]].concat(), "--trust"),
         ([&listen[..], &to, &["--admin", "x"]].concat(), "--admin 'x'"),
+        ([&listen[..], &to, &["--max-head", "1048577"]].concat(), "from 1 to 1048576"),
+        ([&listen[..], &to, &["--max-headers", "16385"]].concat(), "from 1 to 16384"),
+        ([&listen[..], &to, &["--max-target", "65535"]].concat(), "from 1 to 65534"),
     ] {
         let said = refused(&arguments);
         assert!(said.contains(expected), "{arguments:?} says {said}");

@@ -22,6 +22,10 @@ use crate::proxy::Seat;
 use crate::shutdown::Phase;
 use crate::stream::SharedStream;
 
+/// What hyper reads of a head at the most, in bytes, unless it is told: it refuses
+/// more by itself, and nobody is told of it.
+const BUFFER: usize = 400 << 10;
+
 /// How often an HTTP/2 connection is asked whether it is idle, unless its
 /// limits are shorter.
 const LOOK: Duration = Duration::from_secs(1);
@@ -53,6 +57,7 @@ pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr) 
 
 async fn serve_http1(seat: &Arc<Seat>, mut socket: Socket, client: Arc<Client>) {
     let config = &seat.proxy.config;
+    let room = config.limits.head_bytes.max(BUFFER);
     let mut alarm = Alarm::default();
     let _end = End(&client);
     loop {
@@ -60,6 +65,9 @@ async fn serve_http1(seat: &Arc<Seat>, mut socket: Socket, client: Arc<Client>) 
             service_fn(|request| exchange::answer(Arc::clone(seat), client.begin(), request));
         let mut connection = http1::Builder::new()
             .max_headers(config.limits.headers)
+            .max_buf_size(room)
+            // Trailers as well.
+            .max_header_size(room)
             .serve_connection(TokioIo::new(socket), service);
         let ended = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
             Poll::Ready(ended) => Poll::Ready(Some(ended)),
