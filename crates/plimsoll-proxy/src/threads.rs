@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use crate::front;
 use crate::health;
 use crate::proxy::{Arrival, Proxy, Seat, SeatWorker};
-use crate::shutdown::Phase;
+use crate::shutdown::{Phase, Shutdown};
 
 /// How often idle connections to backends are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -62,9 +62,11 @@ pub(crate) fn run(proxy: &Arc<Proxy>, listeners: Vec<TcpListener>) -> io::Result
         let closed = Arc::clone(&closed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name(format!("serve-{index}"));
-        started.push(
-            thread.spawn(move || runtime.block_on(serve(seat, listeners, arrivals, closed)))?,
-        );
+        let others = Others(Some(proxy.shutdown.clone()));
+        started.push(thread.spawn(move || {
+            let served = runtime.block_on(serve(seat, listeners, arrivals, closed));
+            others.unless_all_is_well(served)
+        })?);
     }
     // What is left of them is the threads': they close the ports when they drain.
     drop(listeners);
@@ -72,6 +74,27 @@ pub(crate) fn run(proxy: &Arc<Proxy>, listeners: Vec<TcpListener>) -> io::Result
         thread.join().map_err(|_| io::Error::other("a thread panicked"))??;
     }
     Ok(())
+}
+
+/// The other threads: what ends one too early ends all. Without it its seat would
+/// stay, with the fewest connections, and get every new one.
+struct Others(Option<Shutdown>);
+
+impl Others {
+    fn unless_all_is_well(mut self, served: io::Result<()>) -> io::Result<()> {
+        if served.is_ok() {
+            self.0 = None;
+        }
+        served
+    }
+}
+
+impl Drop for Others {
+    fn drop(&mut self) {
+        if let Some(shutdown) = &self.0 {
+            shutdown.stop();
+        }
+    }
 }
 
 async fn serve(
@@ -198,5 +221,24 @@ fn give(seat: &Arc<Seat>, alive: &Sender<Infallible>, mut stream: TcpStream, pee
         let arrivals = to.arrivals.clone();
         // A thread that is gone takes no more: the process ends.
         let _ = arrivals.send(Arrival { stream, peer, lease });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_fails_or_panics_ends_all() {
+        let ends = |serve: fn() -> io::Result<()>| {
+            let shutdown = Shutdown::new();
+            let others = Others(Some(shutdown.clone()));
+            // What it comes to is asked of the shutdown.
+            let _ = std::thread::spawn(move || others.unless_all_is_well(serve())).join();
+            shutdown.is_draining()
+        };
+        assert!(!ends(|| Ok(())));
+        assert!(ends(|| Err(io::ErrorKind::Other.into())));
+        assert!(ends(|| panic!("as a thread might")));
     }
 }
