@@ -71,7 +71,10 @@ pub(crate) struct Args {
     slow_start: Duration,
 
     /// Neither check servers nor take them out
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = [
+        "health", "health_interval", "health_timeout", "rise", "fall", "failures", "max_ejected",
+        "slow_start",
+    ])]
     no_health: bool,
 
     /// The most requests in line; 0 refuses what would have to wait
@@ -220,6 +223,9 @@ impl Args {
             LogKind::Json => Some(LogFormat::Json),
             LogKind::Off => None,
         };
+        if let (None, Some(file)) = (config.log.format, &self.log_file) {
+            return Err(format!("--log-file {}: --log off leaves it empty", file.display()));
+        }
         config.log.file.clone_from(&self.log_file);
         let health = &mut config.health;
         health.active = !self.no_health;
@@ -345,7 +351,10 @@ fn threads(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 fn seconds_or_none(text: &str) -> Result<Duration, String> {
-    if text == "0" { Ok(Duration::ZERO) } else { seconds(text) }
+    if text.parse() == Ok(0.0) {
+        return Ok(Duration::ZERO);
+    }
+    seconds(text).map_err(|sentence| format!("{sentence}, or 0"))
 }
 
 fn path(text: &str) -> Result<Uri, String> {

@@ -3,6 +3,9 @@
 use std::net::TcpListener;
 use std::process::Command;
 
+use crate::backend::Backend;
+use crate::proxy::Proxy;
+
 fn refused(arguments: &[&str]) -> String {
     let output =
         Command::new(env!("CARGO_BIN_EXE_plimsoll")).arg("serve").args(arguments).output().unwrap();
@@ -29,12 +32,41 @@ fn each_mistake_gets_one_sentence() {
         ([&listen[..], &to, &["--line-timeout", "-1"]].concat(), "--line-timeout"),
         ([&listen[..], &to, &["--trust", "all"]].concat(), "--trust"),
         ([&listen[..], &to, &["--admin", "x"]].concat(), "--admin 'x'"),
+        ([&listen[..], &to, &["--slow-start", "-1"]].concat(), "such as 2.5, or 0"),
+        ([&listen[..], &to, &["--no-health", "--health", "/x"]].concat(), "--no-health"),
+        ([&listen[..], &to, &["--no-health", "--rise", "3"]].concat(), "--no-health"),
+        ([&listen[..], &to, &["--log", "off", "--log-file", "/dev/null"]].concat(), "--log off"),
         ([&listen[..], &to, &["--max-head", "1048577"]].concat(), "from 1 to 1048576"),
         ([&listen[..], &to, &["--max-headers", "16385"]].concat(), "from 1 to 16384"),
         ([&listen[..], &to, &["--max-target", "65535"]].concat(), "from 1 to 65534"),
     ] {
         let said = refused(&arguments);
         assert!(said.contains(expected), "{arguments:?} says {said}");
+    }
+}
+
+/// Each thread has descriptors of its own.
+#[test]
+fn threads_beyond_what_the_system_has_room_for_are_said() {
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 50; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_plimsoll"), "serve"])
+        .args(["--listen", "127.0.0.1:0", "--to", "127.0.0.1:9", "--threads", "1024"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.lines().last().unwrap().starts_with("plimsoll: --threads 1024: Too many"),
+        "{said}"
+    );
+}
+
+/// As for every time, zeros behind the point are none.
+#[test]
+fn no_slow_start_is_0_however_it_is_written() {
+    let backend = Backend::says("x");
+    for zero in ["0", "0.0"] {
+        Proxy::over(&[&backend], &["--slow-start", zero]).finish();
     }
 }
 
