@@ -135,7 +135,7 @@ fn workers(proxy: &Proxy) -> Value {
         "requests": proxy.stats.requests(),
         "retries": proxy.stats.retries(),
         "log_lines_dropped": proxy.log.dropped(),
-        "refused": Value::Object(proxy.stats.refused().map(|(kind, n)| (kind, n.into())).collect()),
+        "refused": Value::Object(proxy.stats.refusals().map(|(kind, n)| (kind, n.into())).collect()),
         "regret": snapshot.audit.regret,
         "idle_while_waiting": snapshot.audit.idle_while_waiting,
         "audits": snapshot.audit.audits,
@@ -182,7 +182,7 @@ fn metrics(proxy: &Proxy) -> String {
     }
     let name = "plimsoll_refused_total";
     page.head(name, "counter", "Requests that got no backend's answer, by reason.");
-    for (reason, count) in proxy.stats.refused() {
+    for (reason, count) in proxy.stats.refusals() {
         page.line(name, &[("reason", &reason)], float(count));
     }
     for (name, help, count) in [

@@ -126,8 +126,8 @@ fn backend(record: &Record) -> &str {
 fn text(record: &Record) -> String {
     let mut line = String::with_capacity(256);
     let client = record.asking().client().peer.ip().to_canonical();
-    // Writing to a string does not fail. A target has no spaces or quotes of
-    // its own.
+    // Writing to a string does not fail. A target has no spaces; a quote within it
+    // begins no value.
     let _ = write!(
         line,
         "time={} client={client} method={} path={} status={} bytes={} backend={} pending={} \

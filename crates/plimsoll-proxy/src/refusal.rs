@@ -35,51 +35,44 @@ pub(crate) enum Refusal {
     TooManyConnections,
 }
 
-impl Refusal {
-    /// The reasons as metrics name them.
-    pub(crate) const KINDS: [&'static str; 17] = [
-        "bad_request",
-        "line_full",
-        "line_too_slow",
-        "no_backend",
-        "connect",
-        "connect_timeout",
-        "response_timeout",
-        "broken",
-        "switched",
-        "body_too_large",
-        "body_broken",
-        "request_timeout",
-        "client_gone",
-        "line_share",
-        "body_timeout",
-        "no_socket",
-        "too_many_connections",
-    ];
+/// Names each reason once, and gives it a place in the list of them.
+macro_rules! kinds {
+    ($($refusal:pat => $name:literal,)*) => {
+        impl Refusal {
+            /// The reasons as metrics name them.
+            pub(crate) const KINDS: &[&str] = &[$($name),*];
 
-    /// Its place in [`KINDS`](Self::KINDS).
-    pub(crate) fn kind(self) -> usize {
-        match self {
-            Self::Fault(_) => 0,
-            Self::LineFull => 1,
-            Self::LineTooSlow => 2,
-            Self::NoBackend => 3,
-            Self::Connect => 4,
-            Self::ConnectTimeout => 5,
-            Self::ResponseTimeout => 6,
-            Self::Broken => 7,
-            Self::Switched => 8,
-            Self::BodyTooLarge => 9,
-            Self::BodyBroken => 10,
-            Self::RequestTimeout => 11,
-            Self::ClientGone => 12,
-            Self::LineShare => 13,
-            Self::BodyTimeout => 14,
-            Self::NoSocket => 15,
-            Self::TooManyConnections => 16,
+            /// As metrics name it.
+            pub(crate) fn kind(self) -> &'static str {
+                match self {
+                    $($refusal => $name,)*
+                }
+            }
         }
-    }
+    };
+}
 
+kinds! {
+    Refusal::Fault(_) => "bad_request",
+    Refusal::LineFull => "line_full",
+    Refusal::LineTooSlow => "line_too_slow",
+    Refusal::NoBackend => "no_backend",
+    Refusal::Connect => "connect",
+    Refusal::ConnectTimeout => "connect_timeout",
+    Refusal::ResponseTimeout => "response_timeout",
+    Refusal::Broken => "broken",
+    Refusal::Switched => "switched",
+    Refusal::BodyTooLarge => "body_too_large",
+    Refusal::BodyBroken => "body_broken",
+    Refusal::RequestTimeout => "request_timeout",
+    Refusal::ClientGone => "client_gone",
+    Refusal::LineShare => "line_share",
+    Refusal::BodyTimeout => "body_timeout",
+    Refusal::NoSocket => "no_socket",
+    Refusal::TooManyConnections => "too_many_connections",
+}
+
+impl Refusal {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Fault(fault) => {

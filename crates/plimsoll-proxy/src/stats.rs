@@ -9,7 +9,7 @@ use crate::refusal::Refusal;
 pub(crate) struct Stats {
     requests: AtomicU64,
     retries: AtomicU64,
-    /// By [`Refusal::kind`].
+    /// As [`Refusal::KINDS`] has them.
     refused: [AtomicU64; Refusal::KINDS.len()],
 }
 
@@ -18,13 +18,20 @@ impl Stats {
     pub(crate) fn note(&self, record: &Record) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         if let Some(refusal) = record.refusal {
-            self.refused[refusal.kind()].fetch_add(1, Ordering::Relaxed);
+            self.refused(refusal);
+        }
+    }
+
+    fn refused(&self, refusal: Refusal) {
+        let mut counts = Refusal::KINDS.iter().zip(&self.refused);
+        if let Some((_, count)) = counts.find(|(kind, _)| **kind == refusal.kind()) {
+            count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// A connection was refused, with whatever requests it would have had.
     pub(crate) fn refused_connection(&self) {
-        self.refused[Refusal::TooManyConnections.kind()].fetch_add(1, Ordering::Relaxed);
+        self.refused(Refusal::TooManyConnections);
     }
 
     /// A request is tried again.
@@ -41,7 +48,7 @@ impl Stats {
     }
 
     /// How many requests were refused for each reason.
-    pub(crate) fn refused(&self) -> impl Iterator<Item = (String, u64)> {
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (String, u64)> {
         let counts = self.refused.iter().map(|count| count.load(Ordering::Relaxed));
         Refusal::KINDS.iter().map(|&kind| kind.to_owned()).zip(counts)
     }

@@ -11,10 +11,8 @@ use hyper::body::Incoming;
 
 use super::record::Record;
 use crate::front::Progress;
+use crate::refusal::Refusal;
 use crate::upstream::{Held, Upload};
-
-/// Past the limit for whole requests.
-const LATE: &str = "the request took longer than its time limit";
 
 /// A body of the proxy's own, or a backend's on its way through.
 pub(crate) struct Answer {
@@ -119,8 +117,10 @@ impl Body for Answer {
         let times = forwarded.record.seat().proxy.config.times;
         let ends = times.request.map(|limit| forwarded.record.began + limit);
         let mut silent = false;
-        let what = match forwarded.poll_frame(cx) {
-            Poll::Ready(Some(Ok(_))) if ends.is_some_and(|at| at <= Instant::now()) => LATE,
+        // The backend is not to blame for a limit that counts the client's reading, too.
+        let late = (Refusal::RequestTimeout.what(), false);
+        let (what, backends) = match forwarded.poll_frame(cx) {
+            Poll::Ready(Some(Ok(_))) if ends.is_some_and(|at| at <= Instant::now()) => late,
             Poll::Ready(Some(Ok(frame))) => {
                 forwarded.silent_since = None;
                 forwarded.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -134,7 +134,7 @@ impl Body for Answer {
                 forwarded.over();
                 return Poll::Ready(None);
             }
-            Poll::Ready(Some(Err(_))) => "the backend broke off its body",
+            Poll::Ready(Some(Err(_))) => ("the backend broke off its body", true),
             Poll::Pending => {
                 if let Some(progress) = &this.progress {
                     progress.waits_for_backend();
@@ -144,7 +144,7 @@ impl Body for Answer {
                 let first = ends.map_or(due, |ends| ends.min(due));
                 ready!(forwarded.record.asking_mut().alarm.poll(cx, first));
                 silent = due <= first;
-                if silent { "the backend's body stopped for too long" } else { LATE }
+                if silent { ("the backend's body stopped for too long", true) } else { late }
             }
         };
         // The backend may want the rest of the request before it goes on.
@@ -153,10 +153,9 @@ impl Body for Answer {
         });
         let what = if clients { "the client did not send its whole body" } else { what };
         forwarded.record.broke_off(what);
-        // Nor is it to blame for a limit that counts the client's reading, too.
         if let Some(held) = forwarded.held.take()
+            && backends
             && !clients
-            && what != LATE
         {
             held.failed();
             forwarded.record.served(false, Instant::now());

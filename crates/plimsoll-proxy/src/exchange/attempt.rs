@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hyper::body::Incoming;
 use hyper::header;
 use hyper::{Response, StatusCode};
-use plimsoll::{Lease, Reason, WorkerId};
+use plimsoll::{Lease, WorkerId};
 use std::sync::Arc;
 
 use super::head::Outgoing;
@@ -120,7 +120,7 @@ async fn lease(
     let mut acquire = pin!(request.acquire());
     let at_once = poll_fn(|cx| Poll::Ready(acquire.as_mut().poll(cx))).await;
     if let Poll::Ready(lease) = at_once {
-        return lease.map(|lease| (lease, now)).map_err(refusal);
+        return lease.map(|lease| (lease, now)).map_err(Refusal::from);
     }
     // In line. Half of the forecast: it errs, and a refusal can't be taken back.
     let forecast = proxy.pace.forecast(proxy.balancer.waiting());
@@ -138,16 +138,12 @@ async fn lease(
     };
     record.waits_since = Some(now);
     let waited = tokio::select! {
-        lease = acquire => lease.map_err(refusal),
+        lease = acquire => lease.map_err(Refusal::from),
         () = Box::pin(client.departed()) => Err(Refusal::ClientGone),
     };
     let over = Instant::now();
     record.waited(over);
     waited.map(|lease| (lease, over))
-}
-
-fn refusal(reason: Reason) -> Refusal {
-    reason.into()
 }
 
 /// One try at the backend of this lease.

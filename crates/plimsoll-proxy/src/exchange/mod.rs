@@ -63,8 +63,11 @@ pub(crate) fn answer(
         let upload = asked.as_mut().ok().and_then(|asked| asked.upload.take());
         let (mut response, closes) = match served {
             Ok((response, held)) => (forward(response, held, upload, record), false),
-            // Nobody reads what is left of its body, which ends its connection.
-            Err(refusal) => (refuse(refusal, record), upload.is_some_and(|up| !up.has_ended())),
+            Err(refusal) => {
+                // Nobody reads what is left of its body, which ends its connection.
+                let unread = upload.is_some_and(|upload| !upload.has_ended());
+                (refuse(refusal, record), unread || refusal.closes())
+            }
         };
         let closes = closes || last || proxy.shutdown.is_draining();
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -145,9 +148,6 @@ fn refuse(refusal: Refusal, mut record: Box<Record>) -> Response<Answer> {
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
-    }
-    if refusal.closes() {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
