@@ -190,18 +190,20 @@ impl Gate {
         state.screen.stage() == Stage::Body || state.heads > state.begun
     }
 
-    /// Has the screen look at bytes, and notes what it says of heads.
-    fn look(&self, bytes: &[u8]) -> Look {
+    /// Has the screen look at bytes, and notes what it says of heads; and where the
+    /// connection stands then.
+    fn look(&self, bytes: &[u8]) -> (Look, Stage) {
         let mut state = self.lock();
         let look = state.screen.look(bytes);
         state.heads += look.heads as u64;
         if let Some(fault) = look.fault {
             state.refused = Some((state.heads, fault));
         }
-        if look.fault.is_some() || state.screen.stage() == Stage::Upgrade {
+        let at = state.screen.stage();
+        if look.fault.is_some() || at == Stage::Upgrade {
             self.special.store(true, Ordering::Release);
         }
-        look
+        (look, at)
     }
 
     /// Refuses the head that is under way.
@@ -320,22 +322,23 @@ impl Socket {
     /// So many bytes more are held, or it is the end.
     fn took(&mut self, read: usize) {
         self.ended = read == 0;
-        self.look();
-        self.heard();
+        let stage = self.look();
+        self.heard(stage);
     }
 
     /// Has the screen look at what is held.
-    fn look(&mut self) {
-        let look = self.gate.look(&self.held[self.may_pass..]);
+    fn look(&mut self) -> Stage {
+        let (look, stage) = self.gate.look(&self.held[self.may_pass..]);
         self.held.drain(self.may_pass..self.may_pass + look.skip);
         self.may_pass += look.pass;
         self.look_again = look.skip + look.pass > 0;
+        stage
     }
 
-    /// Bytes have come. A head has its time from its first byte on, however it
-    /// drips; everything else has it anew with every byte.
-    fn heard(&mut self) {
-        let in_head = self.gate.stage() == Stage::Head;
+    /// Bytes have come, and stand at this stage. A head has its time from its first
+    /// byte on, however it drips; everything else has it anew with every byte.
+    fn heard(&mut self, stage: Stage) {
+        let in_head = stage == Stage::Head;
         if !(in_head && self.in_head) {
             self.read_silence.end();
         }
@@ -457,8 +460,8 @@ impl AsyncRead for Socket {
                         this.ended = true;
                         return Poll::Ready(Ok(()));
                     }
-                    let look = this.gate.look(bytes);
-                    this.heard();
+                    let (look, stage) = this.gate.look(bytes);
+                    this.heard(stage);
                     if look.skip > 0 || look.pass < bytes.len() {
                         this.held.extend_from_slice(&bytes[look.skip..]);
                         this.may_pass = look.pass;
