@@ -101,6 +101,38 @@ fn c9_a_client_that_vanishes_frees_the_backend() {
     proxy.finish();
 }
 
+/// The tunnel is there, and nobody to begin it.
+#[test]
+fn c9_a_client_that_vanishes_before_the_101_frees_the_backend() {
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::heads(move |_, stream| {
+        wait.lock().unwrap().recv().unwrap();
+        let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n";
+        say(stream, head.as_bytes());
+        // To its end, of whatever kind.
+        let _ = std::io::copy(stream, &mut std::io::sink());
+        Then::Close
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log");
+    let options = ["--capacity", "1", "--no-health", "--log-file", file.to_str().unwrap()];
+    let proxy = Proxy::over(&[&backend], &options);
+    for n in 1..=5 {
+        let mut wire = proxy.connect();
+        wire.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+        proxy.until("dispatched", |_| backend.seen().len() == n);
+        wire.reset_on_close();
+        drop(wire);
+        go.send(()).unwrap();
+        proxy.until("given back", |proxy| proxy.pending() == 0);
+        let logged = || fs::read_to_string(&file).unwrap_or_default();
+        proxy.until("logged", |_| logged().lines().count() == n);
+        assert!(logged().ends_with(" reason=\"the client left\"\n"), "{}", logged());
+    }
+    proxy.finish();
+}
+
 #[test]
 fn c9_a_backend_that_closes_frees_itself() {
     let backend = switching(|stream| {

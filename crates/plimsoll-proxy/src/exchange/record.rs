@@ -115,9 +115,6 @@ impl Record {
     pub(super) fn passed(&mut self, bytes: u64) {
         self.bytes = bytes;
         self.served = Some(Instant::now());
-        if self.reason.is_none() && self.seat.ends.load(Ordering::Relaxed) {
-            self.broke_off("the proxy ended");
-        }
     }
 
     /// Its wait in line, if it has one, is over. Who drops that wait tells it, too.

@@ -27,17 +27,22 @@ struct Told {
     record: Box<Record>,
     /// Bytes, both ways.
     passed: AtomicU64,
+    /// It has come to its end.
+    over: bool,
 }
 
 impl Drop for Told {
     fn drop(&mut self) {
         self.record.passed(*self.passed.get_mut());
+        if !self.over {
+            self.record.cut_off();
+        }
     }
 }
 
 impl Tunnel {
     pub(super) fn new(held: Held, record: Box<Record>) -> Self {
-        Self { held, told: Told { record, passed: AtomicU64::new(0) } }
+        Self { held, told: Told { record, passed: AtomicU64::new(0), over: false } }
     }
 
     /// Joins the two sides; `early` is what the client has said already. The
@@ -52,6 +57,7 @@ impl Tunnel {
             cut_off = join(client, backend_side, idle, &told.passed) => cut_off,
             () = phase.reached(Phase::Stopped) => Some("the proxy ended"),
         };
+        told.over = true;
         if let Some(reason) = cut_off {
             told.record.broke_off(reason);
         }
