@@ -114,7 +114,7 @@ fn a_backend_that_lets_requests_run_out_of_time_is_ejected() {
         let _ = wait.lock().unwrap().recv();
         Then::Close
     });
-    let options = ["--request-timeout", "0.2", "--failures", "2", "--max-ejected", "100"];
+    let options = ["--request-timeout", "0.6", "--failures", "2", "--max-ejected", "100"];
     let proxy = Proxy::over(&[&backend], &options);
     for _ in 0..2 {
         let response = proxy.get("/");

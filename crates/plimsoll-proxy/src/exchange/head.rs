@@ -98,10 +98,7 @@ impl Outgoing {
         let upgrade = if asking.asks_upgrade() { headers.remove(header::UPGRADE) } else { None };
         strip(headers, &there);
         if there.expect {
-            // Answered by this side when the backend begins to read, or not at all on
-            // HTTP/2, where hyper sends no 100: clients need not wait for it (RFC 9110,
-            // section 10.1.1).
-            headers.remove(header::EXPECT);
+            take_expect(headers)?;
         }
         if there.cookies > 1 {
             join_cookies(headers);
@@ -176,21 +173,11 @@ fn check(head: &Parts, limits: crate::config::Limits) -> Result<(), Fault> {
         if head.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
             return Err(Fault::new(400, "there are two Content-Length fields"));
         }
-        check_expect(&head.headers)?;
     }
     if head.headers.len() > limits.headers {
         return Err(Fault::new(431, "there are too many header fields"));
     }
     Ok(())
-}
-
-/// As the screen has it of HTTP/1.
-fn check_expect(headers: &HeaderMap) -> Result<(), Fault> {
-    let mut expected = headers.get_all(header::EXPECT).iter();
-    if expected.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-        return Ok(());
-    }
-    Err(Fault::new(417, "an Expect other than 100-continue"))
 }
 
 /// The target as backends get it: a path, or `*`, whatever form the client's has
@@ -246,6 +233,18 @@ fn host(head: &Parts, there: &There) -> Result<Option<HeaderValue>, Fault> {
         }
         _ => Ok(host),
     }
+}
+
+/// Removes what is answered on this side: when the backend begins to read, or not
+/// at all on HTTP/2, where hyper sends no 100; clients need not wait for it (RFC 9110,
+/// section 10.1.1).
+fn take_expect(headers: &mut HeaderMap) -> Result<(), Fault> {
+    let mut expected = headers.get_all(header::EXPECT).iter();
+    if !expected.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Fault::new(417, "an Expect other than 100-continue"));
+    }
+    headers.remove(header::EXPECT);
+    Ok(())
 }
 
 /// Removes what concerns one connection alone, and what `Connection` names.

@@ -35,7 +35,7 @@ pub(super) async fn check(proxy: &Proxy, place: usize, thread: usize) -> Option<
     let _lease = match proxy.balancer.try_acquire_from(*id) {
         Ok(lease) => Some(lease),
         Err(DispatchToError::NoRoom) => return None,
-        // Nobody else is there.
+        // It is given no request besides.
         Err(DispatchToError::NotUp | DispatchToError::Unknown(_)) => None,
     };
     let mut connection = match backend.connection_now(thread, due).await? {
