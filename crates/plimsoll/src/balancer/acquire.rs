@@ -125,7 +125,7 @@ impl<'a, W: Send + Sync + 'static> AcquireRequest<'a, W> {
         let shared = &self.balancer.shared;
         let now = Instant::now();
         match shared.dispatch_now(&self.terms, now) {
-            Ok(grant) => Ok(Lease::new(Arc::clone(shared), grant, now, now)),
+            Ok(grant) => Ok(Lease::new(Arc::clone(shared), grant, Some(now), now)),
             Err(Blocked::WouldWait) => Err(Reason::Full),
             Err(Blocked::Refused(refusal)) => Err(refusal.into()),
         }
@@ -178,7 +178,7 @@ impl<'a, W: Send + Sync + 'static> AcquireRequest<'a, W> {
         let place = shared.take_place(&self.terms, since)?;
         let (ticket, waiter) = match place {
             Place::Granted(grant) => {
-                return Ok(Lease::new(Arc::clone(shared), grant, since, since));
+                return Ok(Lease::new(Arc::clone(shared), grant, Some(since), since));
             }
             Place::InLine(ticket, waiter) => (ticket, waiter),
         };
@@ -188,7 +188,9 @@ impl<'a, W: Send + Sync + 'static> AcquireRequest<'a, W> {
             waiter.close()
         });
         match answer {
-            Some(Ok(grant)) => Ok(Lease::new(Arc::clone(shared), grant, since, Instant::now())),
+            Some(Ok(grant)) => {
+                Ok(Lease::new(Arc::clone(shared), grant, Some(since), Instant::now()))
+            }
             Some(Err(refusal)) => Err(refusal.into()),
             None => Err(Reason::DeadlinePassed),
         }
@@ -294,7 +296,7 @@ impl<W: Send + Sync + 'static> Future for Acquire<W> {
                 Ok(Place::Granted(grant)) => {
                     self.stage = Stage::Done;
                     let shared = Arc::clone(&self.shared);
-                    return Poll::Ready(Ok(Lease::new(shared, grant, since, since)));
+                    return Poll::Ready(Ok(Lease::new(shared, grant, Some(since), since)));
                 }
                 Ok(Place::InLine(ticket, waiter)) => Stage::InLine(ticket, waiter),
             };
@@ -303,7 +305,9 @@ impl<W: Send + Sync + 'static> Future for Acquire<W> {
         let answer = std::task::ready!(waiter.poll(cx));
         self.stage = Stage::Done;
         Poll::Ready(match answer {
-            Ok(grant) => Ok(Lease::new(Arc::clone(&self.shared), grant, since, Instant::now())),
+            Ok(grant) => {
+                Ok(Lease::new(Arc::clone(&self.shared), grant, Some(since), Instant::now()))
+            }
             Err(refusal) => Err(refusal.into()),
         })
     }

@@ -33,8 +33,8 @@ pub struct Lease<W: Send + Sync + 'static> {
     shared: Arc<Shared<W>>,
     /// `None` only while it is dropped.
     grant: Option<Grant<W>>,
-    /// When it was asked for.
-    since: Instant,
+    /// When it was asked for; nothing where that was no request.
+    since: Option<Instant>,
     began: Instant,
     failed: bool,
 }
@@ -44,7 +44,7 @@ impl<W: Send + Sync + 'static> Lease<W> {
     pub(super) fn new(
         shared: Arc<Shared<W>>,
         grant: Grant<W>,
-        since: Instant,
+        since: Option<Instant>,
         began: Instant,
     ) -> Self {
         Self { shared, grant: Some(grant), since, began, failed: false }
@@ -131,9 +131,11 @@ impl<W: Send + Sync + 'static> Drop for Lease<W> {
         let failed = self.failed || std::thread::panicking();
         let how = if failed { Completion::Failed } else { Completion::Succeeded };
         self.shared.give_back(grant, how, now);
-        let run = now.saturating_duration_since(self.began);
-        let wait = self.began.saturating_duration_since(self.since);
-        self.shared.recorder.record(nanos(wait), nanos(run));
+        if let Some(since) = self.since {
+            let run = now.saturating_duration_since(self.began);
+            let wait = self.began.saturating_duration_since(since);
+            self.shared.recorder.record(nanos(wait), nanos(run));
+        }
     }
 }
 

@@ -363,7 +363,8 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     }
 
     /// A lease on this worker, if it has room now, past policy and line: for what
-    /// concerns one worker alone, such as a look at how it is.
+    /// concerns one worker alone, such as a look at how it is. It costs 1, and is not among
+    /// the times of waiting and running, which are requests'.
     ///
     /// ```
     /// use plimsoll::{Balancer, DispatchToError, WorkerSpec};
@@ -374,6 +375,8 @@ impl<W: Send + Sync + 'static> Balancer<W> {
     /// let lease = balancer.try_acquire_from(second)?;
     /// assert_eq!(*lease.worker(), "b");
     /// assert_eq!(balancer.try_acquire_from(second).err(), Some(DispatchToError::NoRoom));
+    /// drop(lease);
+    /// assert_eq!(balancer.snapshot().run.count(), 0);
     /// # Ok::<(), DispatchToError>(())
     /// ```
     ///
@@ -387,7 +390,7 @@ impl<W: Send + Sync + 'static> Balancer<W> {
             let charge = state.pool.dispatch_to(worker, NonZeroU32::MIN)?;
             Ok(state.grant(charge))
         })?;
-        Ok(Lease::new(Arc::clone(&self.shared), grant, now, now))
+        Ok(Lease::new(Arc::clone(&self.shared), grant, None, now))
     }
 
     /// A lease on the least-loaded worker, when there is one.
