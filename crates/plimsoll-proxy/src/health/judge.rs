@@ -72,6 +72,11 @@ impl Judge {
         }
     }
 
+    /// Whether requests have it out.
+    pub(crate) fn is_ejected(&self) -> bool {
+        matches!(self.mode, Mode::Ejected(_))
+    }
+
     /// A check has answered.
     pub(crate) fn checked(&mut self, good: bool) -> Option<Verdict> {
         let against = match self.mode {

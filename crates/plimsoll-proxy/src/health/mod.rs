@@ -57,14 +57,17 @@ fn carry_out(proxy: &Arc<Proxy>, backend: &Backend, verdict: Verdict) {
     let _ = match verdict {
         Verdict::Down => balancer.set_health(id, Health::Down),
         Verdict::Ejected(until) => {
+            backend.ejected.notify_waiters();
             tokio::spawn(try_again(Arc::clone(proxy), backend.place, until));
             balancer.set_health(id, Health::Down)
         }
         Verdict::Trial => {
-            proxy.ceiling.give_back();
-            balancer
+            let known = balancer
                 .set_capacity(id, NonZeroU32::MIN)
-                .and_then(|()| balancer.set_health(id, Health::Up))
+                .and_then(|()| balancer.set_health(id, Health::Up));
+            // Not before it is back: else another could go while it is still out.
+            proxy.ceiling.give_back();
+            known
         }
         Verdict::Up => balancer
             .set_capacity(id, backend.capacity)
@@ -118,8 +121,19 @@ pub(crate) async fn watch(proxy: Arc<Proxy>, place: usize, thread: usize) {
     let mut rest = fastrand::f64();
     loop {
         tokio::time::sleep(config.interval.mul_f64(rest)).await;
-        if let Some(good) = check::check(&proxy, place, thread).await {
-            judge(&proxy, backend, |judge| judge.checked(good));
+        let ejected = backend.ejected.notified();
+        let mut ejected = std::pin::pin!(ejected);
+        // From here on it is told.
+        ejected.as_mut().enable();
+        // One that is ejected is tried by a request, whose connection a check would hold.
+        if !backend.judge().is_ejected() {
+            let checked = tokio::select! {
+                checked = check::check(&proxy, place, thread) => checked,
+                () = ejected => None,
+            };
+            if let Some(good) = checked {
+                judge(&proxy, backend, |judge| judge.checked(good));
+            }
         }
         rest = 0.9 + 0.2 * fastrand::f64();
     }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use hyper::header::HeaderValue;
+use tokio::sync::Notify;
 
 pub(crate) use self::connect::ConnectError;
 pub(crate) use self::connection::Connection;
@@ -34,6 +35,8 @@ pub(crate) struct Backend {
     pub(crate) capacity: NonZeroU32,
     connections: Arc<Connections>,
     judge: Mutex<Judge>,
+    /// Told when it is ejected.
+    pub(crate) ejected: Notify,
 }
 
 impl Backend {
@@ -52,6 +55,7 @@ impl Backend {
             capacity: config.capacity,
             connections: Arc::new(Connections::new(config.capacity, threads)),
             judge: Mutex::new(Judge::new(health.clone(), Instant::now())),
+            ejected: Notify::new(),
         }
     }
 
