@@ -122,15 +122,17 @@ impl Refusal {
         self.status() == StatusCode::SERVICE_UNAVAILABLE
     }
 
-    /// Whether the connection must not be used any more: its framing is in
-    /// doubt, or its body unread.
-    pub(crate) fn closes(self) -> bool {
-        matches!(self, Self::Fault(_) | Self::BodyTooLarge | Self::BodyBroken | Self::BodyTimeout)
-    }
-
-    /// Whether the client is why: no backend would do better.
+    /// Whether the client is why: no backend would do better, and the connection must
+    /// not be used any more. Its framing is in doubt, or its body unread, or nobody is there.
     pub(crate) fn is_the_clients(self) -> bool {
-        self.closes() || self == Self::ClientGone
+        matches!(
+            self,
+            Self::Fault(_)
+                | Self::BodyTooLarge
+                | Self::BodyBroken
+                | Self::BodyTimeout
+                | Self::ClientGone
+        )
     }
 
     /// Whether it says something of the backend that was tried.

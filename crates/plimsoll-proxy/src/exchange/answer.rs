@@ -106,7 +106,10 @@ impl Body for Answer {
             Kind::Switched => return Poll::Ready(None),
             Kind::Own(text, record) => {
                 let frame = text.take();
-                record.bytes += frame.as_ref().map_or(0, |text| text.len() as u64);
+                // One that is written as having had no answer has had none.
+                if record.status != 0 {
+                    record.bytes += frame.as_ref().map_or(0, |text| text.len() as u64);
+                }
                 return Poll::Ready(frame.map(|text| Ok(Frame::data(text))));
             }
             Kind::Forwarded(forwarded) => forwarded,

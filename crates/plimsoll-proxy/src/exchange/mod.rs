@@ -66,7 +66,7 @@ pub(crate) fn answer(
             Err(refusal) => {
                 // Nobody reads what is left of its body, which ends its connection.
                 let unread = upload.is_some_and(|upload| !upload.has_ended());
-                (refuse(refusal, record), unread || refusal.closes())
+                (refuse(refusal, record), unread || refusal.is_the_clients())
             }
         };
         let closes = closes || last || proxy.shutdown.is_draining();
