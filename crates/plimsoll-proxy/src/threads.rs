@@ -55,18 +55,25 @@ pub(crate) fn run(proxy: &Arc<Proxy>, listeners: Vec<TcpListener>) -> io::Result
     }
     let closed = Arc::new(Barrier::new(arrivals.len()));
     let mut started = Vec::new();
+    let all = arrivals.len();
     for (index, arrivals) in arrivals.into_iter().enumerate() {
-        let listeners: Vec<_> =
-            listeners.iter().map(TcpListener::try_clone).collect::<Result<_, _>>()?;
+        let cannot = |error: io::Error| {
+            let nth = index + 1;
+            io::Error::other(format!("of {all} threads number {nth} cannot be started: {error}"))
+        };
+        let copies = listeners.iter().map(TcpListener::try_clone);
+        let listeners: Vec<_> = copies.collect::<Result<_, _>>().map_err(cannot)?;
         let seat = Arc::new(Seat { proxy: Arc::clone(proxy), index, ends: AtomicBool::new(false) });
         let closed = Arc::clone(&closed);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(cannot)?;
         let thread = std::thread::Builder::new().name(format!("serve-{index}"));
         let others = Others(Some(proxy.shutdown.clone()));
-        started.push(thread.spawn(move || {
+        let thread = thread.spawn(move || {
             let served = runtime.block_on(serve(seat, listeners, arrivals, closed));
             others.unless_all_is_well(served)
-        })?);
+        });
+        started.push(thread.map_err(cannot)?);
     }
     // What is left of them is the threads': they close the ports when they drain.
     drop(listeners);

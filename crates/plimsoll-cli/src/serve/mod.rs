@@ -57,14 +57,9 @@ fn serve(args: &Args) -> Result<(), String> {
         let at = listener.local_addr().map_err(|error| error.to_string())?;
         eprintln!("plimsoll: {what} on {at}");
     }
-    let threads = config.threads;
     let served = plimsoll_proxy::run(config, Listeners { clients, admin }, &shutdown);
     drop(watcher);
-    served.map_err(|error| match error.raw_os_error() {
-        // The system has no room for all that they need.
-        Some(_) => format!("--threads {threads}: {error}"),
-        None => error.to_string(),
-    })
+    served.map_err(|error| error.to_string())
 }
 
 /// Allows itself as many descriptors as it may have: every client takes one, and

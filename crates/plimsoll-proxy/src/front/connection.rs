@@ -22,8 +22,8 @@ use crate::proxy::Seat;
 use crate::shutdown::Phase;
 use crate::stream::SharedStream;
 
-/// What hyper reads of a head at the most, in bytes, unless it is told: it refuses
-/// more by itself, and nobody is told of it.
+/// What hyper reads of a head at the least, in bytes: more than that it refuses by itself, and
+/// nobody is told of it.
 const BUFFER: usize = 400 << 10;
 
 /// How often an HTTP/2 connection is asked whether it is idle, unless its
