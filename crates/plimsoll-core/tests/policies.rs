@@ -125,6 +125,33 @@ fn first_order_is_shuffled_by_the_seed() {
     }
 }
 
+/// Many balancers whose one worker comes back must not all find it at the same moment.
+#[test]
+fn a_worker_that_comes_up_is_shuffled_by_the_seed_too() {
+    for policy in [Policy::LeastLoaded, Policy::RoundRobin] {
+        for is_new in [true, false] {
+            let mut counts = [0; 6];
+            for seed in 0..6000 {
+                let (mut pool, ids) = pool_of(policy, seed, &[1; 6]);
+                let mut id = ids[0];
+                if is_new {
+                    pool.remove(id, NOW).unwrap();
+                    assert_eq!(pool.poll_outcome(), Some(Outcome::Removed(id)));
+                    let spec = WorkerSpec::new(number(1));
+                    id = pool.add(WorkerSpec { health: Health::Starting, ..spec }, NOW);
+                } else {
+                    pool.set_health(id, Health::Starting, NOW).unwrap();
+                }
+                pool.set_health(id, Health::Up, NOW).unwrap();
+                let turn: Vec<Lease> = (0..6).map(|_| take(&mut pool)).collect();
+                counts[turn.iter().position(|lease| lease.worker() == id).unwrap()] += 1;
+            }
+            // 5 degrees of freedom: above 20.5 once in a thousand.
+            assert!(chi_square(&counts) < 20.5, "{policy}, new: {is_new}: {counts:?}");
+        }
+    }
+}
+
 #[test]
 fn a_new_policy_shuffles_too() {
     let order = |seed| {

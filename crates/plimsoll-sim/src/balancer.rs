@@ -314,3 +314,60 @@ fn spec(config: &Config, worker: u32) -> core::WorkerSpec {
     spec.weight = NonZeroU16::new(config.weight(worker)).unwrap_or(NonZeroU16::MIN);
     spec
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::streams::Purpose;
+
+    /// A balancer that dispatches at one moment.
+    struct Alone {
+        config: Config,
+        fleet: Fleet,
+        rng: Stream,
+        balancer: Balancer,
+    }
+
+    impl Alone {
+        fn new(config: &Config, seed: u64) -> Self {
+            Self {
+                config: config.clone(),
+                fleet: Fleet::new(config),
+                rng: Stream::new(seed, 0, Purpose::Choices),
+                balancer: Balancer::new(config, 0, seed),
+            }
+        }
+
+        /// Who gets a request of this cost.
+        fn dispatch(&mut self, cost: u32) -> u32 {
+            let cost = NonZeroU32::new(cost).unwrap();
+            let (fleet, rng) = (&self.fleet, &mut self.rng);
+            let mut around = Around { fleet, replicas: &[], balancers: 1, rng, now: 0 };
+            match self.balancer.dispatch(0, cost, 0, &mut around) {
+                Given::To(worker, _) => worker,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Balancers do not move in step when a worker comes back.
+    #[test]
+    fn a_worker_that_is_back_has_another_place_in_each_balancer() {
+        let config = Config { workers: 10, ..Config::default() };
+        let mut turns: Vec<usize> = (0..100)
+            .map(|seed| {
+                let mut alone = Alone::new(&config, seed);
+                alone.balancer.remove(&(3..=3), 0);
+                assert_eq!(alone.balancer.poll(), None);
+                alone.balancer.add(&alone.config, 3, 0);
+                let given: Vec<u32> = (0..10).map(|_| alone.dispatch(1)).collect();
+                given.iter().position(|&worker| worker == 3).unwrap()
+            })
+            .collect();
+        turns.sort_unstable();
+        let last = turns.iter().filter(|&&turn| turn == 9).count();
+        turns.dedup();
+        assert_eq!(turns.len(), 10, "any place");
+        assert!((1..30).contains(&last), "it is last in {last} of 100");
+    }
+}

@@ -91,7 +91,10 @@ impl Levels {
     pub(crate) fn insert_shuffled(&mut self, slot: u32, load: Load, rng: &mut Rng) {
         self.insert(slot, load);
         let level = self.nodes[slot as usize].level;
-        let drawn = rng.below(slot + 1);
+        // One that is used again is drawn among all, too, however low its number.
+        #[expect(clippy::cast_possible_truncation, reason = "a slot is below 2^32 - 1")]
+        let slots = self.nodes.len() as u32;
+        let drawn = rng.below(slots);
         if drawn != slot && self.nodes[drawn as usize].level == level {
             self.unlink(slot);
             self.link_before(slot, drawn);

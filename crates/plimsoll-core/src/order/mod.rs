@@ -118,8 +118,9 @@ impl Order {
         }
     }
 
-    /// A new worker: at a random place among its equals, so that many
-    /// balancers with different seeds do not move in step.
+    /// A new worker, or one that is up after it was starting: at a random place
+    /// among its equals, so that many balancers with different seeds do not
+    /// move in step.
     pub(crate) fn join(&mut self, slot: u32, worker: &Worker, rng: &mut Rng) {
         match self {
             Self::LeastLoaded(levels) => levels.insert_shuffled(slot, worker.load(), rng),

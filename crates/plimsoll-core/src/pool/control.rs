@@ -74,6 +74,9 @@ impl<T> Pool<T> {
 
     /// Says whether a worker takes requests.
     ///
+    /// One that is up after it was starting is new: like one that is added, it
+    /// gets a random place among its equals.
+    ///
     /// ```
     /// use plimsoll_core::{Blocked, Config, Health, Pool, Refusal, Request, Time, WorkerSpec};
     /// use core::num::NonZeroU32;
@@ -282,9 +285,14 @@ impl<T> Pool<T> {
         let slot = self.slot_of(id)?;
         let worker = &mut self.workers[slot as usize];
         let before = worker.live_capacity();
+        let was_starting = worker.spec.health == Health::Starting;
         with(worker);
         let after = worker.live_capacity();
-        self.order.changed(slot, worker);
+        if was_starting && worker.is_eligible() {
+            self.order.join(slot, worker, &mut self.rng);
+        } else {
+            self.order.changed(slot, worker);
+        }
         if before != after {
             self.count_live(before, after);
             self.refuse_hopeless();

@@ -1,8 +1,8 @@
 //! The rules of the pool said again, as plainly as possible: vectors, linear
 //! scans, no order, no index, no generation.
 //!
-//! Where the rules leave a choice open (the random place of a new worker among
-//! its equals) the model computes the set of allowed workers, and takes the one
+//! Where the rules leave a choice open (the random place among its equals of a
+//! worker that is new, or up after it was starting) the model computes the set of allowed workers, and takes the one
 //! that the pool took.
 
 use std::collections::VecDeque;
@@ -189,8 +189,11 @@ impl Model {
     }
 
     pub(crate) fn change(&mut self, key: Key, now: Time, with: impl FnOnce(&mut Ship)) {
+        let was_starting = self.ship(key).health == Health::Starting;
         with(self.ship(key));
         self.touch(key);
+        let ship = self.ship(key);
+        ship.shuffled = was_starting && ship.room_for(1);
         let hopeless: Vec<(u32, Refusal)> = self
             .line
             .iter()
