@@ -4,7 +4,7 @@
 
 use std::num::NonZeroU32;
 
-use plimsoll_sim::{Arrivals, Config, Discipline, Outcome, Run};
+use plimsoll_sim::{Arrivals, Config, Discipline, Outcome, Policy, Run};
 
 const POLICIES: [&str; 13] = [
     "least-loaded",
@@ -222,11 +222,19 @@ fn a_clock_that_is_full_stops() {
         batches: 1,
         ..config("least-work-of-2")
     };
-    let error = Run::new(&long, 0).unwrap_err();
-    assert!(error.contains("seconds of its own time"), "{error}");
     let request = plimsoll_sim::Arrival { at: 5, ..request };
-    let long = Config { arrivals: Arrivals::Trace([request; 3].into()), ..long };
-    assert_eq!(run(&long, 1000).answered, 0, "none ends in 584 years");
+    let longer = Config { arrivals: Arrivals::Trace([request; 3].into()), ..long.clone() };
+    for long in [long, longer.clone()] {
+        let error = Run::new(&long, 0).unwrap_err();
+        assert!(error.contains("seconds of its own time"), "{error}");
+    }
+    // How many a full line refuses is not known beforehand.
+    let lossy =
+        Config { capacity: NonZeroU32::new(1), line: Some(0), policy: Policy::Central, ..longer };
+    let outcome = run(&lossy, 1000);
+    assert_eq!(outcome.answered, 0, "none ends in 584 years");
+    let sentence = outcome.gave_up.unwrap();
+    assert!(sentence.contains("after 584 years, where the clock ends"), "{sentence}");
 }
 
 #[test]

@@ -165,9 +165,42 @@ fn what_would_stand_still_or_panic_is_refused() {
             "bursts of 0.000001 s are too short where requests come every 1.111e0 s",
         ),
         (of(Policy::SnapshotTwo(1e-6)), "the age is at least 1.111e-4 s"),
+        (
+            Config {
+                policy: Policy::Snapshot(1e-6),
+                workers: 1,
+                ..come(Arrivals::Closed { requesters: 1000, think: 1.0 })
+            },
+            "the age is at least 1.000e-4 s",
+        ),
+        (
+            Config {
+                policy: Policy::Snapshot(1e-6),
+                workers: 1,
+                ..come(Arrivals::Trace([Arrival { at: 0, service: 1_000_000_000 }; 1000].into()))
+            },
+            "the age is at least 1.000e-4 s",
+        ),
         (Config { speeds: vec![1e6], workers: 10_000_000, ..Config::default() }, "a second"),
     ] {
         let error = config.check().unwrap_err();
         assert!(error.contains(part), "{error}");
     }
+}
+
+/// No balancer is told the same again and again while all wait for one worker.
+#[test]
+fn being_told_takes_no_time_where_nothing_happens() {
+    let config = Config {
+        policy: Policy::Snapshot(0.001),
+        workers: 1,
+        arrivals: Arrivals::Closed { requesters: 5, think: 1.0 },
+        faults: vec!["stuck:0:0:100000000".parse().unwrap()],
+        jobs: 30,
+        batches: 1,
+        ..Config::default()
+    };
+    let mut run = Run::new(&config, 0).unwrap();
+    assert!(run.advance(1000), "{:?}", run.progress());
+    assert_eq!(run.progress(), (30, 30));
 }

@@ -1,8 +1,8 @@
 //! Whether a configuration can be simulated.
 
 use super::Config;
-use crate::units::{real, within};
-use crate::{Arrivals, FaultKind};
+use crate::units::{real, seconds, within};
+use crate::{Arrival, Arrivals, FaultKind};
 
 /// The most workers.
 const MOST_WORKERS: u32 = 10_000_000;
@@ -130,12 +130,7 @@ impl Config {
     /// A clock of nanoseconds in 64 bits ends after 584 years, and stands still where thousands
     /// come in each. And what happens between two requests takes time, too.
     fn check_length(&self) -> Result<(), String> {
-        let seconds = match self.arrivals {
-            Arrivals::Closed { requesters, think } => {
-                real(self.jobs) / f64::from(requesters) * (think + self.service.mean())
-            }
-            _ => self.expected_seconds().unwrap_or(0.0),
-        };
+        let seconds = self.least_seconds();
         if seconds > LONGEST {
             return Err(format!(
                 "a run would take {seconds:.0} seconds of its own time: it is at most {LONGEST}, and \
@@ -160,17 +155,8 @@ impl Config {
                 gap / MOST_BURSTS
             ));
         }
-        // A trace takes at least as long as the longest of its requests, at the fastest worker.
-        let alone = match &self.arrivals {
-            Arrivals::Trace(requests) => {
-                let longest = requests.iter().map(|request| request.service).max().unwrap_or(0);
-                let fastest = self.speeds.iter().copied().fold(0.0, f64::max);
-                crate::units::seconds(longest) / fastest
-            }
-            _ => 0.0,
-        };
         let looks = f64::from(self.balancers) * f64::from(self.known());
-        let shortest = gap.max(alone / real(self.count())) * looks / MOST_LOOKS;
+        let shortest = gap * looks / MOST_LOOKS;
         if self.policy.age().is_some_and(|age| age < shortest) {
             return Err(format!(
                 "{} tells {looks} times of a worker each time, and requests come every {gap:.3e} s: \
@@ -179,6 +165,27 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    /// The least time that a run can be expected to take, in seconds: as requests come, and as
+    /// workers can do them. A line that is full refuses requests, which takes no time.
+    fn least_seconds(&self) -> f64 {
+        let (fastest, share) = (self.fastest(), if self.line.is_none() { 1.0 } else { 0.0 });
+        let (alone, work) = match &self.arrivals {
+            Arrivals::Poisson | Arrivals::Bursts { .. } => (real(self.jobs) / self.rate(), 0.0),
+            Arrivals::Closed { requesters, think } => {
+                let mean = self.service.mean() * share;
+                let each = real(self.jobs) / f64::from(*requesters);
+                (each * (think + mean / fastest), real(self.jobs) * mean)
+            }
+            Arrivals::Trace(requests) => {
+                let service = |request: &Arrival| seconds(request.service) * share;
+                let end = |request: &Arrival| seconds(request.at) + service(request) / fastest;
+                let ends = requests.iter().map(end);
+                (ends.fold(0.0, f64::max), requests.iter().map(service).sum())
+            }
+        };
+        alone.max(work / (self.all_speeds() * f64::from(self.slots.get())))
     }
 
     /// The load of the workers that balancers know, not of all.
@@ -235,6 +242,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
     fn config(policy: &str, workers: u32, balancers: u32, subset: u32) -> Config {
@@ -255,6 +264,34 @@ mod tests {
     }
 
     #[test]
+    fn a_run_takes_as_long_as_requests_come_and_workers_can_do_them() {
+        let closed = |requesters, think| Arrivals::Closed { requesters, think };
+        let nanos = |seconds: u64| seconds * 1_000_000_000;
+        let request = |at, service| Arrival { at: nanos(at), service: nanos(service) };
+        let trace = |requests: &[Arrival]| Arrivals::Trace(requests.into());
+        let one = Config { workers: 1, jobs: 1000, ..Config::default() };
+        let many = Config { workers: 10, speeds: vec![4.0, 1.0], ..one.clone() };
+        let no_line = Config { capacity: NonZeroU32::new(1), line: Some(0), ..one.clone() };
+        for (config, arrivals, least) in [
+            (&one, closed(10, 9.0), 1000.0),
+            (&one, closed(1000, 1.0), 1000.0),
+            (&many, closed(10, 9.0), 925.0),
+            (&many, closed(1000, 1e-6), 40.0),
+            (&no_line, closed(100, 9.0), 90.0),
+            (&one, trace(&[request(0, 1); 1000]), 1000.0),
+            (&one, trace(&[request(5, 0), request(2000, 1)]), 2001.0),
+            (&many, trace(&[request(2, 100), request(3, 50)]), 27.0),
+            (&no_line, trace(&[request(5, 100); 10]), 5.0),
+        ] {
+            let config = Config { arrivals, ..config.clone() };
+            let told = config.least_seconds();
+            assert!((told / least - 1.0).abs() < 1e-5, "{told}, not {least}: {config:?}");
+        }
+        let fast = Config { workers: 100, speeds: vec![1000.0], jobs: 10_000_000_000, ..one };
+        assert_eq!(Config { arrivals: closed(1, 1e-6), ..fast }.check(), Ok(()));
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_in_a_sentence() {
         let of = |policy: &str| Config { policy: policy.parse().unwrap(), ..Config::default() };
         let refused = |config: Config, part: &str| {
@@ -271,6 +308,13 @@ mod tests {
         refused(Config { workers: 1, load: 1e-5, ..of("random") }, "at most 1000000000");
         let slow = Arrivals::Closed { requesters: 1, think: 1e9 };
         refused(Config { arrivals: slow, ..of("random") }, "at most 1000000000");
+        let one = Arrivals::Closed { requesters: 1, think: 1.0 };
+        let slow = Config { workers: 1, speeds: vec![1e-6], arrivals: one, ..of("random") };
+        refused(slow, "at most 1000000000");
+        let request = Arrival { at: 0, service: 1_000_000_000 };
+        let trace = Arrivals::Trace(vec![request; 2000].into());
+        let slow = Config { workers: 1, speeds: vec![1e-6], arrivals: trace, ..of("random") };
+        refused(slow, "at most 1000000000");
         refused(config("random", 100, 1, 200), "from 1 to the 100 workers");
     }
 }

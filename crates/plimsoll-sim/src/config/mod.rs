@@ -221,6 +221,11 @@ impl Config {
         self.speeds.iter().enumerate().map(|(nth, speed)| speed * times(nth)).sum()
     }
 
+    /// The speed of the fastest worker.
+    fn fastest(&self) -> f64 {
+        self.speeds.iter().take(self.workers as usize).copied().fold(0.0, f64::max)
+    }
+
     /// The speed of the slowest worker.
     fn slowest(&self) -> f64 {
         let speeds = self.speeds.iter().take(self.workers as usize).copied();

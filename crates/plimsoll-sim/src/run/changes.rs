@@ -38,6 +38,12 @@ impl Run {
         }
     }
 
+    /// When what is scheduled happens next.
+    #[inline]
+    pub(super) fn next_change_at(&self) -> u64 {
+        self.changes.peek().map_or(u64::MAX, |&Reverse((at, _))| at)
+    }
+
     /// What was scheduled happens.
     pub(super) fn change(&mut self) {
         let Some(Reverse((at, change))) = self.changes.pop() else { return };
@@ -54,8 +60,13 @@ impl Run {
                 for balancer in &mut self.balancers {
                     balancer.told(&self.fleet);
                 }
-                let age = self.config.policy.age().unwrap_or(f64::INFINITY);
-                self.changes.push(Reverse((at.saturating_add(nanos(age)), Change::Tell)));
+                // Until something else happens they would be told the same, and time would go by
+                // with it.
+                let age = nanos(self.config.policy.age().unwrap_or(f64::INFINITY));
+                let next = self.fleet.events.next_at().min(self.source.next_at());
+                let ages = next.min(self.next_change_at()).saturating_sub(at).div_ceil(age).max(1);
+                let told_again = at.saturating_add(ages.saturating_mul(age));
+                self.changes.push(Reverse((told_again, Change::Tell)));
             }
             Change::Fault { number, begins } => {
                 let fault = &self.config.faults[number];

@@ -240,10 +240,10 @@ impl Run {
     fn step(&mut self) -> bool {
         let ends = self.fleet.events.next_at();
         let comes = self.source.next_at();
-        let changes = self.changes.peek().map_or(u64::MAX, |&Reverse((at, _))| at);
+        let changes = self.next_change_at();
         let next = ends.min(comes).min(changes);
         if self.fleet.jobs.len() > self.most_present {
-            self.give_up();
+            self.give_up("they come faster than they end");
             return false;
         }
         let is_done = if self.drains() {
@@ -251,7 +251,11 @@ impl Run {
         } else {
             self.ended() >= self.config.jobs
         };
-        if is_done || next == u64::MAX {
+        if is_done {
+            return false;
+        }
+        if next == u64::MAX {
+            self.give_up("the next thing happens after 584 years, where the clock ends");
             return false;
         }
         self.pass(next);
@@ -270,10 +274,9 @@ impl Run {
     }
 
     #[cold]
-    fn give_up(&mut self) {
+    fn give_up(&mut self, why: &str) {
         self.gave_up = Some(format!(
-            "{}: a run was given up after {} seconds of its time, when {} requests were pending: \
-             they come faster than they end",
+            "{}: a run was given up after {} seconds of its time, when {} requests were pending: {why}",
             self.config.policy,
             seconds(self.now),
             self.fleet.jobs.len()
