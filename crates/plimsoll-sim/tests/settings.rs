@@ -75,7 +75,10 @@ impl Draws {
         match self.below(5) {
             0 | 1 => Arrivals::Poisson,
             2 => Arrivals::Bursts { factor: self.number(), length: self.number() },
-            3 => Arrivals::Closed { requesters: self.below(30), think: self.number() },
+            3 => {
+                let most = self.one(&[30, 30, 5000]);
+                Arrivals::Closed { requesters: self.below(most), think: self.number() }
+            }
             _ => {
                 let times = [0, 1, 1_000_000_000, u64::MAX];
                 let count = self.below(40);
@@ -121,7 +124,7 @@ impl Draws {
     }
 }
 
-/// Whatever is not refused runs, without a panic, and its time moves on.
+/// Whatever is not refused runs, without a panic, and its requests move on.
 #[test]
 fn all_that_is_not_refused_runs() {
     let mut draws = Draws(1);
@@ -137,6 +140,10 @@ fn all_that_is_not_refused_runs() {
         let outcome = run.outcome();
         let last = outcome.samples.last().map_or(0.0, |sample| sample.at);
         assert!(is_over || last > 0.0, "{config:?}");
+        // What else happens, such as being told, is no more than that.
+        assert!(is_over || outcome.events > 1000, "{} events: {config:?}", outcome.events);
+        let (ended, count) = run.progress();
+        assert!(!is_over || ended >= count || outcome.gave_up.is_some(), "{config:?}");
         run.check_invariants().unwrap_or_else(|broken| panic!("{broken}: {config:?}"));
     }
     assert!(refused > 1000, "{refused} are refused");
