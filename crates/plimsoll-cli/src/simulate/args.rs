@@ -375,18 +375,20 @@ impl Args {
     }
 }
 
-/// A fault that no measured request can meet, as far as time can be told beforehand; a picture
-/// may show the warm-up, too.
+/// A fault that no measured request can meet, as far as time can be told beforehand. Counts are of
+/// the warm-up, too, and a picture may be.
 fn unseen(simulations: &[Simulation], is_warm_up_shown: bool) -> Option<String> {
     simulations.iter().find_map(|Simulation { config, .. }| {
         let end = config.expected_seconds()?;
-        let begin = end * config.warm_up;
+        let begin = config.measured_from()?;
         let is_trace = matches!(config.arrivals, Arrivals::Trace(_));
         config.faults.iter().find_map(|fault| {
             let what = if fault.to <= begin {
-                let but = if is_warm_up_shown { ", but the picture does" } else { "" };
+                let who =
+                    if is_warm_up_shown { "the counts and the picture" } else { "and the counts," };
                 format!(
-                    "is over before measuring begins, at about {begin:.0} s: no figure shows it{but}"
+                    "is over before measuring begins, at about {begin:.0} s: only what it left \
+                     behind, {who} show it"
                 )
             } else if fault.from >= end && is_trace {
                 format!(

@@ -147,11 +147,11 @@ fn a_mean_that_misses_its_closed_form_is_told() {
 }
 
 #[test]
-fn a_fault_that_no_figure_shows_is_told() {
+fn a_fault_that_no_measured_request_meets_is_told() {
     let words = ["--workers", "10", "--jobs", "40000", "--load", "0.5", "--policy", "random"];
-    for (fault, told) in
-        [("stuck:0:1:2", "is over before measuring begins"), ("stuck:0:9000:9001", "after the end")]
-    {
+    let before = "is over before measuring begins, at about 200 s: only what it left behind, and \
+        the counts, show it";
+    for (fault, told) in [("stuck:0:1:2", before), ("stuck:0:9000:9001", "after the end")] {
         let done = run(&[&words[..], &["--fault", fault]].concat()).expect(0);
         assert!(done.stderr.contains(told), "{fault}: {}", done.stderr);
     }
@@ -162,7 +162,22 @@ fn a_fault_that_no_figure_shows_is_told() {
     let picture = folder.path().join("a.svg");
     let plot = ["--fault", "stuck:0:1:2", "--plot", picture.to_str().unwrap()];
     let done = run(&[&words[..], &plot].concat()).expect(0);
-    assert!(done.stderr.contains("no figure shows it, but the picture does"), "{}", done.stderr);
+    let told = "only what it left behind, the counts and the picture show it";
+    assert!(done.stderr.contains(told), "{}", done.stderr);
+}
+
+/// The warm-up of a trace is a share of its requests, most of which may come early.
+#[test]
+fn a_fault_in_a_trace_is_told_by_when_its_requests_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.csv");
+    std::fs::write(&path, "0,1\n1,1\n2,1\n3,1\n4,1\n5,1\n6,1\n7,1\n90,1\n100,1\n").unwrap();
+    let words = ["--trace", path.to_str().unwrap(), "--workers", "2", "--policy", "random"];
+    let words = [&words[..], &["--warm-up", "0.5", "--json", "--fault"]].concat();
+    let done = run(&[&words[..], &["stuck:0:1:4"]].concat()).expect(0);
+    assert!(done.stderr.contains("before measuring begins, at about 5 s"), "{}", done.stderr);
+    let done = run(&[&words[..], &["stuck:0:6:9"]].concat()).expect(0);
+    assert!(!done.stderr.contains("before measuring begins"), "{}", done.stderr);
 }
 
 /// Requests of a trace go on after the last has come, and a fault meets them.

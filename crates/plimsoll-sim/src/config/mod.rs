@@ -286,6 +286,34 @@ impl Config {
             Arrivals::Closed { .. } => None,
         }
     }
+
+    /// About when measuring begins, in seconds of a run's own time; `None` where only running
+    /// tells it.
+    ///
+    /// ```
+    /// use plimsoll_sim::{Arrival, Arrivals, Config};
+    ///
+    /// let config = Config { jobs: 900, warm_up: 0.5, ..Config::default() };
+    /// assert_eq!(config.measured_from(), Some(5.0));
+    ///
+    /// // The warm-up is a share of the requests, not of the time.
+    /// let request = |seconds: u64| Arrival { at: seconds * 1_000_000_000, service: 1 };
+    /// let trace = Arrivals::Trace([1, 2, 3, 90].map(request).into());
+    /// let config = Config { arrivals: trace, ..config };
+    /// assert_eq!(config.measured_from(), Some(3.0));
+    /// assert_eq!(Config { warm_up: 0.0, ..config }.measured_from(), Some(0.0));
+    /// ```
+    pub fn measured_from(&self) -> Option<f64> {
+        match &self.arrivals {
+            // From the start, and not from the first request on.
+            _ if self.warming() == 0 => Some(0.0),
+            Arrivals::Trace(requests) => {
+                let first = requests.get(usize::try_from(self.warming()).ok()?)?;
+                Some(crate::units::seconds(first.at))
+            }
+            _ => Some(self.expected_seconds()? * self.warm_up),
+        }
+    }
 }
 
 #[cfg(test)]
