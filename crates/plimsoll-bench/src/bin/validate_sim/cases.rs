@@ -309,6 +309,19 @@ pub(crate) struct Order {
     pub(crate) policies: Vec<(&'static str, Config)>,
 }
 
+impl Order {
+    /// The names of its rows: one for each two policies that follow each other.
+    pub(crate) fn rows(&self) -> Vec<String> {
+        let row = |pair: &[(&str, Config)]| format!("{}: {} < {}", self.name, pair[0].0, pair[1].0);
+        self.policies.windows(2).map(row).collect()
+    }
+
+    /// Whether one of its rows has this in its name.
+    pub(crate) fn has(&self, word: &str) -> bool {
+        self.rows().iter().any(|row| row.contains(word))
+    }
+}
+
 /// What must be in order.
 pub(crate) fn orders() -> Vec<Order> {
     let all = ["central-queue", "least-loaded", "power-of-5", "power-of-3", "power-of-2", "random"];
@@ -377,13 +390,17 @@ mod tests {
     #[test]
     fn no_row_is_there_twice() {
         let mut names: Vec<String> = all().into_iter().map(|case| case.name).collect();
-        for Order { name, policies, .. } in orders() {
-            names
-                .extend(policies.windows(2).map(|two| format!("{name} {}<{}", two[0].0, two[1].0)));
-        }
+        names.extend(orders().iter().flat_map(Order::rows));
         let count = names.len();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn orders_are_found_by_what_their_rows_say() {
+        let of = |word: &str| orders().iter().filter(|order| order.has(word)).count();
+        assert_eq!((of("prequal < c3"), of("c3"), of("workers alike"), of("<")), (2, 6, 2, 9));
+        assert_eq!((of("central-queue < least-loaded"), of("prequal < random")), (1, 0));
     }
 }

@@ -4,8 +4,8 @@
 //! A case is run until half of its 95 % interval is within its tolerance, and
 //! passes when the measured value is no farther from the reference than the two
 //! together. Cases of one configuration are measured once. `short` runs a small, fixed
-//! number of requests; another word runs the cases that have it in their names, orders
-//! being those with `<`.
+//! number of requests; another word runs the rows that have it in their names, and of an order
+//! that has such a row all.
 #![forbid(unsafe_code)]
 
 mod cases;
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     let slow = all.iter().filter(|case| case.is_slow()).count();
     all.retain(|case| is_meant(&case.name) && !(bench.is_short && case.is_slow()));
     let mut orders = cases::orders();
-    orders.retain(|order| is_meant(&format!("{} <", order.name)));
+    orders.retain(|order| bench.is_short || order.has(&word));
     for case in &all {
         let of_its_runs: Vec<&Case> = all.iter().filter(|it| it.config == case.config).collect();
         let summary = bench.measure(&case.config, &of_its_runs);
@@ -165,17 +165,16 @@ fn books(case: &Case, summary: &Summary) -> Option<String> {
 
 /// Prints a row for each two policies that must be in order beyond their intervals, and tells
 /// whether they are.
-fn in_order(bench: &mut Bench, Order { name, figure, policies }: &Order) -> Vec<bool> {
-    let measured: Vec<(&str, Estimate)> = policies
-        .iter()
-        .map(|(policy, config)| (*policy, figure.of(&bench.measure(config, &[]))))
-        .collect();
-    let told = measured.windows(2).map(|pair| {
-        let [(before, least), (after, most)] = [pair[0], pair[1]];
+fn in_order(bench: &mut Bench, order: &Order) -> Vec<bool> {
+    let mut measure = |config| order.figure.of(&bench.measure(config, &[]));
+    let measured: Vec<Estimate> =
+        order.policies.iter().map(|(_, config)| measure(config)).collect();
+    let told = measured.windows(2).zip(order.rows()).map(|(pair, name)| {
+        let [least, most] = [pair[0], pair[1]];
         let is_good = least.value + least.half_width < most.value - most.half_width;
         let verdict = if is_good { "in order" } else { "**NOT IN ORDER**" };
         println!(
-            "| {name}: {before} < {after} | | | {:.4}, {:.4} | {:.4}, {:.4} | | | {verdict} |",
+            "| {name} | | | {:.4}, {:.4} | {:.4}, {:.4} | | | {verdict} |",
             least.value, most.value, least.half_width, most.half_width
         );
         is_good
