@@ -370,4 +370,32 @@ mod tests {
         assert_eq!(turns.len(), 10, "any place");
         assert!((1..30).contains(&last), "it is last in {last} of 100");
     }
+
+    /// A worker that is full is none that could have been chosen, however little its load is, also
+    /// where what is pending and the cost do not fit in 32 bits together.
+    #[test]
+    fn the_least_load_is_of_the_workers_that_have_room() {
+        let (million, all) = (1_000_000, 4_294_000_000.0);
+        let costs = (1, million);
+        let config = Config { workers: 2, weights: vec![65_535, 1], costs, ..Config::default() };
+        let mut alone = Alone::new(&config, 1);
+        // By its weight the first gets all but one, until it is full.
+        let given: Vec<u32> = (0..4295).map(|_| alone.dispatch(million)).collect();
+        assert_eq!(given.iter().filter(|&&worker| worker == 1).count(), 1);
+        assert_eq!(alone.dispatch(million), 1);
+        let charged = |worker| if worker == 0 { all } else { 1e6 };
+        let is = |loads: (f64, f64), own: f64, least: f64| {
+            let is_near = |told: f64, load: f64| (told / load - 1.0).abs() < 1e-9;
+            assert!(
+                is_near(loads.0, own) && is_near(loads.1, least),
+                "{loads:?}, not {own}, {least}"
+            );
+        };
+        let (first, second) = ((all + 1.0) / 65_535.0, 1e6 + 1.0);
+        is(alone.balancer.loads(1, million, charged), second, second);
+        // A request of this cost fits beside all that it has.
+        is(alone.balancer.loads(1, 967_295, charged), second, first);
+        is(alone.balancer.loads(1, 967_296, charged), second, second);
+        is(alone.balancer.loads(0, million, charged), first, first);
+    }
 }

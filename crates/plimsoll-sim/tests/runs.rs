@@ -89,9 +89,9 @@ fn what_draws_does_so_with_replacement() {
     }
 }
 
-/// A worker whose pending cost is near the end of 32 bits is full, as it is for the core.
+/// A worker whose pending cost is near the end of 32 bits is full.
 #[test]
-fn regret_is_right_at_any_cost_that_is_pending() {
+fn a_worker_gets_no_more_cost_than_32_bits_tell() {
     let stuck = Config {
         workers: 2,
         load: 0.3,
