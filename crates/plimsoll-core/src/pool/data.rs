@@ -109,6 +109,41 @@ impl<T> Pool<T> {
         Ok(self.charge(slot, cost, sequence))
     }
 
+    /// Charges the named worker for a request that it has already, whatever its
+    /// health and capacity: for a balancer that takes over from another, and
+    /// learns from the workers what they were given.
+    ///
+    /// A worker that is still [`Health::Starting`] gets nothing from the line
+    /// before all that it has is adopted.
+    ///
+    /// ```
+    /// use plimsoll_core::{Config, Health, Pool, Request, Time, WorkerSpec};
+    /// use core::num::NonZeroU32;
+    ///
+    /// let mut pool: Pool<()> = Pool::new(Config::default());
+    /// let one = NonZeroU32::MIN;
+    /// let id = pool.add(WorkerSpec { health: Health::Starting, ..WorkerSpec::new(one) }, Time::ZERO);
+    /// let [_first, _second] = [(); 2].map(|()| pool.adopt(id, one).unwrap());
+    /// pool.set_health(id, Health::Up, Time::ZERO).unwrap();
+    /// assert_eq!(pool.pending(), 2);
+    /// // Above its capacity: it gets nothing until it has sunk below.
+    /// assert!(pool.try_dispatch(&Request::default(), Time::ZERO).is_err());
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DispatchToError::Unknown`] when there is no such worker,
+    /// [`DispatchToError::NoRoom`] when its pending would not fit 32 bits.
+    pub fn adopt(&mut self, worker: WorkerId, cost: NonZeroU32) -> Result<Lease, DispatchToError> {
+        let slot = self.slot_of(worker).map_err(DispatchToError::Unknown)?;
+        let pending = self.workers[slot as usize].pending;
+        if pending.checked_add(cost.get()).is_none() {
+            return Err(DispatchToError::NoRoom);
+        }
+        let sequence = self.next_sequence();
+        Ok(self.charge(slot, cost, sequence))
+    }
+
     /// Gives a charge back and serves the head of the line.
     ///
     /// ```

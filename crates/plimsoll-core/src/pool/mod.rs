@@ -5,7 +5,7 @@
 //! | file | kind | methods |
 //! |---|---|---|
 //! | `control.rs` | changes to the workers | `add`, `remove`, `set_*`, `start_ramp` |
-//! | `data.rs` | the life of a request | `dispatch`, `try_dispatch`, `dispatch_to`, `completed`, `take_back`, `reassign`, `cancel`, `clear_line` |
+//! | `data.rs` | the life of a request | `dispatch`, `try_dispatch`, `dispatch_to`, `adopt`, `completed`, `take_back`, `reassign`, `cancel`, `clear_line` |
 //! | `outgoing.rs` | what the shell is told | `poll_outcome`, `poll_timeout`, `handle_timeout` |
 //! | `look.rs` | reading | `worker`, `workers`, `pending`, `waiting`, … |
 //! | `audit.rs` | checks that do not trust the order | `regret`, `idle_while_waiting`, `check_invariants` |

@@ -37,6 +37,7 @@ enum Op {
     Dispatch(Wish),
     TryDispatch(Wish),
     DispatchTo(Index, u32),
+    Adopt(Index, u32),
     Completed(Index, bool),
     ForeignLease,
     /// The excluding of the worker that it is taken back from is the usual case.
@@ -160,6 +161,7 @@ fn ops() -> BoxedStrategy<Op> {
         30 => wish().prop_map(Op::Dispatch),
         4 => wish().prop_map(Op::TryDispatch),
         2 => (any(), cost()).prop_map(|(which, cost)| Op::DispatchTo(which, cost)),
+        1 => (any(), cost()).prop_map(|(which, cost)| Op::Adopt(which, cost)),
         22 => (any(), prop::bool::weighted(0.2)).prop_map(|(which, failed)| Op::Completed(which, failed)),
         1 => Just(Op::ForeignLease),
         3 => (any(), wish(), prop::bool::ANY)
@@ -336,6 +338,10 @@ impl Twins {
                 let Some(key) = self.key(index) else { return };
                 self.dispatch_to(key, cost);
             }
+            Op::Adopt(index, cost) => {
+                let Some(key) = self.key(index) else { return };
+                self.adopt(key, cost);
+            }
             Op::Completed(index, failed) => {
                 if !self.out.is_empty() {
                     self.completed(index.index(self.out.len()), failed);
@@ -446,6 +452,21 @@ impl Twins {
                 let up = ship.health == Health::Up && !ship.draining;
                 assert_eq!(error == DispatchToError::NoRoom, up);
             }
+            (result, expected) => panic!("{result:?}, but expected {expected:?}"),
+        }
+    }
+
+    fn adopt(&mut self, key: Key, cost: u32) {
+        match (self.pool.adopt(self.ids[key], cost_of(cost)), self.model.adopt(key, cost)) {
+            (Ok(lease), Some(charge)) => {
+                self.tags += 1;
+                self.assigned(lease, charge, self.tags);
+            }
+            (Err(DispatchToError::Unknown(unknown)), None) => {
+                assert!(!self.model.known(key));
+                assert_eq!(unknown.0, self.ids[key]);
+            }
+            (Err(DispatchToError::NoRoom), None) => assert!(self.model.known(key)),
             (result, expected) => panic!("{result:?}, but expected {expected:?}"),
         }
     }

@@ -271,6 +271,15 @@ impl Model {
         Some(self.charge(key, cost, sequence))
     }
 
+    pub(crate) fn adopt(&mut self, key: Key, cost: u32) -> Option<Charge> {
+        let fits = |pending: u64| pending + u64::from(cost) <= u64::from(u32::MAX);
+        if !self.known(key) || !fits(self.ship(key).pending) {
+            return None;
+        }
+        let sequence = self.next_sequence();
+        Some(self.charge(key, cost, sequence))
+    }
+
     pub(crate) fn completed(&mut self, charge: Charge, failed: bool, now: Time) {
         let rule = self.config.penalty;
         let ship = self.ship(charge.key);
