@@ -3,6 +3,7 @@
 
 mod demo;
 mod map;
+mod nats;
 mod serve;
 mod simulate;
 mod usage;
@@ -24,6 +25,7 @@ struct Cli {
 enum Face {
     Demo(demo::Args),
     Map(map::Args),
+    Nats(nats::Args),
     Serve(Box<serve::Args>),
     Simulate(Box<simulate::Args>),
 }
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(Cli { face: Face::Demo(args) }) => demo::run(args),
         Ok(Cli { face: Face::Map(args) }) => map::run(args),
+        Ok(Cli { face: Face::Nats(args) }) => nats::run(args),
         Ok(Cli { face: Face::Serve(args) }) => serve::run(&args),
         Ok(Cli { face: Face::Simulate(args) }) => simulate::run(&args),
         Err(error) => usage::answer(&error),

@@ -35,6 +35,8 @@ mod writer;
 use std::process::ExitCode;
 
 pub(crate) use self::args::Args;
+pub(crate) use self::launcher::Launcher;
+pub(crate) use self::process::{Process, Read, in_words};
 use self::unready::Unready;
 
 /// Runs to the end of the input and tells the exit status.

@@ -1,0 +1,104 @@
+//! `plimsoll nats balance`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use plimsoll_nats::{Balance, Seen, Service, Settings};
+
+use super::{Ended, asked_to_end, connect, runtime};
+use crate::values::seconds;
+
+/// Gives each request on a subject to the least-loaded worker.
+///
+/// No worker ever has more than its capacity; what has to wait stands in one line, and what finds
+/// the line full gets an error at once. Where the server has JetStream any number may run for a
+/// subject: one leads, and another takes over when it is gone. Ctrl-C, or SIGTERM, takes no more
+/// and works off the line; a second one ends at once.
+///
+/// Exit status: 0 ended as told, 1 the server would not, 2 usage.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct Args {
+    #[command(flatten)]
+    connection: connect::Connection,
+
+    /// The subject of requests, such as resize
+    #[arg(long, value_name = "SUBJECT")]
+    subject: Service,
+
+    /// The most requests in line; what comes beyond gets an error
+    #[arg(long, value_name = "REQUESTS", default_value = "1024", allow_negative_numbers = true, value_parser = line)]
+    line: usize,
+
+    /// The longest that a request is in line
+    #[arg(long, value_name = "SECONDS", default_value = "10", allow_negative_numbers = true, value_parser = seconds)]
+    line_timeout: Duration,
+
+    /// The most memory, in MiB, for requests in line and for another try
+    #[arg(long, value_name = "MIB", default_value = "64", allow_negative_numbers = true, value_parser = mebibytes)]
+    keep: usize,
+
+    /// How often workers are to tell how they are
+    #[arg(long, value_name = "SECONDS", default_value = "0.25", allow_negative_numbers = true, value_parser = seconds)]
+    beat: Duration,
+
+    /// A worker that tells nothing for so long is given up
+    #[arg(long, value_name = "SECONDS", default_value = "3", allow_negative_numbers = true, value_parser = seconds)]
+    lost_after: Duration,
+
+    /// How long the line is worked off when it ends
+    #[arg(long, value_name = "SECONDS", default_value = "10", allow_negative_numbers = true, value_parser = seconds)]
+    drain_timeout: Duration,
+}
+
+fn line(text: &str) -> Result<usize, String> {
+    let number: Option<usize> = text.parse().ok();
+    number
+        .filter(|number| *number <= 1_000_000)
+        .ok_or_else(|| "it is a whole number of requests from 0 to 1000000".into())
+}
+
+fn mebibytes(text: &str) -> Result<usize, String> {
+    let number: Option<usize> = text.parse().ok();
+    number
+        .filter(|number| (1..=1 << 20).contains(number))
+        .map(|number| number << 20)
+        .ok_or_else(|| "it is a whole number of MiB from 1 to 1048576".into())
+}
+
+/// Balances until it is told to end.
+pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
+    if args.lost_after < args.beat * 4 {
+        return Err(Ended::Usage(format!(
+            "--lost-after {} is less than four times --beat {}: a beat that is late would cost a \
+             worker its place",
+            args.lost_after.as_secs_f64(),
+            args.beat.as_secs_f64()
+        )));
+    }
+    let shutdown = asked_to_end()?;
+    runtime()?.block_on(async {
+        let name = format!("{}-{}", host(), std::process::id());
+        let client = args.connection.connect("plimsoll nats balance").await?;
+        let balance = Balance {
+            service: args.subject.clone(),
+            settings: Settings {
+                line: args.line,
+                line_time: Some(args.line_timeout),
+                keep_bytes: args.keep,
+                beat_every: args.beat,
+                lost_after: args.lost_after,
+                ..Settings::default()
+            },
+            drain: args.drain_timeout,
+            name,
+        };
+        let note = |sentence: &str| eprintln!("plimsoll nats: {} {sentence}", args.subject);
+        let balanced = balance.run(client, shutdown, &Seen::default(), note).await;
+        balanced.map(|()| ExitCode::SUCCESS).map_err(Ended::Failed)
+    })
+}
+
+/// The machine's name.
+pub(super) fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

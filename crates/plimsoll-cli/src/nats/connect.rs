@@ -1,0 +1,157 @@
+//! The server, and who we are there.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+
+use super::Ended;
+
+/// Messages that may wait in the program, for each subscription: beyond them they are lost, and
+/// that is told.
+const MOST_WAITING: usize = 1 << 20;
+
+/// How long a first connection may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest pause between two tries to come back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct Connection {
+    /// The server; several, separated by commas, are of one cluster
+    #[arg(long, value_name = "URL", env = "NATS_URL", default_value = "nats://127.0.0.1:4222", value_delimiter = ',', value_parser = server)]
+    server: Vec<ServerAddr>,
+
+    /// Credentials: a file with a JWT and its key
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["nkey", "user", "token"])]
+    creds: Option<PathBuf>,
+
+    /// A file with an nkey's seed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "token"])]
+    nkey: Option<PathBuf>,
+
+    /// A user's name
+    #[arg(long, value_name = "NAME", requires = "password_file", conflicts_with = "token")]
+    user: Option<String>,
+
+    /// A file with the user's password
+    #[arg(long, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
+
+    /// A file with a token
+    #[arg(long = "token-file", id = "token", value_name = "FILE")]
+    token: Option<PathBuf>,
+
+    /// Certificates that the server's must come from, in PEM [default: the system's]
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+
+    /// Our certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// Its key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// Connect by TLS only
+    #[arg(long)]
+    tls: bool,
+}
+
+fn server(text: &str) -> Result<ServerAddr, String> {
+    let read: Result<ServerAddr, _> = text.parse();
+    read.map_err(|_| "it is an address such as nats://127.0.0.1:4222".into())
+}
+
+impl Connection {
+    /// Connects. What happens to the connection later is told on stderr.
+    pub(super) async fn connect(&self, name: &str) -> Result<Client, Ended> {
+        let options = self.options()?.name(name).subscription_capacity(MOST_WAITING);
+        // The first connection is no news.
+        let was_lost = Arc::new(AtomicBool::new(false));
+        let options = options.connection_timeout(PATIENCE).event_callback(move |event| {
+            let is_news = match event {
+                Event::Connected => was_lost.swap(false, Ordering::Relaxed),
+                Event::Disconnected => !was_lost.swap(true, Ordering::Relaxed),
+                _ => true,
+            };
+            async move {
+                if let Some(sentence) = told(&event).filter(|_| is_news) {
+                    eprintln!("plimsoll nats: {sentence}");
+                }
+            }
+        });
+        let options = options.reconnect_delay_callback(pause);
+        options.connect(self.server.clone()).await.map_err(|error| {
+            let servers: Vec<_> = self.server.iter().map(shown).collect();
+            Ended::Failed(format!("{}: {error}", servers.join(", ")))
+        })
+    }
+
+    fn options(&self) -> Result<ConnectOptions, Ended> {
+        let mut options = ConnectOptions::new();
+        if let Some(file) = &self.creds {
+            options = options
+                .credentials(&read("--creds", file)?)
+                .map_err(|error| Ended::Usage(format!("--creds {}: {error}", file.display())))?;
+        }
+        if let Some(file) = &self.nkey {
+            options = options.nkey(read("--nkey", file)?);
+        }
+        if let (Some(user), Some(file)) = (&self.user, &self.password_file) {
+            options = options.user_and_password(user.clone(), read("--password-file", file)?);
+        }
+        if let Some(file) = &self.token {
+            options = options.token(read("--token-file", file)?);
+        }
+        if let Some(file) = &self.tls_ca {
+            read("--tls-ca", file)?;
+            options = options.add_root_certificates(file.clone());
+        }
+        if let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            read("--tls-cert", cert)?;
+            read("--tls-key", key)?;
+            options = options.add_client_certificate(cert.clone(), key.clone());
+        }
+        Ok(options.require_tls(self.tls))
+    }
+}
+
+fn read(option: &str, file: &PathBuf) -> Result<String, Ended> {
+    let text = std::fs::read_to_string(file);
+    let text =
+        text.map_err(|error| Ended::Usage(format!("{option} {}: {error}", file.display())))?;
+    Ok(text.trim_end().to_owned())
+}
+
+/// Without a password that may be in it.
+fn shown(server: &ServerAddr) -> String {
+    format!("{}://{}:{}", server.scheme(), server.host(), server.port())
+}
+
+/// Some time that doubles, half of it drawn, so that those who lost one server do not come to
+/// another at once.
+fn pause(tries: usize) -> Duration {
+    let doubled = 50_u64 << tries.min(6);
+    let longest = u64::try_from(LONGEST_PAUSE.as_millis()).unwrap_or(2000);
+    let whole = doubled.min(longest);
+    Duration::from_millis(whole / 2 + fastrand::u64(0..=whole / 2))
+}
+
+fn told(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Connected => "connected again".into(),
+        Event::Disconnected => "the connection is lost, and tried again".into(),
+        Event::SlowConsumer(subscription) => format!(
+            "messages came faster than they were taken, and are lost: subscription {subscription}"
+        ),
+        Event::LameDuckMode => "the server is about to end".into(),
+        Event::ServerError(error) => format!("the server says: {error}"),
+        Event::ClientError(error) => error.to_string(),
+        Event::Draining | Event::Closed => return None,
+    })
+}

@@ -1,0 +1,323 @@
+//! The balancer: a dispatcher, and what goes over the wire for it.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `mod.rs` | leads a service for as long as it may |
+//! | `election.rs` | which of several balancers leads |
+//! | `intake.rs` | messages as they come, many at a time |
+//! | `outgoing.rs` | deliveries, errors and answers, as messages |
+//! | `pace.rs` | when the refused may come again |
+
+mod election;
+mod intake;
+mod outgoing;
+mod pace;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_nats::{Client, Subscriber};
+use plimsoll_core::{Audit, Time, WorkerStats};
+use tokio::time::Instant;
+
+use self::election::{Election, Mandate};
+use self::intake::{Came, Intake};
+use self::outgoing::{Outgoing, Sent};
+use self::pace::Pace;
+use crate::{Beat, Counts, Dispatcher, End, Output, Service, Settings, Topic, WorkerName};
+
+/// How a balancer works.
+#[derive(Clone, Debug)]
+pub struct Balance {
+    /// What it balances.
+    pub service: Service,
+    /// How it dispatches.
+    pub settings: Settings,
+    /// How long requests in line are worked off when it ends.
+    pub drain: Duration,
+    /// What it is called among balancers.
+    pub name: String,
+}
+
+/// What a balancer tells of itself while it runs.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// Whether it leads; else another does, or nobody.
+    pub leads: bool,
+    /// Its epoch, while it leads.
+    pub epoch: u64,
+    /// Workers, by name, with what the core knows of each.
+    pub workers: Vec<(WorkerName, WorkerStats)>,
+    /// Requests in line.
+    pub waiting: usize,
+    /// How long the first of them has waited.
+    pub longest_wait: Option<Duration>,
+    /// The cost that is out.
+    pub pending: u64,
+    /// What it has counted, since it leads.
+    pub counts: Counts,
+    /// What audits have found.
+    pub audit: Audit,
+    /// Messages that were not understood.
+    pub malformed: u64,
+}
+
+/// What is seen of a running balancer from outside.
+pub type Seen = Arc<Mutex<Status>>;
+
+/// How often [`Status`] is told anew.
+const TOLD_EVERY: Duration = Duration::from_millis(100);
+
+impl Balance {
+    /// Balances until `shutdown` is over: then it takes no more requests, works off its line for
+    /// as long as [`drain`](Self::drain), and leaves what workers have to them: they answer by
+    /// themselves.
+    ///
+    /// Where the server has JetStream any number of balancers may run: one leads, the others
+    /// stand by, and take over within two seconds. `note` is told what an operator should know.
+    ///
+    /// # Errors
+    ///
+    /// What the server would not let it do.
+    pub async fn run(
+        self,
+        client: Client,
+        shutdown: impl Future<Output = ()>,
+        seen: &Seen,
+        note: impl Fn(&str),
+    ) -> Result<(), String> {
+        let mut shutdown = pin!(shutdown);
+        let election = Election::open(&client, &self.service, self.name.clone()).await;
+        if election.is_none() {
+            note("the server has no JetStream: this must be the only balancer of its subject");
+        }
+        loop {
+            let mandate = match &election {
+                None => {
+                    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                    // Later than that of the balancer before.
+                    Mandate::of_the_only_one(now.as_secs() << 32)
+                }
+                Some(election) => tokio::select! {
+                    biased;
+                    () = &mut shutdown => return Ok(()),
+                    mandate = election.stand() => mandate,
+                },
+            };
+            note(&format!("leads, epoch {}", mandate.epoch));
+            let mut lead = Lead::begin(&self, &client, mandate).await?;
+            let ends = lead.run(&mut shutdown, seen).await;
+            *seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Status::default();
+            match ends {
+                Ends::Lost => note("does not lead any more: another balancer may"),
+                Ends::Asked => return Ok(()),
+                Ends::Closed => return Err("the connection to the server is closed".into()),
+            }
+        }
+    }
+}
+
+/// Why it does not lead any more.
+enum Ends {
+    Lost,
+    Asked,
+    Closed,
+}
+
+/// A balancer that leads.
+struct Lead<'a> {
+    balance: &'a Balance,
+    client: &'a Client,
+    mandate: Mandate,
+    began: Instant,
+    dispatcher: Dispatcher,
+    outgoing: Outgoing,
+    reports: Subscriber,
+    requests: Option<Subscriber>,
+    malformed: u64,
+    pace: Pace,
+}
+
+impl<'a> Lead<'a> {
+    async fn begin(
+        balance: &'a Balance,
+        client: &'a Client,
+        mandate: Mandate,
+    ) -> Result<Self, String> {
+        let reports = balance.service.reports();
+        let reports = client
+            .subscribe(reports.clone())
+            .await
+            .map_err(|error| format!("{reports} cannot be subscribed to: {error}"))?;
+        let seed = mandate.epoch;
+        Ok(Self {
+            dispatcher: Dispatcher::new(balance.settings, mandate.epoch, seed),
+            outgoing: Outgoing::new(client.clone(), balance.service.clone(), mandate.epoch),
+            balance,
+            client,
+            mandate,
+            began: Instant::now(),
+            reports,
+            requests: None,
+            malformed: 0,
+            pace: Pace::default(),
+        })
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.began.elapsed()
+    }
+
+    async fn run(&mut self, mut shutdown: impl Future<Output = ()> + Unpin, seen: &Seen) -> Ends {
+        let mut batch = Vec::new();
+        let mut until: Option<Instant> = None;
+        let mut is_asked = false;
+        let mut tell_at = Instant::now();
+        loop {
+            let due = self
+                .dispatcher
+                .poll_timeout()
+                .map(|due| self.began + due.since(Time::ZERO).unwrap_or_default());
+            let due = [due, until, Some(tell_at)].into_iter().flatten().min().unwrap_or(tell_at);
+            tokio::select! {
+                biased;
+                () = &mut shutdown, if !is_asked => {
+                    is_asked = true;
+                    until = Some(Instant::now() + self.balance.drain);
+                    self.dispatcher.close();
+                }
+                () = self.mandate.lost() => return Ends::Lost,
+                is_open = Intake::next(&mut self.reports, self.requests.as_mut(), &mut batch) => {
+                    if !is_open {
+                        return Ends::Closed;
+                    }
+                }
+                () = tokio::time::sleep_until(due) => {}
+            }
+            // After a pause it may be another that leads: what came in it is not touched before
+            // that is known, and not answered, as the other has had it, too.
+            if !self.mandate.is_certain() && !self.mandate.confirmed().await {
+                return Ends::Lost;
+            }
+            let now = self.now();
+            for came in batch.drain(..) {
+                self.take(came, now);
+            }
+            self.dispatcher.handle_timeout(now);
+            if until.is_some_and(|until| Instant::now() >= until) {
+                self.dispatcher.clear_line();
+            }
+            if !self.send().await {
+                return Ends::Closed;
+            }
+            if Instant::now() >= tell_at {
+                tell_at = Instant::now() + TOLD_EVERY;
+                self.tell(seen);
+            }
+            if is_asked && self.dispatcher.waiting() == 0 {
+                // What was sent is not yet written.
+                let _ = tokio::time::timeout(Duration::from_secs(1), self.client.flush()).await;
+                return Ends::Asked;
+            }
+        }
+    }
+
+    fn take(&mut self, came: Came, now: Time) {
+        match came {
+            Came::Request(message) => match outgoing::read(&self.balance.service, message) {
+                Ok((parcel, terms)) => self.dispatcher.request(parcel, terms, now),
+                Err(refused) => {
+                    self.malformed += 1;
+                    self.outgoing.refuse_bad(refused);
+                }
+            },
+            Came::Report(message) => {
+                if self.report(&message, now).is_none() {
+                    self.malformed += 1;
+                }
+            }
+        }
+    }
+
+    fn report(&mut self, message: &async_nats::Message, now: Time) -> Option<()> {
+        let (worker, topic) = self.balance.service.read_report(&message.subject)?;
+        match topic {
+            Topic::Lease(lease) => {
+                let end = match message.status {
+                    Some(async_nats::StatusCode::NO_RESPONDERS) => End::Vanished,
+                    Some(_) => return None,
+                    None => End::read(&message.payload)?,
+                };
+                self.dispatcher.done(worker, lease, end, now);
+            }
+            Topic::Beat => {
+                let beat = Beat::read(&message.payload).ok()?;
+                self.dispatcher.beat(&worker.parse().ok()?, &beat, now);
+            }
+            Topic::Leave => self.dispatcher.leave(worker, now),
+        }
+        Some(())
+    }
+
+    /// Sends what the dispatcher says; `false` when the client is closed.
+    async fn send(&mut self) -> bool {
+        while let Some(output) = self.dispatcher.poll_output() {
+            if let Output::Attend(attends) = output {
+                if !self.attend(attends).await {
+                    return false;
+                }
+                continue;
+            }
+            let again = self.pace.retry_after(self.dispatcher.waiting());
+            match (self.outgoing.send(&output, again).await, output) {
+                (Sent::Closed, _) => return false,
+                (Sent::No, Output::Deliver { worker, lease, .. }) => {
+                    let now = self.now();
+                    self.dispatcher.done(&worker.to_string(), lease, End::Refused, now);
+                }
+                _ => {}
+            }
+        }
+        self.outgoing.send_bad().await != Sent::Closed
+    }
+
+    async fn attend(&mut self, attends: bool) -> bool {
+        if attends {
+            match self.client.subscribe(self.balance.service.requests().to_owned()).await {
+                Ok(requests) => self.requests = Some(requests),
+                Err(_) => return false,
+            }
+        } else if let Some(mut requests) = self.requests.take() {
+            // What has come already is still taken, and mostly refused.
+            if requests.unsubscribe().await.is_err() {
+                return false;
+            }
+            let now = self.now();
+            for message in Intake::rest(&mut requests) {
+                self.take(Came::Request(message), now);
+            }
+        }
+        true
+    }
+
+    fn tell(&mut self, seen: &Seen) {
+        self.pace.note(self.began.elapsed(), self.dispatcher.counts().answered);
+        let mut workers: Vec<_> =
+            self.dispatcher.workers().map(|(name, stats)| (name.clone(), stats)).collect();
+        workers.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let status = Status {
+            leads: true,
+            epoch: self.mandate.epoch,
+            workers,
+            waiting: self.dispatcher.waiting(),
+            longest_wait: self.dispatcher.longest_wait(self.now()),
+            pending: self.dispatcher.pending(),
+            counts: self.dispatcher.counts(),
+            audit: self.dispatcher.audit(),
+            malformed: self.malformed,
+        };
+        *seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = status;
+    }
+}

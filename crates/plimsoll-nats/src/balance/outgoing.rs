@@ -1,0 +1,129 @@
+//! Requests as they come and deliveries as they go: what is in their headers and subjects.
+
+use async_nats::client::{PublishError, PublishErrorKind};
+use async_nats::{Client, Message, Subject};
+use bytes::Bytes;
+
+use crate::{LONGEST_SUBJECT, Output, Parcel, Service, Terms, headers};
+
+/// A request that cannot be taken, and why.
+pub(super) struct Bad {
+    inbox: Option<Subject>,
+    why: String,
+}
+
+/// A request as it came.
+pub(super) fn read(service: &Service, message: Message) -> Result<(Parcel, Terms), Bad> {
+    let Message { reply: inbox, headers: of_message, payload, .. } = message;
+    if let Some(reply) = &inbox {
+        // An answer there would be a request, or a report.
+        let is_own = reply.as_str() == service.requests() || reply.starts_with("plimsoll.");
+        let is_sound = reply.len() <= LONGEST_SUBJECT - 500 && !is_own;
+        if !is_sound {
+            // No answer goes there.
+            return Err(Bad { inbox: None, why: String::new() });
+        }
+    }
+    match of_message.as_ref().map_or(Ok(Terms::default()), headers::terms) {
+        Ok(terms) => Ok((Parcel { inbox, headers: of_message, payload }, terms)),
+        Err(why) => Err(Bad { inbox, why }),
+    }
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    Yes,
+    /// This server would not take it.
+    No,
+    /// The client is closed.
+    Closed,
+}
+
+impl From<Result<(), PublishError>> for Sent {
+    fn from(result: Result<(), PublishError>) -> Self {
+        match result.map_err(|error| error.kind()) {
+            Ok(()) => Self::Yes,
+            Err(PublishErrorKind::Send) => Self::Closed,
+            Err(_) => Self::No,
+        }
+    }
+}
+
+/// What goes out.
+pub(super) struct Outgoing {
+    client: Client,
+    service: Service,
+    epoch: u64,
+    bad: Vec<Bad>,
+}
+
+impl Outgoing {
+    pub(super) fn new(client: Client, service: Service, epoch: u64) -> Self {
+        Self { client, service, epoch, bad: Vec::new() }
+    }
+
+    /// Notes an error reply for [`send_bad`](Self::send_bad).
+    pub(super) fn refuse_bad(&mut self, bad: Bad) {
+        self.bad.push(bad);
+    }
+
+    /// Sends what was noted.
+    pub(super) async fn send_bad(&mut self) -> Sent {
+        for Bad { inbox, why } in std::mem::take(&mut self.bad) {
+            if self.error(inbox, 400, &why, None).await == Sent::Closed {
+                return Sent::Closed;
+            }
+        }
+        Sent::Yes
+    }
+
+    /// Sends what a dispatcher says; the refused are told to come back after so many seconds.
+    pub(super) async fn send(&self, output: &Output, again: u64) -> Sent {
+        let sent = match output {
+            Output::Deliver { worker, generation, lease, parcel, .. } => {
+                let Parcel { inbox, headers, payload } = parcel.clone();
+                let inbox = inbox.as_deref();
+                let subject = self.service.delivery(worker, *generation, *lease, inbox);
+                let done = self.service.done(worker, *lease);
+                match headers {
+                    None => self.client.publish_with_reply(subject, done, payload).await,
+                    Some(headers) => {
+                        let client = &self.client;
+                        client.publish_with_reply_and_headers(subject, done, headers, payload).await
+                    }
+                }
+            }
+            Output::Refuse { parcel, error } => {
+                let again = error.passes().then_some(again);
+                let inbox = parcel.inbox.clone();
+                return self.error(inbox, error.code(), &error.to_string(), again).await;
+            }
+            Output::Answer { worker, generation, answer } => {
+                let subject = self.service.answer(worker, *generation, self.epoch);
+                self.client.publish(subject, answer.text().into()).await
+            }
+            Output::GiveUp { worker, generation } => {
+                let subject = self.service.gone(worker, *generation, self.epoch);
+                self.client.publish(subject, Bytes::new()).await
+            }
+            Output::Attend(_) => Ok(()),
+        };
+        sent.into()
+    }
+
+    async fn error(
+        &self,
+        inbox: Option<Subject>,
+        code: u16,
+        why: &str,
+        again: Option<u64>,
+    ) -> Sent {
+        let Some(inbox) = inbox else { return Sent::Yes };
+        let mut headers = headers::error(code, why);
+        if let Some(seconds) = again {
+            headers.insert(headers::RETRY_AFTER, seconds.to_string());
+        }
+        self.client.publish_with_headers(inbox, headers, Bytes::new()).await.into()
+    }
+}

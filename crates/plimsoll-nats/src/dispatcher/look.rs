@@ -1,0 +1,84 @@
+//! What is seen of a dispatcher, and what must hold between calls.
+
+use std::time::Duration;
+
+use plimsoll_core::{Audit, Health, Time, WorkerStats};
+
+use super::{Counts, Dispatcher};
+use crate::wire::WorkerName;
+
+impl Dispatcher {
+    /// What it has counted.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Workers that beat, with what the core knows of each.
+    pub fn workers(&self) -> impl Iterator<Item = (&WorkerName, WorkerStats)> {
+        let stats = |id| self.pool.worker(id);
+        self.members.iter().filter_map(move |(name, member)| Some((name, stats(member.id)?)))
+    }
+
+    /// The cost that is out.
+    pub fn pending(&self) -> u64 {
+        self.pool.pending()
+    }
+
+    /// Requests in line.
+    pub fn waiting(&self) -> usize {
+        self.pool.waiting()
+    }
+
+    /// How long the first in line has waited.
+    pub fn longest_wait(&self, now: Time) -> Option<Duration> {
+        self.pool.longest_wait(now)
+    }
+
+    /// What audits have found.
+    pub fn audit(&self) -> Audit {
+        self.pool.audit()
+    }
+
+    /// Checks everything that must hold between calls, by plain scans: for tests.
+    ///
+    /// # Errors
+    ///
+    /// The first violation found.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        self.pool.check_invariants().map_err(|broken| broken.to_string())?;
+        let mut held = 0;
+        let mut pending = 0;
+        for (name, member) in &self.members {
+            let stats =
+                self.pool.worker(member.id).ok_or_else(|| format!("{name} has no place"))?;
+            let own: u64 = member.out.values().map(|out| u64::from(out.lease.cost().get())).sum();
+            if own != u64::from(stats.pending) {
+                return Err(format!("{name} has leases of {own} and {} pending", stats.pending));
+            }
+            if self.slots[member.id.index()].as_ref() != Some(name) {
+                return Err(format!("{name} is not in its slot"));
+            }
+            pending += own;
+            held += member
+                .out
+                .values()
+                .filter_map(|out| out.asked.as_ref())
+                .map(|it| it.held)
+                .sum::<usize>();
+        }
+        if pending != self.pool.pending() {
+            return Err(format!("leases of {pending}, {} pending", self.pool.pending()));
+        }
+        if held > self.held || self.held > self.settings.keep_bytes {
+            return Err(format!("{} bytes are held, {held} of them out", self.held));
+        }
+        if self.pool.waiting() == 0 && held != self.held {
+            return Err(format!("{} bytes are held, and only {held} are out", self.held));
+        }
+        let any = self.workers().any(|(_, stats)| stats.health == Health::Up && !stats.draining);
+        if self.attends != (any && !self.is_closed) {
+            return Err(format!("it attends: {}, a worker is up: {any}", self.attends));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,291 @@
+//! The worker's side: requests as they are delivered, run by a handler.
+
+mod hold;
+
+use std::future::Future;
+use std::num::NonZeroU16;
+use std::pin::pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_nats::connection::State;
+use async_nats::{Client, HeaderMap, Message, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use plimsoll_core::Time;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+pub use self::hold::{Hold, Taken};
+use crate::{Answer, Delivery, End, LeaseId, Service, WorkerName, headers};
+
+/// How often it is looked whether the connection is back.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A worker: what it serves, and how much at a time.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// What it serves.
+    pub service: Service,
+    /// What it is called; no two of a service have one name.
+    pub name: WorkerName,
+    /// The most cost that it has at a time.
+    pub capacity: u32,
+    /// Its strength relative to other workers.
+    pub weight: NonZeroU16,
+    /// How long what runs may go on when it ends.
+    pub drain: Duration,
+}
+
+/// A request as a handler sees it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Its payload.
+    pub payload: Bytes,
+    /// Its headers.
+    pub headers: Option<HeaderMap>,
+}
+
+/// Why a handler has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The request is wrong: its requester gets an error of code 400.
+    Request(String),
+    /// The worker is: the requester gets an error of code 500, and for some time the worker
+    /// counts as busier.
+    Worker(String),
+}
+
+impl Failure {
+    fn code(&self) -> u16 {
+        match self {
+            Self::Request(_) => 400,
+            Self::Worker(_) => 500,
+        }
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Self::Request(text) | Self::Worker(text) => text,
+        }
+    }
+
+    fn end(&self) -> End {
+        match self {
+            Self::Request(_) => End::Finished,
+            Self::Worker(_) => End::Failed,
+        }
+    }
+}
+
+/// A request that has ended.
+struct Ended {
+    lease: LeaseId,
+    inbox: Option<String>,
+    result: Result<Bytes, Failure>,
+}
+
+impl Work {
+    /// Works until `shutdown` is over: then it takes no more, ends what runs, for as long as
+    /// [`drain`](Self::drain), and leaves.
+    ///
+    /// `handler` is called on the task that runs this; the futures that it returns are spawned on
+    /// its tokio runtime, as many at a time as there is capacity. For functions that block, let it
+    /// submit to a `plimsoll::ThreadPool`, whose replies are futures.
+    ///
+    /// # Errors
+    ///
+    /// What the server would not let it do.
+    pub async fn run<H, F>(
+        self,
+        client: Client,
+        mut handler: H,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), String>
+    where
+        H: FnMut(Request) -> F,
+        F: Future<Output = Result<Bytes, Failure>> + Send + 'static,
+    {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let generation = u64::try_from(now.as_millis()).unwrap_or(1);
+        let (ended, mut ends) = mpsc::unbounded_channel();
+        let mut working = Working {
+            hold: Hold::new(generation, self.capacity, self.weight),
+            deliveries: subscribe(&client, &self, generation).await?,
+            work: self,
+            client,
+            began: Instant::now(),
+            ended,
+            unsent: Vec::new(),
+        };
+        let mut shutdown = pin!(shutdown);
+        let mut until: Option<Instant> = None;
+        loop {
+            let due =
+                working.due().min(until.unwrap_or_else(|| Instant::now() + LOOK_EVERY * 1000));
+            tokio::select! {
+                biased;
+                () = &mut shutdown, if until.is_none() => {
+                    until = Some(Instant::now() + working.work.drain);
+                    working.hold.set_capacity(0);
+                    working.beat().await?;
+                }
+                Some(ended) = ends.recv() => working.unsent.push(ended),
+                message = working.deliveries.next() => match message {
+                    Some(message) => working.take(message, &mut handler).await?,
+                    None => return Err("the connection to the server is closed".into()),
+                },
+                () = tokio::time::sleep_until(due) => {}
+            }
+            working.look().await?;
+            if until.is_some_and(|until| working.hold.filled() == 0 || Instant::now() >= until) {
+                return working.leave().await;
+            }
+        }
+    }
+}
+
+async fn subscribe(client: &Client, work: &Work, generation: u64) -> Result<Subscriber, String> {
+    let subject = work.service.deliveries(&work.name, generation);
+    let subscribed = client.subscribe(subject.clone()).await;
+    subscribed.map_err(|error| format!("{subject} cannot be subscribed to: {error}"))
+}
+
+/// A worker at work.
+struct Working {
+    work: Work,
+    client: Client,
+    hold: Hold,
+    deliveries: Subscriber,
+    began: Instant,
+    ended: mpsc::UnboundedSender<Ended>,
+    /// What has ended and is not yet answered: while the server is away it waits here, and not in
+    /// the client, which would send it however late.
+    unsent: Vec<Ended>,
+}
+
+impl Working {
+    fn now(&self) -> Time {
+        Time::ZERO + self.began.elapsed()
+    }
+
+    fn due(&self) -> Instant {
+        let due = self.began + self.hold.poll_timeout().since(Time::ZERO).unwrap_or_default();
+        if self.unsent.is_empty() { due } else { due.min(Instant::now() + LOOK_EVERY) }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    async fn take<H, F>(&mut self, message: Message, handler: &mut H) -> Result<(), String>
+    where
+        H: FnMut(Request) -> F,
+        F: Future<Output = Result<Bytes, Failure>> + Send + 'static,
+    {
+        let now = self.now();
+        let Some(delivered) = self.work.service.read_delivery(&message.subject) else {
+            return Ok(());
+        };
+        match delivered.what {
+            Delivery::Answer => {
+                if let Some(answer) = Answer::read(&message.payload) {
+                    self.hold.answered(delivered.epoch, &answer, now);
+                }
+            }
+            Delivery::Gone => self.begin_anew().await?,
+            Delivery::Request { lease, inbox } => {
+                let terms = message.headers.as_ref().map(headers::terms);
+                let cost = terms.and_then(Result::ok).unwrap_or_default().cost;
+                match self.hold.take(delivered.epoch, lease, cost, now) {
+                    Taken::Twice => {}
+                    Taken::No => self.report(lease, End::Refused).await,
+                    Taken::Yes => {
+                        let inbox = inbox.map(str::to_owned);
+                        let Message { payload, headers, .. } = message;
+                        let running = tokio::spawn(handler(Request { payload, headers }));
+                        let ended = self.ended.clone();
+                        tokio::spawn(async move {
+                            let failed = |_| Err(Failure::Worker("the handler panicked".into()));
+                            let result = running.await.unwrap_or_else(failed);
+                            // Nobody hears it when the worker has left.
+                            let _ = ended.send(Ended { lease, inbox, result });
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// It was given up: it joins again, as another.
+    async fn begin_anew(&mut self) -> Result<(), String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.hold.begin_anew(u64::try_from(now.as_millis()).unwrap_or(0));
+        self.deliveries = subscribe(&self.client, &self.work, self.hold.generation()).await?;
+        Ok(())
+    }
+
+    /// Does what is due: gives up what may have been given to others, answers, beats.
+    async fn look(&mut self) -> Result<(), String> {
+        let wants_beat = self.hold.handle_timeout(self.now());
+        if !self.is_connected() {
+            if wants_beat {
+                // Noted as sent, and never answered.
+                let _ = self.hold.beat(self.now());
+            }
+            return Ok(());
+        }
+        for ended in std::mem::take(&mut self.unsent) {
+            self.answer(ended).await;
+        }
+        if wants_beat {
+            self.beat().await?;
+        }
+        Ok(())
+    }
+
+    async fn answer(&mut self, ended: Ended) {
+        let Ended { lease, inbox, result } = ended;
+        if !self.hold.finished(lease) {
+            return;
+        }
+        let mut end = result.as_ref().map_or_else(Failure::end, |_| End::Finished);
+        if let Some(inbox) = inbox {
+            let sent = match &result {
+                Ok(payload) => self.client.publish(inbox.clone(), payload.clone()).await,
+                Err(failure) => {
+                    let headers = headers::error(failure.code(), failure.text());
+                    self.client.publish_with_headers(inbox.clone(), headers, Bytes::new()).await
+                }
+            };
+            if let Err(error) = sent {
+                // Larger than the server takes.
+                let headers = headers::error(500, &format!("the answer cannot be sent: {error}"));
+                let _ = self.client.publish_with_headers(inbox, headers, Bytes::new()).await;
+                end = End::Failed;
+            }
+        }
+        self.report(lease, end).await;
+    }
+
+    async fn report(&self, lease: LeaseId, end: End) {
+        let subject = self.work.service.done(&self.work.name, lease);
+        // A client that is closed is noticed where it is read.
+        let _ = self.client.publish(subject, Bytes::from_static(end.word().as_bytes())).await;
+    }
+
+    async fn beat(&mut self) -> Result<(), String> {
+        let beat = self.hold.beat(self.now());
+        let subject = self.work.service.beat(&self.work.name);
+        let sent = self.client.publish(subject, beat.text().into()).await;
+        sent.map_err(|error| format!("a beat cannot be sent: {error}"))
+    }
+
+    async fn leave(&self) -> Result<(), String> {
+        let subject = self.work.service.leave(&self.work.name);
+        let _ = self.client.publish(subject, Bytes::new()).await;
+        // Without a server nobody has to be told.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.client.flush()).await;
+        Ok(())
+    }
+}
