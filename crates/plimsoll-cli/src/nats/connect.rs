@@ -63,8 +63,9 @@ pub(super) struct Connection {
 }
 
 fn server(text: &str) -> Result<ServerAddr, String> {
-    let read: Result<ServerAddr, _> = text.parse();
-    read.map_err(|_| "it is an address such as nats://127.0.0.1:4222".into())
+    let read: Option<ServerAddr> = text.parse().ok();
+    read.filter(|address| !address.host().is_empty())
+        .ok_or_else(|| "it is an address such as nats://127.0.0.1:4222".into())
 }
 
 impl Connection {

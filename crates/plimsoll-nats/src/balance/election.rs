@@ -236,13 +236,16 @@ impl Mandate {
         }
     }
 
+    /// Until when it is certain.
+    pub(super) fn until(&self) -> Instant {
+        self.until.borrow().unwrap_or_else(Instant::now)
+    }
+
     /// Waits until it is over.
-    pub(super) async fn lost(&mut self) {
-        while self.until.borrow_and_update().is_some() {
-            if self.until.changed().await.is_err() {
-                // The only one's has no end.
-                return std::future::pending().await;
-            }
+    pub(super) async fn over(&mut self) {
+        // The only one's is never over, and nobody is there to say so.
+        if self.until.wait_for(Option::is_none).await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -67,6 +67,9 @@ pub struct Status {
 /// What is seen of a running balancer from outside.
 pub type Seen = Arc<Mutex<Status>>;
 
+/// How long one that does not lead any more hears what has become of its deliveries.
+const RETIRES: Duration = Duration::from_secs(1);
+
 /// How often [`Status`] is told anew.
 const TOLD_EVERY: Duration = Duration::from_millis(100);
 
@@ -108,11 +111,19 @@ impl Balance {
             };
             note(&format!("leads, epoch {}", mandate.epoch));
             let mut lead = Lead::begin(&self, &client, mandate).await?;
-            let ends = lead.run(&mut shutdown, seen).await;
+            let ends = lead.run(&mut shutdown, self.drain, seen).await;
             *seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Status::default();
             match ends {
-                Ends::Lost => note("does not lead any more: another balancer may"),
-                Ends::Asked => return Ok(()),
+                Ends::Lost => {
+                    note("does not lead any more: another balancer may");
+                    tokio::spawn(lead.retire());
+                }
+                Ends::Asked => {
+                    lead.retire().await;
+                    // What was sent is not yet written.
+                    let _ = tokio::time::timeout(RETIRES, client.flush()).await;
+                    return Ok(());
+                }
                 Ends::Closed => return Err("the connection to the server is closed".into()),
             }
         }
@@ -127,9 +138,9 @@ enum Ends {
 }
 
 /// A balancer that leads.
-struct Lead<'a> {
-    balance: &'a Balance,
-    client: &'a Client,
+struct Lead {
+    service: Service,
+    client: Client,
     mandate: Mandate,
     began: Instant,
     dispatcher: Dispatcher,
@@ -140,12 +151,8 @@ struct Lead<'a> {
     pace: Pace,
 }
 
-impl<'a> Lead<'a> {
-    async fn begin(
-        balance: &'a Balance,
-        client: &'a Client,
-        mandate: Mandate,
-    ) -> Result<Self, String> {
+impl Lead {
+    async fn begin(balance: &Balance, client: &Client, mandate: Mandate) -> Result<Self, String> {
         let reports = balance.service.reports();
         let reports = client
             .subscribe(reports.clone())
@@ -154,9 +161,9 @@ impl<'a> Lead<'a> {
         let seed = mandate.epoch;
         Ok(Self {
             dispatcher: Dispatcher::new(balance.settings, mandate.epoch, seed),
-            outgoing: Outgoing::new(client.clone(), balance.service.clone(), mandate.epoch),
-            balance,
-            client,
+            outgoing: Outgoing::new(client.clone(), balance.service.clone()),
+            service: balance.service.clone(),
+            client: client.clone(),
             mandate,
             began: Instant::now(),
             reports,
@@ -170,36 +177,47 @@ impl<'a> Lead<'a> {
         Time::ZERO + self.began.elapsed()
     }
 
-    async fn run(&mut self, mut shutdown: impl Future<Output = ()> + Unpin, seen: &Seen) -> Ends {
+    async fn run(
+        &mut self,
+        mut shutdown: impl Future<Output = ()> + Unpin,
+        drain: Duration,
+        seen: &Seen,
+    ) -> Ends {
         let mut batch = Vec::new();
         let mut until: Option<Instant> = None;
         let mut is_asked = false;
         let mut tell_at = Instant::now();
         loop {
-            let due = self
-                .dispatcher
-                .poll_timeout()
-                .map(|due| self.began + due.since(Time::ZERO).unwrap_or_default());
-            let due = [due, until, Some(tell_at)].into_iter().flatten().min().unwrap_or(tell_at);
+            let due = self.dispatcher.poll_timeout();
+            let due = due.map(|due| self.began + due.since(Time::ZERO).unwrap_or_default());
+            let wakes = [due, until, Some(tell_at)].into_iter().flatten();
+            let wake = wakes.fold(self.mandate.until(), Instant::min);
             tokio::select! {
                 biased;
                 () = &mut shutdown, if !is_asked => {
                     is_asked = true;
-                    until = Some(Instant::now() + self.balance.drain);
+                    until = Some(Instant::now() + drain);
                     self.dispatcher.close();
                 }
-                () = self.mandate.lost() => return Ends::Lost,
+                () = self.mandate.over() => {}
                 is_open = Intake::next(&mut self.reports, self.requests.as_mut(), &mut batch) => {
                     if !is_open {
                         return Ends::Closed;
                     }
                 }
-                () = tokio::time::sleep_until(due) => {}
+                () = tokio::time::sleep_until(wake) => {}
             }
-            // After a pause it may be another that leads: what came in it is not touched before
-            // that is known, and not answered, as the other has had it, too.
-            if !self.mandate.is_certain() && !self.mandate.confirmed().await {
-                return Ends::Lost;
+            // It may be another that leads, or will. What came in the meantime is not touched before
+            // that is known, and requests are not answered: the other has had them, too.
+            if !self.mandate.is_certain() {
+                self.requests = None;
+                batch.retain(|came| matches!(came, Came::Report(_)));
+                if !self.mandate.confirmed().await {
+                    return Ends::Lost;
+                }
+                if self.dispatcher.attends() && !self.attend(true).await {
+                    return Ends::Closed;
+                }
             }
             let now = self.now();
             for came in batch.drain(..) {
@@ -217,16 +235,35 @@ impl<'a> Lead<'a> {
                 self.tell(seen);
             }
             if is_asked && self.dispatcher.waiting() == 0 {
-                // What was sent is not yet written.
-                let _ = tokio::time::timeout(Duration::from_secs(1), self.client.flush()).await;
                 return Ends::Asked;
+            }
+        }
+    }
+
+    /// Tells those whose requests no worker began that nobody will. It had them alone: another
+    /// leads only when it has not led for some time.
+    async fn retire(mut self) {
+        self.requests = None;
+        self.dispatcher.retire();
+        let until = Instant::now() + RETIRES;
+        let mut batch = Vec::new();
+        while self.send().await && self.dispatcher.pending() > 0 {
+            let next = Intake::next(&mut self.reports, None, &mut batch);
+            let Ok(true) = tokio::time::timeout_at(until, next).await else { return };
+            let now = self.now();
+            for came in batch.drain(..) {
+                if let Came::Report(message) = came
+                    && let Some((_, Topic::Lease(_))) = self.service.read_report(&message.subject)
+                {
+                    let _ = self.report(&message, now);
+                }
             }
         }
     }
 
     fn take(&mut self, came: Came, now: Time) {
         match came {
-            Came::Request(message) => match outgoing::read(&self.balance.service, message) {
+            Came::Request(message) => match outgoing::read(&self.service, message) {
                 Ok((parcel, terms)) => self.dispatcher.request(parcel, terms, now),
                 Err(refused) => {
                     self.malformed += 1;
@@ -242,7 +279,7 @@ impl<'a> Lead<'a> {
     }
 
     fn report(&mut self, message: &async_nats::Message, now: Time) -> Option<()> {
-        let (worker, topic) = self.balance.service.read_report(&message.subject)?;
+        let (worker, topic) = self.service.read_report(&message.subject)?;
         match topic {
             Topic::Lease(lease) => {
                 let end = match message.status {
@@ -285,7 +322,7 @@ impl<'a> Lead<'a> {
 
     async fn attend(&mut self, attends: bool) -> bool {
         if attends {
-            match self.client.subscribe(self.balance.service.requests().to_owned()).await {
+            match self.client.subscribe(self.service.requests().to_owned()).await {
                 Ok(requests) => self.requests = Some(requests),
                 Err(_) => return false,
             }

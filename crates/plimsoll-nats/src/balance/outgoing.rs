@@ -54,13 +54,12 @@ impl From<Result<(), PublishError>> for Sent {
 pub(super) struct Outgoing {
     client: Client,
     service: Service,
-    epoch: u64,
     bad: Vec<Bad>,
 }
 
 impl Outgoing {
-    pub(super) fn new(client: Client, service: Service, epoch: u64) -> Self {
-        Self { client, service, epoch, bad: Vec::new() }
+    pub(super) fn new(client: Client, service: Service) -> Self {
+        Self { client, service, bad: Vec::new() }
     }
 
     /// Notes an error reply for [`send_bad`](Self::send_bad).
@@ -99,12 +98,12 @@ impl Outgoing {
                 let inbox = parcel.inbox.clone();
                 return self.error(inbox, error.code(), &error.to_string(), again).await;
             }
-            Output::Answer { worker, generation, answer } => {
-                let subject = self.service.answer(worker, *generation, self.epoch);
+            Output::Answer { worker, generation, epoch, answer } => {
+                let subject = self.service.answer(worker, *generation, *epoch);
                 self.client.publish(subject, answer.text().into()).await
             }
-            Output::GiveUp { worker, generation } => {
-                let subject = self.service.gone(worker, *generation, self.epoch);
+            Output::GiveUp { worker, generation, epoch } => {
+                let subject = self.service.gone(worker, *generation, *epoch);
                 self.client.publish(subject, Bytes::new()).await
             }
             Output::Attend(_) => Ok(()),

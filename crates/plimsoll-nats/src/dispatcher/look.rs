@@ -19,6 +19,11 @@ impl Dispatcher {
         self.members.iter().filter_map(move |(name, member)| Some((name, stats(member.id)?)))
     }
 
+    /// Whether requests are wanted, as [`Output::Attend`](super::Output::Attend) said last.
+    pub fn attends(&self) -> bool {
+        self.attends
+    }
+
     /// The cost that is out.
     pub fn pending(&self) -> u64 {
         self.pool.pending()

@@ -13,6 +13,10 @@ use crate::wire::{Answer, Beat, LeaseId, WorkerName};
 /// How long it is remembered who was given up: a worker that lives finds out within two beats.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
+/// How far above a later epoch that a worker knows a balancer's own is raised: the next
+/// balancer's is then not the same by chance.
+const RAISED: u64 = 1 << 16;
+
 /// A worker that beats.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -30,10 +34,14 @@ pub(super) struct Member {
 impl Dispatcher {
     /// A worker tells how it is; the first time it joins.
     pub fn beat(&mut self, worker: &WorkerName, beat: &Beat, now: Time) {
+        if beat.epoch > self.epoch {
+            // Epochs began anew, with their bucket or a clock: nobody else leads now.
+            self.epoch = beat.epoch + RAISED;
+        }
         if self.given_up.get(worker).is_some_and(|&(generation, _)| beat.generation <= generation) {
             self.counts.stale += 1;
-            let (worker, generation) = (worker.clone(), beat.generation);
-            self.outputs.push_back(Output::GiveUp { worker, generation });
+            let (worker, generation, epoch) = (worker.clone(), beat.generation, self.epoch);
+            self.outputs.push_back(Output::GiveUp { worker, generation, epoch });
             return;
         }
         match self.members.get(worker) {
@@ -125,6 +133,7 @@ impl Dispatcher {
         self.outputs.push_back(Output::Answer {
             worker: worker.clone(),
             generation,
+            epoch: self.epoch,
             answer: Answer {
                 number,
                 beat: beat.number,

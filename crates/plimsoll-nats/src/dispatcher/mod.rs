@@ -67,6 +67,7 @@ pub struct Dispatcher {
     held: usize,
     attends: bool,
     is_closed: bool,
+    is_retired: bool,
     counts: Counts,
 }
 
@@ -116,6 +117,7 @@ impl Dispatcher {
             held: 0,
             attends: false,
             is_closed: false,
+            is_retired: false,
             counts: Counts::default(),
         }
     }
@@ -206,10 +208,19 @@ impl Dispatcher {
         }
     }
 
+    /// Dispatches nothing any more: another does. What is in line is refused, and so is what
+    /// comes back from workers unbegun; what they have they answer themselves.
+    pub fn retire(&mut self) {
+        self.is_retired = true;
+        self.close();
+        self.clear_line();
+    }
+
     /// A request did not begin: it goes back to its place in line, and so to another worker.
     fn unbegun(&mut self, mut out: Out, now: Time) {
         let id = out.lease.worker();
         match out.asked.take() {
+            asked if self.is_retired => self.end(Out { asked, ..out }, Error::Closing, now),
             Some(mut asked) if asked.held > 0 && asked.excluded.len() < MOST_TRIES => {
                 asked.excluded.push(id);
                 self.take_back(out.lease, asked, now);

@@ -216,6 +216,8 @@ pub enum Output {
         worker: WorkerName,
         /// Its generation.
         generation: u64,
+        /// The balancer's epoch.
+        epoch: u64,
         /// With what.
         answer: Answer,
     },
@@ -225,6 +227,8 @@ pub enum Output {
         worker: WorkerName,
         /// Which generation.
         generation: u64,
+        /// The balancer's epoch.
+        epoch: u64,
     },
     /// Whether requests are wanted: not while no worker is up, so that the server tells
     /// requesters at once that nobody is there.

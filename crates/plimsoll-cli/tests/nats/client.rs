@@ -1,0 +1,154 @@
+//! A client that records what becomes of each of its requests.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, HeaderMap, Message};
+use futures_util::StreamExt;
+use plimsoll_nats::headers;
+use tokio::runtime::Runtime;
+
+use crate::server::{SOON, Server};
+
+/// What came for one request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fate {
+    pub(crate) is_repeatable: bool,
+    pub(crate) answers: Vec<String>,
+    pub(crate) errors: Vec<(u16, String)>,
+    /// The server said that nobody was there.
+    pub(crate) nobody: u32,
+}
+
+impl Fate {
+    pub(crate) fn replies(&self) -> usize {
+        self.answers.len() + self.errors.len() + self.nobody as usize
+    }
+}
+
+/// See the module.
+pub(crate) struct Recorder {
+    pub(crate) runtime: Runtime,
+    pub(crate) client: Client,
+    fates: Arc<Mutex<BTreeMap<u64, Fate>>>,
+    prefix: String,
+    next: u64,
+}
+
+impl Recorder {
+    pub(crate) fn new(server: &Server) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let client = runtime.block_on(async_nats::connect(server.url())).unwrap();
+        let prefix = client.new_inbox();
+        let fates: Arc<Mutex<BTreeMap<u64, Fate>>> = Arc::default();
+        let mut replies = runtime.block_on(client.subscribe(format!("{prefix}.*"))).unwrap();
+        runtime.block_on(client.flush()).unwrap();
+        let kept = Arc::clone(&fates);
+        runtime.spawn(async move {
+            while let Some(message) = replies.next().await {
+                note(&kept, &message);
+            }
+        });
+        Self { runtime, client, fates, prefix, next: 0 }
+    }
+
+    /// Sends a request whose payload is its number; that is told.
+    pub(crate) fn send(&mut self, is_repeatable: bool) -> u64 {
+        let mut map = HeaderMap::new();
+        if is_repeatable {
+            map.insert(headers::REPEATABLE, "true");
+        }
+        self.send_with(map, is_repeatable)
+    }
+
+    pub(crate) fn send_with(&mut self, map: HeaderMap, is_repeatable: bool) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        let fate = Fate { is_repeatable, ..Fate::default() };
+        self.fates.lock().unwrap().insert(number, fate);
+        let inbox = format!("{}.{number}", self.prefix);
+        let payload = number.to_string().into();
+        let sent = if map.is_empty() {
+            self.runtime.block_on(self.client.publish_with_reply("work", inbox, payload))
+        } else {
+            let sent = self.client.publish_with_reply_and_headers("work", inbox, map, payload);
+            self.runtime.block_on(sent)
+        };
+        sent.unwrap();
+        number
+    }
+
+    pub(crate) fn flush(&self) {
+        self.runtime.block_on(self.client.flush()).unwrap();
+    }
+
+    pub(crate) fn fate(&self, number: u64) -> Fate {
+        self.fates.lock().unwrap()[&number].clone()
+    }
+
+    pub(crate) fn fates(&self) -> BTreeMap<u64, Fate> {
+        self.fates.lock().unwrap().clone()
+    }
+
+    /// Waits until each has a reply; tells what there was then.
+    pub(crate) fn all(&self) -> BTreeMap<u64, Fate> {
+        let until = Instant::now() + SOON;
+        loop {
+            let fates = self.fates();
+            let open = fates.values().filter(|fate| fate.replies() == 0).count();
+            if open == 0 || Instant::now() > until {
+                // What is one too many comes late.
+                std::thread::sleep(Duration::from_millis(300));
+                return self.fates();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends one and waits for what becomes of it.
+    pub(crate) fn ask(&mut self) -> Fate {
+        let number = self.send(false);
+        self.wait(number)
+    }
+
+    pub(crate) fn wait(&self, number: u64) -> Fate {
+        let until = Instant::now() + SOON;
+        while self.fate(number).replies() == 0 {
+            assert!(Instant::now() < until, "request {number} has no reply");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.fate(number)
+    }
+
+    /// Sends until one is answered: workers have joined then.
+    pub(crate) fn until_answered(&mut self) {
+        let until = Instant::now() + SOON;
+        while self.ask().answers.is_empty() {
+            assert!(Instant::now() < until, "nobody answers");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn publish(&self, subject: &str, payload: &[u8]) {
+        let payload = bytes::Bytes::copy_from_slice(payload);
+        self.runtime.block_on(self.client.publish(subject.to_owned(), payload)).unwrap();
+    }
+}
+
+fn note(fates: &Mutex<BTreeMap<u64, Fate>>, message: &Message) {
+    let number = message.subject.rsplit('.').next().unwrap().parse().unwrap();
+    let mut fates = fates.lock().unwrap();
+    let fate = fates.get_mut(&number).unwrap();
+    if message.status.is_some() {
+        fate.nobody += 1;
+    } else if let Some(error) = headers::read_error(message.headers.as_ref()) {
+        fate.errors.push(error);
+    } else {
+        fate.answers.push(String::from_utf8(message.payload.to_vec()).unwrap());
+    }
+}

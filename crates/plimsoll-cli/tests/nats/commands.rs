@@ -1,0 +1,118 @@
+//! The three commands as their users run them.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use crate::client::Recorder;
+use crate::program::{Done, finish};
+use crate::server::Server;
+
+fn request(server: &Server, words: &[&str], input: &[u8]) -> Done {
+    let words = [&["request", "work"], words].concat();
+    let mut child = server.command(&words).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    // It may end before it has read all.
+    let writing = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let done = finish(child);
+    writing.join().unwrap();
+    done
+}
+
+#[test]
+fn lines_are_answered_in_their_order() {
+    let server = Server::start();
+    let _balancer = server.balance(&[]);
+    let _workers = server.work(&["--workers", "2", "--", "tr", "a-z", "A-Z"]);
+    Recorder::new(&server).until_answered();
+    let input: String = (0..2000).map(|n| format!("line {n}\n")).collect();
+    let done = request(&server, &[], input.as_bytes()).expect(0);
+    assert_eq!(done.stdout, input.to_uppercase());
+    assert_eq!(done.stderr, "");
+}
+
+#[test]
+fn files_are_requests_whatever_is_in_them() {
+    let server = Server::start();
+    let _balancer = server.balance(&[]);
+    // Length, then as many bytes: what comes goes back.
+    let _workers = server.work(&["--workers", "1", "--frame", "length", "--", "cat"]);
+    Recorder::new(&server).until_answered();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bytes");
+    std::fs::write(&file, b"one\ntwo\0\nthree").unwrap();
+    let path = file.to_str().unwrap();
+    let done = request(&server, &["--file", path, "--file", path], b"").expect(0);
+    assert_eq!(done.stdout, "one\ntwo\0\nthreeone\ntwo\0\nthree");
+}
+
+#[test]
+fn what_ends_lines_is_refused_where_lines_are_spoken() {
+    let server = Server::start();
+    let _balancer = server.balance(&[]);
+    let _workers = server.work(&["--workers", "1", "--", "cat"]);
+    Recorder::new(&server).until_answered();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lines");
+    std::fs::write(&file, "one\ntwo").unwrap();
+    let done = request(&server, &["--file", file.to_str().unwrap()], b"").expect(1);
+    assert!(
+        done.stderr.contains("400") && done.stderr.contains("--frame length"),
+        "{}",
+        done.stderr
+    );
+    let done = request(&server, &["--file", "/no/such/file"], b"").expect(1);
+    assert!(done.stderr.contains("/no/such/file"), "{}", done.stderr);
+}
+
+#[test]
+fn nobody_there_is_told_at_once() {
+    let server = Server::start();
+    let done = request(&server, &[], b"hello\n").expect(1);
+    assert!(done.stderr.contains("line 1: nobody serves work"), "{}", done.stderr);
+    // A balancer without workers is nobody, too.
+    let _balancer = server.balance(&[]);
+    let done = request(&server, &[], b"hello\n").expect(1);
+    assert!(done.stderr.contains("nobody serves work"), "{}", done.stderr);
+}
+
+#[test]
+fn workers_leave_when_they_are_told() {
+    let server = Server::start();
+    let _balancer = server.balance(&[]);
+    let slow = ["--workers", "1", "--", "sh", "-c", "while read l; do sleep 0.5; echo $l; done"];
+    let workers = server.work(&slow);
+    let mut recorder = Recorder::new(&server);
+    recorder.until_answered();
+    let number = recorder.send(false);
+    recorder.flush();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    workers.end();
+    // What ran is answered, and what comes later finds nobody.
+    assert_eq!(recorder.wait(number).answers, [number.to_string()]);
+    assert_eq!(recorder.ask().nobody, 1);
+}
+
+#[test]
+fn bad_words_are_one_sentence() {
+    let server = Server::start();
+    let cases: [(&[&str], i32, &str); 12] = [
+        (&["balance", "--subject", "a.*"], 2, "a subject without wildcards"),
+        (&["balance", "--subject", "plimsoll.x"], 2, "other uses"),
+        (&["balance"], 2, "--subject <SUBJECT> is missing"),
+        (&["balance", "--subject", "x", "--lost-after", "0.5"], 2, "four times --beat"),
+        (&["balance", "--subject", "x", "--creds", "/no/such"], 2, "--creds /no/such"),
+        (&["balance", "--subject", "x", "--server", "?"], 2, "it is an address such as"),
+        (&["balance", "--subject", "x", "--server", "nats://127.0.0.1:1"], 1, "127.0.0.1:1"),
+        (&["work", "--subject", "x", "--name", "a.b", "--", "cat"], 2, "letters, digits"),
+        (&["work", "--subject", "x", "--", "/no/such/program"], 127, "/no/such/program"),
+        (&["work", "--subject", "x", "--", "/"], 126, "/"),
+        (&["work", "--subject", "x", "--workers", "0", "--", "cat"], 2, "from 1 to 4096"),
+        (&["request", "x", "--concurrency", "0"], 2, "from 1 to 100000"),
+    ];
+    for (words, code, sentence) in cases {
+        let done = finish(server.command(words).spawn().unwrap()).expect(code);
+        assert!(done.stderr.contains(sentence), "{words:?}: {}", done.stderr);
+        assert_eq!(done.stderr.lines().count(), 1, "{words:?}: {}", done.stderr);
+    }
+}

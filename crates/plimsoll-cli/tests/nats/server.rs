@@ -1,0 +1,162 @@
+//! A nats-server, and the program's commands beside it.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// What happens on loopback happens within this.
+pub(crate) const SOON: Duration = Duration::from_secs(15);
+
+/// A nats-server on a port of its own; it ends with the test.
+pub(crate) struct Server {
+    child: Option<Child>,
+    port: u16,
+    folder: TempDir,
+    config: String,
+}
+
+impl Server {
+    /// With JetStream.
+    pub(crate) fn start() -> Self {
+        Self::with("jetstream { store_dir: FOLDER }")
+    }
+
+    /// With these lines in its configuration; FOLDER is a folder of its own.
+    pub(crate) fn with(config: &str) -> Self {
+        let port =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let folder = TempDir::new().unwrap();
+        let store = format!("{:?}", folder.path().join("store"));
+        let config = format!("listen: 127.0.0.1:{port}\n{}\n", config.replace("FOLDER", &store));
+        let mut server = Self { child: None, port, folder, config };
+        server.begin();
+        server
+    }
+
+    /// Begins again where it was.
+    pub(crate) fn begin(&mut self) {
+        let file = self.folder.path().join("server.conf");
+        fs::write(&file, &self.config).unwrap();
+        let log = File::options().create(true).append(true).open(self.folder.path().join("log"));
+        let mut command = Command::new("nats-server");
+        command.arg("-c").arg(file).stdin(Stdio::null()).stdout(Stdio::null());
+        self.child = Some(command.stderr(log.unwrap()).spawn().expect("nats-server is installed"));
+        let until = Instant::now() + SOON;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            assert!(Instant::now() < until, "nats-server does not listen");
+            sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Kills it.
+    pub(crate) fn end(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// One of the program's commands, with this server.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = crate::program::program("nats", words);
+        command.env("NATS_URL", self.url());
+        command
+    }
+
+    /// A command that runs beside the test.
+    pub(crate) fn run(&self, words: &[&str]) -> Running {
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let said = self.folder.path().join(format!("said-{number}"));
+        let mut command = self.command(words);
+        let child = command.stderr(File::create(&said).unwrap()).spawn().unwrap();
+        Running { child, said }
+    }
+
+    /// A balancer of `work`, once it leads.
+    pub(crate) fn balance(&self, words: &[&str]) -> Running {
+        let words = [&["balance", "--subject", "work"], words].concat();
+        let running = self.run(&words);
+        running.wait_for("leads");
+        running
+    }
+
+    /// A worker of `work`, once it works.
+    pub(crate) fn work(&self, words: &[&str]) -> Running {
+        let words = [&["work", "--subject", "work"], words].concat();
+        let running = self.run(&words);
+        running.wait_for("works on");
+        running
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A command beside the test: killed with it, and nothing that it said was a panic.
+pub(crate) struct Running {
+    child: Child,
+    said: PathBuf,
+}
+
+impl Running {
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(&self.said).unwrap()
+    }
+
+    pub(crate) fn wait_for(&self, words: &str) {
+        let until = Instant::now() + SOON;
+        while !self.said().contains(words) {
+            assert!(Instant::now() < until, "it does not say {words}: {}", self.said());
+            sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to end; its exit status must be 0.
+    pub(crate) fn end(mut self) -> String {
+        self.signal(Signal::TERM);
+        let until = Instant::now() + SOON;
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None => assert!(Instant::now() < until, "it does not end: {}", self.said()),
+            }
+            sleep(Duration::from_millis(10));
+        };
+        assert_eq!(status.code(), Some(0), "{}", self.said());
+        self.said()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let said = self.said();
+        if !std::thread::panicking() {
+            assert!(!said.contains("panicked") && !said.contains("ERROR"), "{said}");
+        }
+    }
+}
