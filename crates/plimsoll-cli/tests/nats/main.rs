@@ -4,6 +4,7 @@
 
 mod client;
 mod commands;
+mod documents;
 mod kills;
 #[path = "../program/mod.rs"]
 mod program;
