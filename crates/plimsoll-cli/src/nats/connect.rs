@@ -1,9 +1,8 @@
 //! The server, and who we are there.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 
@@ -18,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest pause between two tries to come back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The same sentence is not told again within this.
+const AGAIN: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Connection {
@@ -72,16 +74,11 @@ impl Connection {
     /// Connects. What happens to the connection later is told on stderr.
     pub(super) async fn connect(&self, name: &str) -> Result<Client, Ended> {
         let options = self.options()?.name(name).subscription_capacity(MOST_WAITING);
-        // The first connection is no news.
-        let was_lost = Arc::new(AtomicBool::new(false));
+        let news = Arc::new(Mutex::new(News::default()));
         let options = options.connection_timeout(PATIENCE).event_callback(move |event| {
-            let is_news = match event {
-                Event::Connected => was_lost.swap(false, Ordering::Relaxed),
-                Event::Disconnected => !was_lost.swap(true, Ordering::Relaxed),
-                _ => true,
-            };
+            let sentence = news.lock().unwrap_or_else(PoisonError::into_inner).told(&event);
             async move {
-                if let Some(sentence) = told(&event).filter(|_| is_news) {
+                if let Some(sentence) = sentence {
                     eprintln!("plimsoll nats: {sentence}");
                 }
             }
@@ -143,16 +140,61 @@ fn pause(tries: usize) -> Duration {
     Duration::from_millis(whole / 2 + fastrand::u64(0..=whole / 2))
 }
 
-fn told(event: &Event) -> Option<String> {
-    Some(match event {
-        Event::Connected => "connected again".into(),
-        Event::Disconnected => "the connection is lost, and tried again".into(),
-        Event::SlowConsumer(subscription) => format!(
-            "messages came faster than they were taken, and are lost: subscription {subscription}"
-        ),
-        Event::LameDuckMode => "the server is about to end".into(),
-        Event::ServerError(error) => format!("the server says: {error}"),
-        Event::ClientError(error) => error.to_string(),
-        Event::Draining | Event::Closed => return None,
-    })
+/// What is worth telling of what happens to a connection.
+#[derive(Default)]
+struct News {
+    was_lost: bool,
+    last: Option<(String, Instant)>,
+}
+
+impl News {
+    fn told(&mut self, event: &Event) -> Option<String> {
+        let sentence = match event {
+            // The first one is no news.
+            Event::Connected if !std::mem::take(&mut self.was_lost) => return None,
+            Event::Connected => "connected again".into(),
+            Event::Disconnected if std::mem::replace(&mut self.was_lost, true) => return None,
+            Event::Disconnected => "the connection is lost, and tried again".into(),
+            Event::SlowConsumer(subscription) => format!(
+                "messages came faster than they were taken, and are lost: subscription \
+                 {subscription}"
+            ),
+            Event::LameDuckMode => "the server is about to end".into(),
+            Event::ServerError(error) => format!("the server says: {error}"),
+            Event::ClientError(error) => error.to_string(),
+            Event::Draining | Event::Closed => return None,
+        };
+        let now = Instant::now();
+        let is_old = |(last, at): &(String, Instant)| *last == sentence && now < *at + AGAIN;
+        if self.last.as_ref().is_some_and(is_old) {
+            return None;
+        }
+        self.last = Some((sentence.clone(), now));
+        Some(sentence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_news_are_told() {
+        let mut news = News::default();
+        assert_eq!(news.told(&Event::Connected), None);
+        assert!(news.told(&Event::Disconnected).unwrap().contains("lost"));
+        assert_eq!(news.told(&Event::Disconnected), None);
+        assert_eq!(news.told(&Event::Connected).unwrap(), "connected again");
+        assert!(news.told(&Event::SlowConsumer(3)).is_some());
+        assert_eq!(news.told(&Event::SlowConsumer(3)), None);
+        assert!(news.told(&Event::SlowConsumer(4)).is_some());
+    }
+
+    #[test]
+    fn pauses_grow_and_are_drawn() {
+        assert!(pause(0) <= Duration::from_millis(50));
+        let long: Vec<_> = (0..20).map(|_| pause(100)).collect();
+        assert!(long.iter().all(|pause| (LONGEST_PAUSE / 2..=LONGEST_PAUSE).contains(pause)));
+        assert!(long.iter().any(|pause| *pause != long[0]));
+    }
 }

@@ -150,7 +150,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
             weight: NonZeroU16::new(copies).unwrap_or(NonZeroU16::MIN),
             drain: args.drain_timeout,
         };
-        eprintln!("plimsoll nats: {} works on {}, {copies} copies", work.name, work.service);
+        let of_what = if copies == 1 { "copy" } else { "copies" };
+        eprintln!("plimsoll nats: {} works on {}, {copies} {of_what}", work.name, work.service);
         work.run(client, handler, shutdown).await.map_err(Ended::Failed)
     });
     worked.map(|()| ExitCode::SUCCESS)

@@ -8,8 +8,9 @@ use std::process::Child;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{LocalModes, tcgetattr};
 
-use crate::program::{finish, terminal};
+use crate::program::finish;
 use crate::running::{demo, read_until};
+use crate::terminal::terminal;
 
 /// What a terminal is told when the view comes and when it goes.
 const ENTER: &str = "\x1b[?1049h";

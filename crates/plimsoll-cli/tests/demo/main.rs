@@ -8,3 +8,5 @@ mod plain;
 #[path = "../program/mod.rs"]
 mod program;
 mod running;
+#[path = "../program/terminal.rs"]
+mod terminal;

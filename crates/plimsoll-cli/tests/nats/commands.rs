@@ -1,6 +1,7 @@
 //! The three commands as their users run them.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::Stdio;
 
 use crate::client::Recorder;
@@ -25,7 +26,10 @@ fn lines_are_answered_in_their_order() {
     let _balancer = server.balance(&[]);
     let _workers = server.work(&["--workers", "2", "--", "tr", "a-z", "A-Z"]);
     Recorder::new(&server).until_answered();
-    let input: String = (0..2000).map(|n| format!("line {n}\n")).collect();
+    let mut input = String::new();
+    for n in 0..2000 {
+        writeln!(input, "line {n}").unwrap();
+    }
     let done = request(&server, &[], input.as_bytes()).expect(0);
     assert_eq!(done.stdout, input.to_uppercase());
     assert_eq!(done.stderr, "");

@@ -62,11 +62,10 @@ fn a_shell_asks() {
 fn python_asks_and_sees_errors() {
     let server = Server::start();
     let (_balancer, workers) = resize(&server);
-    let shown: String =
-        block("python", "client.request").lines().map(|line| format!("    {line}\n")).collect();
+    let shown = block("python", "client.request").trim_end().replace('\n', "\n    ");
     let script = format!(
         "import asyncio, sys, nats\nasync def main():\n    client = await nats.connect(sys.argv[1])\n\
-         {shown}asyncio.run(main())\n"
+         \x20   {shown}\nasyncio.run(main())\n"
     );
     let child = python().arg("-c").arg(&script).arg(server.url()).spawn().unwrap();
     assert_eq!(finish(child).expect(0).stdout.trim_end(), "b'A PICTURE'");
@@ -107,17 +106,13 @@ fn a_worker_in_python_works() {
 
 #[test]
 fn the_permissions_that_are_told_are_enough_and_needed() {
-    let roles = block("text", "balancer = {").replace("= {", "_ROLE = {");
-    let mut users = String::new();
-    for (name, part) in roles.split("\n}\n").zip(0..3).map(|(role, part)| {
-        let (name, rest) = role.split_once("_ROLE = {").unwrap();
-        (name.trim().to_owned(), (rest.to_owned(), part))
-    }) {
-        users += &format!(
-            "{{ user: {name}, password: secret, permissions: {{ {} }} }}\n",
-            part.0.replace('\n', " ").replace("publish:", ", publish:")
-        );
-    }
+    let roles = block("text", "balancer = {");
+    let user = |role: &str| {
+        let (name, permissions) = role.split_once(" = {").unwrap();
+        let permissions = permissions.replace('\n', " ").replace("publish:", ", publish:");
+        format!("{{ user: {name}, password: secret, permissions: {{ {permissions} }} }}\n")
+    };
+    let users: String = roles.split_terminator("\n}\n").map(user).collect();
     let server = Server::with(&format!(
         "jetstream {{ store_dir: FOLDER }}\nauthorization {{ users: [ {users} ] }}"
     ));
@@ -153,8 +148,8 @@ fn the_permissions_that_are_told_are_enough_and_needed() {
     ]
     .concat();
     let other = server.run(&words);
-    other.wait_for("permissions violation");
+    other.wait_for("Permissions Violation");
     for said in [balancer.said(), workers.said()] {
-        assert!(!said.to_lowercase().contains("permissions"), "{said}");
+        assert!(!said.contains("Permissions"), "{said}");
     }
 }

@@ -184,7 +184,7 @@ fn a_balancer_that_was_stopped_does_not_act_on_what_it_missed() {
         // Until workers have told the second, only the one that is stopped is there for requests.
         sleep(Duration::from_secs(1));
         world.recorder.until_answered();
-        world.load(Duration::from_millis(4000));
+        world.load(Duration::from_secs(4));
         first.signal(Signal::CONT);
         world.load(Duration::from_millis(500));
         first.wait_for("does not lead any more");

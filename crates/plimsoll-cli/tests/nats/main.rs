@@ -1,6 +1,7 @@
 //! `plimsoll nats` through the real binary, with a real nats-server on loopback.
 //!
-//! Long forms: `PLIMSOLL_LONG=1`, see scripts/long/nats-kills.
+//! Long forms: `PLIMSOLL_LONG=1`, as `scripts/long/nats-kills` sets it.
+#![forbid(unsafe_code)]
 
 mod client;
 mod commands;

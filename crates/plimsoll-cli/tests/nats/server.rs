@@ -32,7 +32,7 @@ impl Server {
         let port =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let folder = TempDir::new().unwrap();
-        let store = format!("{:?}", folder.path().join("store"));
+        let store = format!("\"{}\"", folder.path().join("store").display());
         let config = format!("listen: 127.0.0.1:{port}\n{}\n", config.replace("FOLDER", &store));
         let mut server = Self { child: None, port, folder, config };
         server.begin();

@@ -1,16 +1,12 @@
 //! The built program, bounded in time: what tests of several commands have in
 //! common.
 
-use std::fs::File;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 
 /// No test's run takes longer.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -49,16 +45,4 @@ pub(crate) fn finish(child: Child) -> Done {
     });
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Done { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
-}
-
-/// A terminal of 80 by 24: the test's side, and the program's.
-pub(crate) fn terminal() -> (File, File) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(&master, size).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap();
-    let slave = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
-    (File::from(master), File::from(slave))
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::program::{finish, terminal};
+use crate::program::finish;
 use crate::running::{run, simulate};
+use crate::terminal::terminal;
 
 #[test]
 fn usage_errors_are_2_and_one_sentence() {

@@ -6,4 +6,6 @@ mod ends;
 mod program;
 mod results;
 mod running;
+#[path = "../program/terminal.rs"]
+mod terminal;
 mod traces;
