@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod listen;
 mod map;
 mod nats;
 mod serve;

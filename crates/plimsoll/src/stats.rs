@@ -56,8 +56,16 @@ impl Snapshot {
         self.workers.iter().map(|worker| u64::from(worker.pending)).sum()
     }
 
-    /// Reads all that the lock guards; the histograms follow by `with_times`.
-    pub(crate) fn of<T>(pool: &Pool<T>, now: Time) -> Self {
+    /// Of the core's own pool, in a balancer of one's own; waits and runs are to be filled in.
+    ///
+    /// ```
+    /// use plimsoll::Snapshot;
+    /// use plimsoll::core::{Config, Pool, Time};
+    ///
+    /// let pool: Pool<()> = Pool::new(Config::default());
+    /// assert_eq!(Snapshot::of(&pool, Time::ZERO).waiting, 0);
+    /// ```
+    pub fn of<T>(pool: &Pool<T>, now: Time) -> Self {
         Self {
             workers: pool.workers().collect(),
             waiting: pool.waiting(),
@@ -90,10 +98,44 @@ impl Snapshot {
 #[derive(Clone)]
 pub struct Times(Histogram<u64>);
 
+impl Default for Times {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Times {
-    fn new() -> Self {
+    /// None yet: for a balancer of one's own, which is shown as those of this crate are.
+    ///
+    /// # Panics
+    ///
+    /// Never: the bounds are in range.
+    ///
+    /// ```
+    /// use plimsoll::Times;
+    /// use std::time::Duration;
+    ///
+    /// let mut times = Times::new();
+    /// times.record(Duration::from_millis(3));
+    /// assert_eq!(times.within(Duration::from_millis(4)), 1);
+    /// ```
+    pub fn new() -> Self {
         const LONGEST_NANOS: u64 = 3_600_000_000_000;
         Self(Histogram::new_with_bounds(1, LONGEST_NANOS, 2).expect("the bounds are in range"))
+    }
+
+    /// Counts one.
+    ///
+    /// ```
+    /// use plimsoll::Times;
+    /// use std::time::Duration;
+    ///
+    /// let mut times = Times::new();
+    /// times.record(Duration::from_secs(1));
+    /// assert_eq!(times.count(), 1);
+    /// ```
+    pub fn record(&mut self, time: Duration) {
+        self.note(nanos(time));
     }
 
     /// How many there are.
@@ -191,7 +233,7 @@ impl Times {
         since
     }
 
-    fn record(&mut self, nanos: u64) {
+    fn note(&mut self, nanos: u64) {
         self.0.saturating_record(nanos);
     }
 
@@ -239,8 +281,8 @@ impl Recorder {
     pub(crate) fn record(&self, wait: u64, run: u64) {
         let shard = &self.shards[SHARD.with(|shard| *shard)];
         let mut times = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        times.0.record(wait);
-        times.1.record(run);
+        times.0.note(wait);
+        times.1.note(run);
     }
 
     fn read(&self) -> (Times, Times) {

@@ -1,11 +1,14 @@
 //! `plimsoll nats balance`.
 
+use std::net::TcpListener;
 use std::process::ExitCode;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use plimsoll_nats::{Balance, Seen, Service, Settings};
 
 use super::{Ended, asked_to_end, connect, runtime};
+use crate::listen;
 use crate::values::seconds;
 
 /// Gives each request on a subject to the least-loaded worker.
@@ -45,6 +48,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "SECONDS", default_value = "3", allow_negative_numbers = true, value_parser = seconds)]
     lost_after: Duration,
 
+    /// Where operators see /metrics and /workers, such as 127.0.0.1:9900
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
+
     /// How long the line is worked off when it ends
     #[arg(long, value_name = "SECONDS", default_value = "10", allow_negative_numbers = true, value_parser = seconds)]
     drain_timeout: Duration,
@@ -75,6 +82,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
             args.beat.as_secs_f64()
         )));
     }
+    let admin = args.admin()?;
     let shutdown = asked_to_end()?;
     runtime()?.block_on(async {
         let name = format!("{}-{}", host(), std::process::id());
@@ -93,9 +101,37 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
             name,
         };
         let note = |sentence: &str| eprintln!("plimsoll nats: {} {sentence}", args.subject);
-        let balanced = balance.run(client, shutdown, &Seen::default(), note).await;
+        let seen = Seen::default();
+        let balancing = balance.run(client, shutdown, &seen, note);
+        let balanced = match admin {
+            None => balancing.await,
+            Some(listener) => {
+                let at = listener.local_addr().map_err(|error| Ended::Failed(error.to_string()))?;
+                eprintln!("plimsoll nats: admin on {at}");
+                let shown = Arc::clone(&seen);
+                let overview = move || {
+                    shown.lock().unwrap_or_else(PoisonError::into_inner).overview()
+                };
+                tokio::select! {
+                    balanced = balancing => balanced,
+                    // Without it the balancer still balances; it ends before that only when the
+                    // listener cannot be used.
+                    shown = plimsoll_admin::serve(listener, overview, std::future::pending()) => {
+                        Err(format!("--admin {at}: {}", shown.err().map_or_else(String::new, |error| error.to_string())))
+                    }
+                }
+            }
+        };
         balanced.map(|()| ExitCode::SUCCESS).map_err(Ended::Failed)
     })
+}
+
+impl Args {
+    fn admin(&self) -> Result<Option<TcpListener>, Ended> {
+        let listener =
+            |text: &String| listen::listener("--admin", listen::address("--admin", text)?);
+        self.admin.as_ref().map(listener).transpose().map_err(Ended::Usage)
+    }
 }
 
 /// The machine's name.

@@ -1,6 +1,6 @@
 //! The command line of `plimsoll serve`, and how its values are read.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use hyper::Uri;
 use ipnet::IpNet;
 use plimsoll_proxy::{BackendConfig, Config, Limits, LogFormat};
 
+use crate::listen;
 use crate::values::seconds;
 
 /// Balances HTTP requests over servers: each goes to the least-loaded one.
@@ -194,7 +195,7 @@ impl Args {
     ///
     /// The sentence to print.
     pub(crate) fn listen(&self) -> Result<Vec<SocketAddr>, String> {
-        self.listen.iter().map(|text| listen_address("--listen", text)).collect()
+        self.listen.iter().map(|text| listen::address("--listen", text)).collect()
     }
 
     /// Where to listen for operators.
@@ -203,7 +204,7 @@ impl Args {
     ///
     /// The sentence to print.
     pub(crate) fn admin(&self) -> Result<Option<SocketAddr>, String> {
-        self.admin.as_ref().map(|text| listen_address("--admin", text)).transpose()
+        self.admin.as_ref().map(|text| listen::address("--admin", text)).transpose()
     }
 
     /// What the proxy is told.
@@ -265,28 +266,10 @@ impl Args {
 }
 
 /// `:8080` is every address of the machine.
-fn listen_address(option: &str, text: &str) -> Result<SocketAddr, String> {
-    let whole = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
-    let found = resolve(option, text, &whole)?;
-    found.first().copied().ok_or_else(|| format!("{option} '{text}': the name has no address"))
-}
-
-fn resolve(option: &str, told: &str, address: &str) -> Result<Vec<SocketAddr>, String> {
-    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
-    // A slash is of a URL: no name has one.
-    if port.is_none_or(|port| port.parse::<u16>().is_err()) || address.contains('/') {
-        return Err(format!(
-            "{option} '{told}': it is HOST:PORT with a port up to 65535, such as 127.0.0.1:8080"
-        ));
-    }
-    let found = address.to_socket_addrs().map_err(|error| format!("{option} '{told}': {error}"))?;
-    Ok(found.collect())
-}
-
 fn backend(text: &str, capacity: NonZeroU32) -> Result<BackendConfig, String> {
     let mut parts = text.split(',');
     let name = parts.next().unwrap_or_default();
-    let addresses = resolve("--to", text, name)?;
+    let addresses = listen::resolve("--to", text, name)?;
     if addresses.is_empty() {
         return Err(format!("--to '{text}': the name has no address"));
     }
@@ -372,19 +355,6 @@ fn network(text: &str) -> Result<IpNet, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses() {
-        assert_eq!(listen_address("--listen", ":8080").unwrap(), "[::]:8080".parse().unwrap());
-        assert_eq!(
-            listen_address("--listen", "127.0.0.1:1").unwrap(),
-            "127.0.0.1:1".parse().unwrap()
-        );
-        for bad in ["", ":", "8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "a b:1", "::"] {
-            let error = listen_address("--listen", bad).unwrap_err();
-            assert!(error.starts_with(&format!("--listen '{bad}': ")), "{error}");
-        }
-    }
 
     #[test]
     fn backends() {

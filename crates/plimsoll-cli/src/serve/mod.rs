@@ -1,10 +1,8 @@
 //! `plimsoll serve`: HTTP servers as workers.
 
 mod args;
-mod listen;
 
 use std::fs::OpenOptions;
-use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 
 use plimsoll_proxy::{Listeners, Shutdown};
@@ -13,7 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 pub(crate) use self::args::Args;
-use crate::usage;
+use crate::{listen, usage};
 
 /// Serves until a signal says otherwise.
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -36,8 +34,8 @@ fn serve(args: &Args) -> Result<(), String> {
         opened.map_err(|error| format!("--log-file {}: {error}", file.display()))?;
     }
     let clients: Vec<_> =
-        addresses.iter().map(|&at| listen("--listen", at)).collect::<Result<_, _>>()?;
-    let admin = args.admin()?.map(|at| listen("--admin", at)).transpose()?;
+        addresses.iter().map(|&at| listen::listener("--listen", at)).collect::<Result<_, _>>()?;
+    let admin = args.admin()?.map(|at| listen::listener("--admin", at)).transpose()?;
     let shutdown = Shutdown::new();
     let mut signals = Signals::new([SIGINT, SIGTERM])
         .map_err(|error| format!("signals cannot be caught: {error}"))?;
@@ -69,8 +67,4 @@ fn allow_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     // With fewer it serves as well, until there are none.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-}
-
-fn listen(option: &str, at: SocketAddr) -> Result<TcpListener, String> {
-    listen::on(at).map_err(|error| format!("{option} {at}: {error}"))
 }

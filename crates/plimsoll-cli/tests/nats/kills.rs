@@ -16,6 +16,9 @@ fn times(long: u32, short: u32) -> u32 {
     if std::env::var_os("PLIMSOLL_LONG").is_some() { long } else { short }
 }
 
+/// A balancer beside another.
+const STANDS_BY: [&str; 5] = ["balance", "--subject", "work", "--admin", "127.0.0.1:0"];
+
 /// A filter that notes what it begins, and answers it after 10 ms.
 fn noting(began: &Path) -> String {
     format!("while read l; do echo $l >> {}; sleep 0.01; echo $l; done", began.display())
@@ -71,21 +74,22 @@ impl World {
         fates.into_iter().filter(|(_, fate)| fate.replies() != 1).collect()
     }
 
-    /// Nothing pends: as many run at once as there are places, and all are answered.
-    fn is_sound(&mut self) {
+    /// As many run at once as there are places, all are answered, and then nothing pends.
+    fn is_sound(&mut self, balancer: &Running) {
         let before = Instant::now();
         let numbers: Vec<_> = (0..40).map(|_| self.recorder.send(false)).collect();
         for number in numbers {
             assert_eq!(self.recorder.wait(number).answers.len(), 1, "request {number}");
         }
         assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
+        balancer.is_settled();
     }
 }
 
 #[test]
 fn n7_workers_that_are_killed_cost_no_request_its_reply() {
     let mut world = World::new();
-    let _balancer = world.server.balance(&["--lost-after", "1.2"]);
+    let balancer = world.server.balance(&["--lost-after", "1.2"]);
     let mut workers: Vec<_> = (0..3).map(|_| world.work()).collect();
     world.recorder.until_answered();
     for _ in 0..times(100, 6) {
@@ -100,13 +104,13 @@ fn n7_workers_that_are_killed_cost_no_request_its_reply() {
     let fates = world.recorder.fates();
     let failed = fates.values().filter(|fate| fate.answers.is_empty()).count();
     assert!(failed < fates.len() / 4, "{failed} of {} failed", fates.len());
-    world.is_sound();
+    world.is_sound(&balancer);
 }
 
 #[test]
 fn n2_a_vanished_worker_costs_a_request_no_time() {
     let mut world = World::new();
-    let _balancer = world.server.balance(&[]);
+    let balancer = world.server.balance(&[]);
     let lives = world.work();
     let dies = world.work();
     world.recorder.until_answered();
@@ -120,13 +124,14 @@ fn n2_a_vanished_worker_costs_a_request_no_time() {
     }
     // 10 ms of it are the work itself.
     assert!(before.elapsed() < Duration::from_millis(150), "{:?}", before.elapsed());
+    assert_eq!(balancer.is_settled()["vanished"], 1);
     drop(lives);
 }
 
 #[test]
 fn n1_a_server_that_is_killed_and_comes_back_finds_all_at_work() {
     let mut world = World::new();
-    let _balancer = world.server.balance(&["--lost-after", "1.2"]);
+    let balancer = world.server.balance(&["--lost-after", "1.2"]);
     let _workers: Vec<_> = (0..2).map(|_| world.work()).collect();
     world.recorder.until_answered();
     for _ in 0..times(30, 3) {
@@ -143,7 +148,7 @@ fn n1_a_server_that_is_killed_and_comes_back_finds_all_at_work() {
     let out = times(30, 3) as usize * 30;
     assert!(odd.len() <= out, "{} of {}", odd.len(), world.recorder.fates().len());
     assert!(odd.iter().all(|(_, fate)| fate.replies() <= 2), "{odd:?}");
-    world.is_sound();
+    world.is_sound(&balancer);
 }
 
 #[test]
@@ -153,7 +158,7 @@ fn another_balancer_takes_over_from_one_that_is_killed() {
     let _workers: Vec<_> = (0..2).map(|_| world.work()).collect();
     world.recorder.until_answered();
     for _ in 0..times(20, 2) {
-        let second = world.server.run(&["balance", "--subject", "work"]);
+        let second = world.server.run(&STANDS_BY);
         world.load(Duration::from_millis(600));
         first.kill();
         let before = Instant::now();
@@ -167,7 +172,7 @@ fn another_balancer_takes_over_from_one_that_is_killed() {
     assert!(twice.is_empty(), "{twice:?}");
     // What was in line, and what was on its way to the balancer that died.
     assert!(odd.len() <= times(20, 2) as usize * 20, "{}", odd.len());
-    world.is_sound();
+    world.is_sound(&first);
 }
 
 #[test]
@@ -177,7 +182,7 @@ fn a_balancer_that_was_stopped_does_not_act_on_what_it_missed() {
     let _workers: Vec<_> = (0..2).map(|_| world.work()).collect();
     world.recorder.until_answered();
     for _ in 0..times(10, 1) {
-        let second = world.server.run(&["balance", "--subject", "work"]);
+        let second = world.server.run(&STANDS_BY);
         sleep(Duration::from_millis(500));
         first.signal(Signal::STOP);
         second.wait_for("leads");
@@ -193,5 +198,5 @@ fn a_balancer_that_was_stopped_does_not_act_on_what_it_missed() {
     }
     let twice: Vec<_> = world.odd().into_iter().filter(|(_, fate)| fate.replies() > 1).collect();
     assert!(twice.is_empty(), "{twice:?}");
-    world.is_sound();
+    world.is_sound(&first);
 }

@@ -59,7 +59,7 @@ fn the_line_is_bounded_in_length_and_time() {
 #[test]
 fn n9_what_is_malformed_forged_or_repeated_changes_nothing() {
     let server = Server::start();
-    let _balancer = server.balance(&[]);
+    let balancer = server.balance(&[]);
     let _workers = server.work(&["--name", "real", "--workers", "1", "--", "cat"]);
     let mut recorder = Recorder::new(&server);
     recorder.until_answered();
@@ -74,9 +74,12 @@ fn n9_what_is_malformed_forged_or_repeated_changes_nothing() {
         // Of an earlier generation than the one that works.
         br#"{"generation":1,"number":99,"epoch":0,"seen":0,"capacity":400,"leases":[]}"#,
     ];
-    for beat in beats {
+    for (nth, beat) in beats.into_iter().enumerate() {
         recorder.publish("plimsoll.work.done.real.beat", beat);
-        recorder.publish("plimsoll.work.done.other.beat", if beat.len() < 90 { beat } else { b"" });
+        // The last is sound by itself.
+        if nth < 7 {
+            recorder.publish("plimsoll.work.done.other.beat", beat);
+        }
     }
     for topic in ["1-1", "9-9", "x", "0-0", "99999999999999999999-1", "beat.more", ""] {
         recorder.publish(&format!("plimsoll.work.done.real.{topic}x"), b"");
@@ -90,6 +93,42 @@ fn n9_what_is_malformed_forged_or_repeated_changes_nothing() {
     let fates = recorder.all();
     let is_answered = |fate: &crate::client::Fate| fate.replies() == 1;
     assert!(fates.values().all(is_answered), "{fates:?}");
+    let workers = balancer.is_settled();
+    let names: Vec<_> =
+        workers["workers"].as_array().unwrap().iter().map(|it| &it["worker"]).collect();
+    assert_eq!(names, ["real"]);
+    assert_eq!(workers["workers"][0]["capacity"], 1, "as the worker itself says");
+    assert!(workers["malformed"].as_u64() >= Some(20), "{workers}");
+    assert_eq!(workers["unknown"], 1, "{workers}");
+    assert!(workers["stale"].as_u64() >= Some(1), "{workers}");
+}
+
+#[test]
+fn an_operator_sees_it_as_a_proxy() {
+    let server = Server::start();
+    let balancer = server.balance(&[]);
+    let _workers = server.work(&["--name", "a", "--workers", "3", "--capacity", "2", "--", "cat"]);
+    let mut recorder = Recorder::new(&server);
+    recorder.until_answered();
+    for _ in 0..5 {
+        recorder.ask();
+    }
+    balancer.is_settled();
+    let answered = recorder.fates().values().filter(|fate| !fate.answers.is_empty()).count();
+    let metrics = balancer.page("/metrics");
+    for line in [
+        "plimsoll_worker_capacity{worker=\"a\"} 6".to_owned(),
+        "plimsoll_worker_weight{worker=\"a\"} 3".to_owned(),
+        "plimsoll_worker_up{worker=\"a\"} 1".to_owned(),
+        format!("plimsoll_worker_completed_total{{worker=\"a\"}} {answered}"),
+        format!("plimsoll_wait_seconds_count {answered}"),
+        format!("plimsoll_run_seconds_count {answered}"),
+        "plimsoll_line_length 0".to_owned(),
+        "plimsoll_refused_total{reason=\"line_full\"} 0".to_owned(),
+        "plimsoll_regret_total 0".to_owned(),
+    ] {
+        assert!(metrics.lines().any(|it| it == line), "{line} is not in\n{metrics}");
+    }
 }
 
 #[test]

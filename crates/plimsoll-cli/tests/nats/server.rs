@@ -1,6 +1,7 @@
 //! A nats-server, and the program's commands beside it.
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -8,6 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// What happens on loopback happens within this.
@@ -85,7 +87,8 @@ impl Server {
 
     /// A balancer of `work`, once it leads.
     pub(crate) fn balance(&self, words: &[&str]) -> Running {
-        let words = [&["balance", "--subject", "work"], words].concat();
+        let admin = ["--admin", "127.0.0.1:0"];
+        let words = [&["balance", "--subject", "work"], &admin[..], words].concat();
         let running = self.run(&words);
         running.wait_for("leads");
         running
@@ -122,6 +125,40 @@ impl Running {
         while !self.said().contains(words) {
             assert!(Instant::now() < until, "it does not say {words}: {}", self.said());
             sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What a balancer shows.
+    pub(crate) fn page(&self, path: &str) -> String {
+        self.wait_for("admin on ");
+        let said = self.said();
+        let at = said.split("admin on ").nth(1).unwrap().lines().next().unwrap();
+        let mut stream = TcpStream::connect(at).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    /// `/workers`.
+    pub(crate) fn workers(&self) -> Value {
+        serde_json::from_str(&self.page("/workers")).unwrap()
+    }
+
+    /// A balancer's books: nothing is out, nobody waits, and audits found nothing. What it shows is a
+    /// tenth of a second old.
+    pub(crate) fn is_settled(&self) -> Value {
+        sleep(Duration::from_millis(250));
+        let until = Instant::now() + SOON;
+        loop {
+            let workers = self.workers();
+            if workers["pending"] == 0 && workers["line"]["length"] == 0 {
+                assert_eq!(workers["regret"], 0.0, "{workers}");
+                assert_eq!(workers["idle_while_waiting"], 0, "{workers}");
+                return workers;
+            }
+            assert!(Instant::now() < until, "{workers}");
+            sleep(Duration::from_millis(50));
         }
     }
 

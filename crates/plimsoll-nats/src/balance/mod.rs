@@ -6,11 +6,13 @@
 //! | `election.rs` | which of several balancers leads |
 //! | `intake.rs` | messages as they come, many at a time |
 //! | `outgoing.rs` | deliveries, errors and answers, as messages |
+//! | `overview.rs` | what an operator sees |
 //! | `pace.rs` | when the refused may come again |
 
 mod election;
 mod intake;
 mod outgoing;
+mod overview;
 mod pace;
 
 use std::future::Future;
@@ -19,7 +21,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::{Client, Subscriber};
-use plimsoll_core::{Audit, Time, WorkerStats};
+use plimsoll::Snapshot;
+use plimsoll_core::Time;
 use tokio::time::Instant;
 
 use self::election::{Election, Mandate};
@@ -44,22 +47,14 @@ pub struct Balance {
 /// What a balancer tells of itself while it runs.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
-    /// Whether it leads; else another does, or nobody.
-    pub leads: bool,
-    /// Its epoch, while it leads.
-    pub epoch: u64,
-    /// Workers, by name, with what the core knows of each.
-    pub workers: Vec<(WorkerName, WorkerStats)>,
-    /// Requests in line.
-    pub waiting: usize,
-    /// How long the first of them has waited.
-    pub longest_wait: Option<Duration>,
-    /// The cost that is out.
-    pub pending: u64,
+    /// Its epoch, while it leads; else another leads, or nobody.
+    pub epoch: Option<u64>,
+    /// The names of the workers, in the snapshot's order.
+    pub workers: Vec<WorkerName>,
+    /// What it knows, while it leads.
+    pub snapshot: Option<Snapshot>,
     /// What it has counted, since it leads.
     pub counts: Counts,
-    /// What audits have found.
-    pub audit: Audit,
     /// Messages that were not understood.
     pub malformed: u64,
 }
@@ -341,18 +336,12 @@ impl Lead {
 
     fn tell(&mut self, seen: &Seen) {
         self.pace.note(self.began.elapsed(), self.dispatcher.counts().answered);
-        let mut workers: Vec<_> =
-            self.dispatcher.workers().map(|(name, stats)| (name.clone(), stats)).collect();
-        workers.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let (workers, snapshot) = self.dispatcher.snapshot(self.now());
         let status = Status {
-            leads: true,
-            epoch: self.mandate.epoch,
+            epoch: Some(self.mandate.epoch),
             workers,
-            waiting: self.dispatcher.waiting(),
-            longest_wait: self.dispatcher.longest_wait(self.now()),
-            pending: self.dispatcher.pending(),
+            snapshot: Some(snapshot),
             counts: self.dispatcher.counts(),
-            audit: self.dispatcher.audit(),
             malformed: self.malformed,
         };
         *seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = status;

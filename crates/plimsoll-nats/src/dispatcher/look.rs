@@ -1,7 +1,6 @@
 //! What is seen of a dispatcher, and what must hold between calls.
 
-use std::time::Duration;
-
+use plimsoll::Snapshot;
 use plimsoll_core::{Audit, Health, Time, WorkerStats};
 
 use super::{Counts, Dispatcher};
@@ -34,9 +33,16 @@ impl Dispatcher {
         self.pool.waiting()
     }
 
-    /// How long the first in line has waited.
-    pub fn longest_wait(&self, now: Time) -> Option<Duration> {
-        self.pool.longest_wait(now)
+    /// All of it at one moment, with workers by name, in their order.
+    pub fn snapshot(&self, now: Time) -> (Vec<WorkerName>, Snapshot) {
+        let mut workers: Vec<_> = self.workers().collect();
+        workers.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        let (names, workers) =
+            workers.into_iter().map(|(name, stats)| (name.clone(), stats)).unzip();
+        let mut snapshot = Snapshot::of(&self.pool, now);
+        snapshot.workers = workers;
+        (snapshot.wait, snapshot.run) = (self.wait.clone(), self.run.clone());
+        (names, snapshot)
     }
 
     /// What audits have found.

@@ -123,7 +123,7 @@ impl Dispatcher {
         (member.beat_at, member.beat) = (now, beat.number);
         member.answers += 1;
         let (id, generation, number) = (member.id, member.generation, member.answers);
-        self.adopt(worker, beat);
+        self.adopt(worker, beat, now);
         for lease in lost {
             let out = self.members.get_mut(worker).and_then(|member| member.out.remove(&lease));
             if let Some(out) = out {
@@ -145,7 +145,7 @@ impl Dispatcher {
     }
 
     /// Counts what it has that is not known.
-    fn adopt(&mut self, worker: &WorkerName, beat: &Beat) {
+    fn adopt(&mut self, worker: &WorkerName, beat: &Beat, now: Time) {
         let Some(member) = self.members.get_mut(worker) else { return };
         for &(lease, cost) in &beat.leases {
             if member.out.contains_key(&lease) {
@@ -155,7 +155,7 @@ impl Dispatcher {
             if let Ok(charge) = self.pool.adopt(member.id, cost) {
                 self.counts.adopted += 1;
                 let after = member.answers;
-                let out = Out { lease: charge, asked: None, after };
+                let out = Out { lease: charge, asked: None, after, since: now };
                 member.out.insert(lease, out);
             }
         }

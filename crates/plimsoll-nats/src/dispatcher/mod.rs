@@ -12,11 +12,10 @@ mod look;
 mod members;
 mod types;
 
-use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
-
 use bytes::Bytes;
+use plimsoll::Times;
 use plimsoll_core::{Blocked, Completion, Dispatch, Lease, Outcome, Pool, Request, Time, WorkerId};
+use std::collections::{HashMap, VecDeque};
 
 use self::members::Member;
 pub use self::types::{Counts, Error, Output, Parcel, Settings, Terms};
@@ -69,6 +68,9 @@ pub struct Dispatcher {
     is_closed: bool,
     is_retired: bool,
     counts: Counts,
+    /// From a request's coming to its delivery, and from there to its report.
+    wait: Times,
+    run: Times,
 }
 
 /// A request.
@@ -93,6 +95,7 @@ struct Out {
     asked: Option<Box<Asked>>,
     /// The number of the last answer that its worker was sent before it.
     after: u64,
+    since: Time,
 }
 
 impl Dispatcher {
@@ -118,6 +121,8 @@ impl Dispatcher {
             attends: false,
             is_closed: false,
             is_retired: false,
+            wait: Times::new(),
+            run: Times::new(),
             counts: Counts::default(),
         }
     }
@@ -162,6 +167,7 @@ impl Dispatcher {
                     if end == End::Failed { Completion::Failed } else { Completion::Succeeded };
                 self.counts.failed += u64::from(end == End::Failed);
                 self.counts.answered += 1;
+                self.run.record(now.since(out.since).unwrap_or_default());
                 self.give_back(out, how, now);
             }
             End::Refused => self.unbegun(out, now),
@@ -302,15 +308,15 @@ impl Dispatcher {
         let member = self.members.get_mut(name).expect("and is a member while it gets requests");
         let id = LeaseId { epoch: self.epoch, number: self.next_lease };
         self.next_lease += 1;
+        self.wait.record(now.since(asked.came).unwrap_or_default());
         self.outputs.push_back(Output::Deliver {
             worker: name.clone(),
             generation: member.generation,
             lease: id,
             parcel,
-            waited: now.since(asked.came).unwrap_or(Duration::ZERO),
         });
         let after = member.answers;
-        member.out.insert(id, Out { lease, asked: Some(asked), after });
+        member.out.insert(id, Out { lease, asked: Some(asked), after, since: now });
     }
 
     fn refuse(&mut self, asked: Asked, error: Error) {

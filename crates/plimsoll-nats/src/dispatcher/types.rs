@@ -200,8 +200,6 @@ pub enum Output {
         lease: LeaseId,
         /// The request.
         parcel: Parcel,
-        /// How long it was in line.
-        waited: Duration,
     },
     /// A requester gets an error.
     Refuse {

@@ -1,7 +1,7 @@
-//! Sockets that wait for connections.
+//! Addresses as options tell them, and sockets that wait there for connections.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
@@ -13,7 +13,7 @@ const BACKLOG: i32 = 4096;
 
 /// Listens there. Every address of IPv6 is every one of IPv4, too, whatever
 /// the system's default is, and those of IPv4 alone where there is no IPv6.
-pub(super) fn on(at: SocketAddr) -> io::Result<TcpListener> {
+fn on(at: SocketAddr) -> io::Result<TcpListener> {
     let everywhere = at.is_ipv6() && at.ip().is_unspecified();
     match open(at) {
         Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) if everywhere => {
@@ -34,6 +34,43 @@ fn open(at: SocketAddr) -> rustix::io::Result<TcpListener> {
     bind(&socket, &at)?;
     listen(&socket, BACKLOG)?;
     Ok(socket.into())
+}
+
+/// The address that an option tells to listen at; `:8080` is every one of the machine's.
+///
+/// # Errors
+///
+/// The sentence to print.
+pub(crate) fn address(option: &str, text: &str) -> Result<SocketAddr, String> {
+    let whole = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
+    let found = resolve(option, text, &whole)?;
+    found.first().copied().ok_or_else(|| format!("{option} '{text}': the name has no address"))
+}
+
+/// The addresses that an option tells, of the name in it.
+///
+/// # Errors
+///
+/// The sentence to print.
+pub(crate) fn resolve(option: &str, told: &str, address: &str) -> Result<Vec<SocketAddr>, String> {
+    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+    // A slash is of a URL: no name has one.
+    if port.is_none_or(|port| port.parse::<u16>().is_err()) || address.contains('/') {
+        return Err(format!(
+            "{option} '{told}': it is HOST:PORT with a port up to 65535, such as 127.0.0.1:8080"
+        ));
+    }
+    let found = address.to_socket_addrs().map_err(|error| format!("{option} '{told}': {error}"))?;
+    Ok(found.collect())
+}
+
+/// Listens there, as an option tells.
+///
+/// # Errors
+///
+/// The sentence to print.
+pub(crate) fn listener(option: &str, at: SocketAddr) -> Result<TcpListener, String> {
+    on(at).map_err(|error| format!("{option} {at}: {error}"))
 }
 
 #[cfg(test)]
@@ -61,5 +98,15 @@ mod tests {
         let connect = || TcpStream::connect_timeout(&at, Duration::from_secs(1));
         let burst: Result<Vec<_>, _> = (0..200).map(|_| connect()).collect();
         assert!(burst.is_ok(), "{burst:?}");
+    }
+
+    #[test]
+    fn addresses() {
+        assert_eq!(address("--listen", ":8080").unwrap(), "[::]:8080".parse().unwrap());
+        assert_eq!(address("--listen", "127.0.0.1:1").unwrap(), "127.0.0.1:1".parse().unwrap());
+        for bad in ["", ":", "8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "a b:1", "::"] {
+            let error = address("--listen", bad).unwrap_err();
+            assert!(error.starts_with(&format!("--listen '{bad}': ")), "{error}");
+        }
     }
 }

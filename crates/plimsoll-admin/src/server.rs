@@ -1,0 +1,105 @@
+//! A small HTTP server, for programs that ask at once.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::TcpListener;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use crate::Overview;
+
+/// A client here is a program that asks at once.
+const HEADER_TIME: Duration = Duration::from_secs(5);
+
+/// How long nobody is accepted after the system would not.
+const REST: Duration = Duration::from_millis(50);
+
+/// Shows what `overview` says, to whoever connects, until `end` is over. It runs on a tokio runtime.
+///
+/// # Errors
+///
+/// When the listener cannot be used.
+///
+/// ```
+/// use std::io::{Read, Write};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let at = listener.local_addr()?;
+/// let ask = tokio::task::spawn_blocking(move || -> std::io::Result<String> {
+///     let mut stream = std::net::TcpStream::connect(at)?;
+///     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+///     let mut answer = String::new();
+///     stream.read_to_string(&mut answer)?;
+///     Ok(answer)
+/// });
+/// let balancer = plimsoll::Balancer::<()>::new();
+/// let overview = move || plimsoll_admin::Overview::new("worker", balancer.snapshot(), Vec::new());
+/// let asked = async { ask.await };
+/// let mut asked = std::pin::pin!(asked);
+/// let mut answer = None;
+/// plimsoll_admin::serve(listener, overview, async { answer = Some(asked.as_mut().await) }).await?;
+/// assert!(answer.unwrap()??.contains("plimsoll_line_length 0"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub async fn serve(
+    listener: TcpListener,
+    overview: impl Fn() -> Overview + Send + Sync + 'static,
+    end: impl Future<Output = ()>,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let overview = Arc::new(overview);
+    let mut end = pin!(end);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut end => return Ok(()),
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(REST).await;
+            continue;
+        };
+        let overview = Arc::clone(&overview);
+        let service = service_fn(move |request| {
+            let answered = answer(&*overview, &request);
+            async { Ok::<_, Infallible>(answered) }
+        });
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        // Its errors are the client's.
+        tokio::spawn(async { drop(connection.await) });
+    }
+}
+
+fn answer(overview: &impl Fn() -> Overview, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET and HEAD\n".into());
+    }
+    match request.uri().path() {
+        "/metrics" => text(StatusCode::OK, "text/plain; version=0.0.4", overview().metrics()),
+        "/workers" => text(StatusCode::OK, "application/json", overview().json() + "\n"),
+        _ => text(StatusCode::NOT_FOUND, "text/plain", "there are /metrics and /workers\n".into()),
+    }
+}
+
+fn text(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
