@@ -85,7 +85,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
     let admin = args.admin()?;
     let shutdown = asked_to_end()?;
     runtime()?.block_on(async {
-        let name = format!("{}-{}", host(), std::process::id());
+        let name = name_of_its_own();
         let client = args.connection.connect("plimsoll nats balance").await?;
         let balance = Balance {
             service: args.subject.clone(),
@@ -134,7 +134,14 @@ impl Args {
     }
 }
 
+/// The machine's name and a number: no two have the same.
+pub(super) fn name_of_its_own() -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' };
+    let host: String = host().chars().map(plain).take(40).collect();
+    format!("{host}-{}-{:04x}", std::process::id(), fastrand::u16(..))
+}
+
 /// The machine's name.
-pub(super) fn host() -> String {
+fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

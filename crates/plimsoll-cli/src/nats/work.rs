@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use plimsoll::ThreadPool;
 use plimsoll_nats::{Failure, Service, Work, WorkerName};
 
-use super::balance::host;
+use super::balance::name_of_its_own;
 use super::child::{Child, Frame};
 use super::{Ended, asked_to_end, connect, runtime};
 use crate::map::Launcher;
@@ -138,7 +138,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
     };
     let name = match &args.name {
         Some(name) => name.clone(),
-        None => name_of_its_own(),
+        None => name_of_its_own().parse().expect("it is made of what names are made of"),
     };
     let shutdown = asked_to_end()?;
     let worked = runtime()?.block_on(async {
@@ -155,13 +155,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
         work.run(client, handler, shutdown).await.map_err(Ended::Failed)
     });
     worked.map(|()| ExitCode::SUCCESS)
-}
-
-fn name_of_its_own() -> WorkerName {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' };
-    let host: String = host().chars().map(plain).take(40).collect();
-    let name = format!("{host}-{}-{:04x}", std::process::id(), fastrand::u16(..));
-    name.parse().expect("it is made of what names are made of")
 }
 
 impl Seat {

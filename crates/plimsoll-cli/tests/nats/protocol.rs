@@ -132,6 +132,33 @@ fn an_operator_sees_it_as_a_proxy() {
 }
 
 #[test]
+fn natss_own_tools_see_the_service() {
+    let server = Server::start();
+    let _balancer = server.balance(&[]);
+    let _workers = server.work(&["--workers", "1", "--", "cat"]);
+    let mut recorder = Recorder::new(&server);
+    recorder.until_answered();
+    let ask = |subject: &str| -> serde_json::Value {
+        let asked = recorder.client.request(subject.to_owned(), "".into());
+        let message = recorder.runtime.block_on(asked).unwrap();
+        serde_json::from_slice(&message.payload).unwrap()
+    };
+    let ping = ask("$SRV.PING");
+    assert_eq!(
+        (&ping["name"], &ping["type"]),
+        (&"work".into(), &"io.nats.micro.v1.ping_response".into())
+    );
+    let info = ask("$SRV.INFO.work");
+    assert_eq!(info["endpoints"][0]["subject"], "work");
+    std::thread::sleep(std::time::Duration::from_millis(250));
+    let stats = ask(&format!("$SRV.STATS.work.{}", ping["id"].as_str().unwrap()));
+    let answered = recorder.fates().values().filter(|fate| !fate.answers.is_empty()).count();
+    assert_eq!(stats["endpoints"][0]["num_requests"], answered, "{stats}");
+    assert!(stats["endpoints"][0]["average_processing_time"].as_u64() > Some(0), "{stats}");
+    assert!(stats["started"].as_str().unwrap().ends_with('Z'));
+}
+
+#[test]
 fn answers_go_nowhere_where_they_would_be_requests_or_reports() {
     let server = Server::start();
     let _balancer = server.balance(&[]);

@@ -5,12 +5,14 @@
 //! | `mod.rs` | leads a service for as long as it may |
 //! | `election.rs` | which of several balancers leads |
 //! | `intake.rs` | messages as they come, many at a time |
+//! | `micro.rs` | what NATS's own tools see |
 //! | `outgoing.rs` | deliveries, errors and answers, as messages |
 //! | `overview.rs` | what an operator sees |
 //! | `pace.rs` | when the refused may come again |
 
 mod election;
 mod intake;
+mod micro;
 mod outgoing;
 mod overview;
 mod pace;
@@ -27,6 +29,7 @@ use tokio::time::Instant;
 
 use self::election::{Election, Mandate};
 use self::intake::{Came, Intake};
+use self::micro::Micro;
 use self::outgoing::{Outgoing, Sent};
 use self::pace::Pace;
 use crate::{Beat, Counts, Dispatcher, End, Output, Service, Settings, Topic, WorkerName};
@@ -87,6 +90,13 @@ impl Balance {
         note: impl Fn(&str),
     ) -> Result<(), String> {
         let mut shutdown = pin!(shutdown);
+        let micro = Micro {
+            service: self.service.clone(),
+            id: self.name.clone(),
+            seen: Arc::clone(seen),
+            started: jiff::Timestamp::now(),
+        };
+        let _answering = AbortOnDrop(tokio::spawn(micro.answer(client.clone())));
         let election = Election::open(&client, &self.service, self.name.clone()).await;
         if election.is_none() {
             note("the server has no JetStream: this must be the only balancer of its subject");
@@ -122,6 +132,15 @@ impl Balance {
                 Ends::Closed => return Err("the connection to the server is closed".into()),
             }
         }
+    }
+}
+
+/// A task that ends with whoever started it.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
