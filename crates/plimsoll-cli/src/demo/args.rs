@@ -42,7 +42,7 @@ pub(crate) struct Args {
 
     /// How long, for each policy [default: until quit on a terminal, 10 elsewhere, 4.5 for all]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
-    seconds: Option<Duration>,
+    pub(crate) seconds: Option<Duration>,
 
     /// least-loaded, power-of-two, round-robin, random, or all: each on the same requests
     #[arg(long, value_name = "POLICY", default_value = "least-loaded", value_parser = policies)]
@@ -67,6 +67,11 @@ pub(crate) struct Args {
     /// Workers that take four times as long
     #[arg(long, value_name = "N", default_value = "0", allow_negative_numbers = true, value_parser = slow)]
     slow: u32,
+
+    /// Show machines as workers instead: starts nats-server, a balancer, two groups of workers and
+    /// requesters, and prints a line a second
+    #[arg(long, conflicts_with_all = ["workers", "requesters", "policy", "seed", "capacity", "line", "load", "slow"])]
+    pub(crate) nats: bool,
 }
 
 /// The policies of `--policy`, in the order they run.

@@ -13,6 +13,7 @@
 //! | `reading` | a run at one moment, and what it came to |
 //! | `view`, `keys`, `draw` | the live view: model, keys, drawing |
 //! | `live`, `plain` | drives runs on a terminal, and elsewhere |
+//! | `nats` | `--nats`: the same on a NATS server |
 //! | `table`, `words` | the closing table, and how figures are written |
 //! | `stop` | signals |
 
@@ -21,6 +22,7 @@ mod draw;
 mod floor;
 mod keys;
 mod live;
+mod nats;
 mod plain;
 mod reading;
 mod record;
@@ -61,7 +63,8 @@ pub(crate) fn run(args: Args) -> ExitCode {
             return ExitCode::from(crate::usage::STATUS);
         }
     };
-    match show(&settings, live) {
+    let shown = if args.nats { nats::show(args.seconds) } else { show(&settings, live) };
+    match shown {
         Ok(Ending::Interrupted) => ExitCode::from(INTERRUPTED),
         Ok(Ending::Over | Ending::Quit) => ExitCode::from(DONE),
         // Who reads the output has seen enough.

@@ -1,5 +1,6 @@
 //! Without a terminal: a line a second and the closing table.
 
+use crate::program::{finish, program};
 use crate::running::run;
 
 const AT_REST: &str = "At the end: 0 pending, 0 in line, invariants hold.";
@@ -62,4 +63,19 @@ fn what_is_refused_is_told() {
     let done = run(&words).expect(0);
     assert!(done.stdout.contains(" refused, the line was full."), "{}", done.stdout);
     assert!(done.stdout.contains(AT_REST), "{}", done.stdout);
+}
+
+#[test]
+fn machines_are_shown_with_a_server() {
+    let done = finish(program("demo", &["--nats", "--seconds", "2.5"]).spawn().unwrap()).expect(0);
+    let lines: Vec<_> = done.stdout.lines().collect();
+    assert!(lines[0].starts_with("nats-server at nats://127.0.0.1:"), "{}", done.stdout);
+    assert!(
+        lines[2].contains("req/s  pending  big ") && lines[2].contains("/6  small "),
+        "{}",
+        done.stdout
+    );
+    assert!(lines[3].contains(" answered, 0 failed; wait p50 "), "{}", done.stdout);
+    assert!(lines[3].ends_with("regret 0.00"), "{}", done.stdout);
+    assert_eq!(done.stderr, "");
 }
