@@ -5,16 +5,16 @@ use std::num::NonZeroU32;
 
 use plimsoll_sim::{Arrivals, Config, Discipline, Fault, FaultKind, Policy, Run, Service};
 
-/// Numbers drawn from a seed: `SplitMix64`.
-struct Draws(u64);
+/// Numbers drawn from a seed.
+struct Draws(fastrand::Rng);
 
 impl Draws {
+    fn of(seed: u64) -> Self {
+        Self(fastrand::Rng::with_seed(seed))
+    }
+
     fn below(&mut self, bound: u32) -> u32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        u32::try_from((u64::from(bound) * ((z ^ (z >> 31)) >> 32)) >> 32).unwrap()
+        self.0.u32(..bound)
     }
 
     fn one<T: Clone>(&mut self, of: &[T]) -> T {
@@ -34,7 +34,7 @@ fn fault(draws: &mut Draws, workers: u32, is_core: bool) -> Fault {
 
 /// A world drawn from a seed; all of its faults are over after 40 seconds.
 fn world(seed: u64) -> Config {
-    let mut draws = Draws(seed);
+    let mut draws = Draws::of(seed);
     let policies = "least-loaded power-of-2 round-robin random central-queue least-loaded \
         power-of-3 join-idle-queue least-work-of-2 snapshot-own:1 prequal c3";
     let names: Vec<&str> = policies.split_whitespace().collect();

@@ -7,16 +7,16 @@ use plimsoll_sim::{
     Arrival, Arrivals, Config, Discipline, Fault, FaultKind, Policy, PrequalOptions, Run, Service,
 };
 
-/// Numbers drawn from a seed: `SplitMix64`.
-struct Draws(u64);
+/// Numbers drawn from a seed.
+struct Draws(fastrand::Rng);
 
 impl Draws {
+    fn of(seed: u64) -> Self {
+        Self(fastrand::Rng::with_seed(seed))
+    }
+
     fn below(&mut self, bound: u32) -> u32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        u32::try_from((z ^ (z >> 31)) % u64::from(bound)).unwrap()
+        self.0.u32(..bound)
     }
 
     fn one<T: Clone>(&mut self, of: &[T]) -> T {
@@ -127,7 +127,7 @@ impl Draws {
 /// Whatever is not refused runs, without a panic, and its requests move on.
 #[test]
 fn all_that_is_not_refused_runs() {
-    let mut draws = Draws(1);
+    let mut draws = Draws::of(1);
     let (mut ran, mut refused) = (0, 0);
     while ran < 600 {
         let config = draws.config();

@@ -272,7 +272,7 @@ impl Model {
     }
 
     pub(crate) fn adopt(&mut self, key: Key, cost: u32) -> Option<Charge> {
-        let fits = |pending: u64| pending + u64::from(cost) <= u64::from(u32::MAX);
+        let fits = |pending: u64| u32::try_from(pending + u64::from(cost)).is_ok();
         if !self.known(key) || !fits(self.ship(key).pending) {
             return None;
         }
