@@ -251,18 +251,18 @@ fn choices(cases: &mut Cases) {
 /// each that one is likelier to be at a long one.
 fn variance(cases: &mut Cases) {
     let table = [
-        ("central-queue", 1.20),
-        ("central-queue", 1.29),
-        ("least-loaded", 1.77),
-        ("power-of-2", 30.6),
-        ("round-robin", 200.0),
-        ("random", 229.0),
+        ("central-queue", 1.20, ""),
+        ("central-queue", 1.29, ", second program"),
+        ("least-loaded", 1.77, ", second program"),
+        ("power-of-2", 30.6, ""),
+        ("round-robin", 200.0, ""),
+        ("random", 229.0, ""),
     ];
-    for (policy, reference) in table {
+    for (policy, reference, by) in table {
         // Queues fill in E[S²] / (1 - load)² service times, which are thousands.
         let service = Service::Bimodal(0.005, 201.0);
         let config = Config { service, jobs: 20_000_000, ..config(policy, 100, 0.9) };
-        let name = format!("{policy}, n 100, 0.9, bimodal");
+        let name = format!("{policy}, n 100, 0.9, bimodal{by}");
         cases.add(name, config, reference, SIMULATED, "S");
     }
 }
