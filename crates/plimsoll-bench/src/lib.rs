@@ -4,6 +4,8 @@
 //! A suite is a binary in `src/bin`, named as `scripts/bench` names it.
 #![forbid(unsafe_code)]
 
+pub mod precise;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs, io};

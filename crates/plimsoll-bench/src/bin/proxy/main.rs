@@ -12,7 +12,6 @@ mod openloop;
 mod origin;
 mod overload;
 mod peers;
-mod precise;
 mod quality;
 mod replay;
 mod server;

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, target};
-use crate::precise::until;
 use crate::trace::Arrival;
+use plimsoll_bench::precise::until;
 
 /// From the call to the first request.
 const LEAD: Duration = Duration::from_millis(50);

@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::client::told;
-use crate::precise::until;
+use plimsoll_bench::precise::until;
 
 /// One request at a backend.
 #[derive(Clone, Copy, Debug)]
