@@ -17,6 +17,8 @@ const DONE: &str = "done";
 const BEAT: &str = "beat";
 /// In the place of a lease: a worker leaves.
 const LEAVE: &str = "leave";
+/// In the place of a lease: a worker reports on several.
+const ENDS: &str = "ends";
 /// In the place of a lease: a worker's generation is over.
 const GONE: &str = "gone";
 
@@ -101,6 +103,11 @@ impl Service {
         self.report(worker, LEAVE)
     }
 
+    /// Where it reports on several leases.
+    pub fn ends(&self, worker: &WorkerName) -> String {
+        self.report(worker, ENDS)
+    }
+
     /// Where it reports on a lease.
     pub fn done(&self, worker: &WorkerName, lease: LeaseId) -> String {
         format!("{ROOT}.{}.{DONE}.{worker}.{lease}", self.token)
@@ -149,6 +156,7 @@ impl Service {
         let topic = match what {
             BEAT => Topic::Beat,
             LEAVE => Topic::Leave,
+            ENDS => Topic::Ends,
             lease => Topic::Lease(lease.parse().ok()?),
         };
         Some((worker, topic))
@@ -286,6 +294,8 @@ pub enum Topic {
     Leave,
     /// What has become of a request.
     Lease(LeaseId),
+    /// What has become of several: the payload says which.
+    Ends,
 }
 
 /// The subject of what a worker gets.
@@ -342,6 +352,40 @@ impl End {
         [Self::Finished, Self::Failed, Self::Refused]
             .into_iter()
             .find(|end| end.word().as_bytes() == payload)
+    }
+
+    /// What a report on several leases says, a line each; `None` in the place of a line that
+    /// says nothing.
+    ///
+    /// ```
+    /// use plimsoll_nats::{End, LeaseId};
+    ///
+    /// let lease = |number| LeaseId { epoch: 17, number };
+    /// let mut report = Vec::new();
+    /// End::Finished.write_line(lease(5), &mut report);
+    /// End::Refused.write_line(lease(6), &mut report);
+    /// assert_eq!(report, b"17-5\n17-6 refused\n");
+    /// let lines: Vec<_> = End::read_lines(&report).collect();
+    /// assert_eq!(lines, [Some((lease(5), End::Finished)), Some((lease(6), End::Refused))]);
+    /// assert_eq!(End::read_lines(b"17-5 ?").next(), Some(None));
+    /// ```
+    pub fn read_lines(payload: &[u8]) -> impl Iterator<Item = Option<(LeaseId, Self)>> {
+        let payload = payload.strip_suffix(b"\n").unwrap_or(payload);
+        payload.split(|&byte| byte == b'\n').map(|line| {
+            let line = std::str::from_utf8(line).ok()?;
+            let (lease, word) = line.split_once(' ').unwrap_or((line, ""));
+            Some((lease.parse().ok()?, Self::read(word.as_bytes())?))
+        })
+    }
+
+    /// Writes a line of a report on several leases.
+    pub fn write_line(self, lease: LeaseId, report: &mut Vec<u8>) {
+        use std::io::Write as _;
+        // A vector takes everything.
+        let _ = match self {
+            Self::Finished => writeln!(report, "{lease}"),
+            end => writeln!(report, "{lease} {}", end.word()),
+        };
     }
 
     /// What a worker's report says: nothing, where all is well.

@@ -86,6 +86,9 @@ fn n9_what_is_malformed_forged_or_repeated_changes_nothing() {
         recorder.publish(&format!("plimsoll.work.done.nobody.{topic}x"), b"failed");
     }
     recorder.publish("plimsoll.work.done.real.1-1", b"nonsense");
+    for ends in ["", "\n", "1-1 nonsense", "1-1  failed", "x", "99999999999999999999-1\n"] {
+        recorder.publish("plimsoll.work.done.real.ends", ends.as_bytes());
+    }
     recorder.publish("plimsoll.work.done.nobody.1-1", b"");
     for _ in 0..50 {
         recorder.send(false);
@@ -98,7 +101,7 @@ fn n9_what_is_malformed_forged_or_repeated_changes_nothing() {
         workers["workers"].as_array().unwrap().iter().map(|it| &it["worker"]).collect();
     assert_eq!(names, ["real"]);
     assert_eq!(workers["workers"][0]["capacity"], 1, "as the worker itself says");
-    assert!(workers["malformed"].as_u64() >= Some(20), "{workers}");
+    assert!(workers["malformed"].as_u64() >= Some(26), "{workers}");
     assert_eq!(workers["unknown"], 1, "{workers}");
     assert!(workers["stale"].as_u64() >= Some(1), "{workers}");
 }

@@ -267,7 +267,8 @@ impl Lead {
             let now = self.now();
             for came in batch.drain(..) {
                 if let Came::Report(message) = came
-                    && let Some((_, Topic::Lease(_))) = self.service.read_report(&message.subject)
+                    && let Some((_, Topic::Lease(_) | Topic::Ends)) =
+                        self.service.read_report(&message.subject)
                 {
                     let _ = self.report(&message, now);
                 }
@@ -302,6 +303,16 @@ impl Lead {
                     None => End::read(&message.payload)?,
                 };
                 self.dispatcher.done(worker, lease, end, now);
+            }
+            Topic::Ends => {
+                let mut is_sound = true;
+                for line in End::read_lines(&message.payload) {
+                    match line {
+                        Some((lease, end)) => self.dispatcher.done(worker, lease, end, now),
+                        None => is_sound = false,
+                    }
+                }
+                return is_sound.then_some(());
             }
             Topic::Beat => {
                 let beat = Beat::read(&message.payload).ok()?;

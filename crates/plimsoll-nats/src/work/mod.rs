@@ -4,19 +4,28 @@ mod hold;
 
 use std::future::Future;
 use std::num::NonZeroU16;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::connection::State;
 use async_nats::{Client, HeaderMap, Message, Subscriber};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use plimsoll_core::Time;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub use self::hold::{Hold, Taken};
 use crate::{Answer, Delivery, End, LeaseId, Service, WorkerName, headers};
+
+/// The most messages, and the most ends of requests, that are taken at a time: one report tells
+/// of all that have ended.
+const MOST: usize = 256;
+
+/// A report of so many bytes is sent: it is shorter than any server's limit, and a worker that
+/// is killed has not answered much that is not told.
+const LONG_REPORT: usize = 1000;
 
 /// How often it is looked whether the connection is back.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -116,6 +125,7 @@ impl Work {
             began: Instant::now(),
             ended,
             unsent: Vec::new(),
+            report: Vec::new(),
         };
         let mut shutdown = pin!(shutdown);
         let mut until: Option<Instant> = None;
@@ -129,9 +139,17 @@ impl Work {
                     working.hold.set_capacity(0);
                     working.beat().await?;
                 }
-                Some(ended) = ends.recv() => working.unsent.push(ended),
+                _ = ends.recv_many(&mut working.unsent, MOST) => {}
                 message = working.deliveries.next() => match message {
-                    Some(message) => working.take(message, &mut handler).await?,
+                    Some(message) => {
+                        working.take(message, &mut handler).await?;
+                        for _ in 1..MOST {
+                            let Some(Some(more)) = working.deliveries.next().now_or_never() else {
+                                break;
+                            };
+                            working.take(more, &mut handler).await?;
+                        }
+                    }
                     None => return Err("the connection to the server is closed".into()),
                 },
                 () = tokio::time::sleep_until(due) => {}
@@ -161,6 +179,8 @@ struct Working {
     /// What has ended and is not yet answered: while the server is away it waits here, and not in
     /// the client, which would send it however late.
     unsent: Vec<Ended>,
+    /// What has become of leases, to be told next.
+    report: Vec<u8>,
 }
 
 impl Working {
@@ -198,15 +218,16 @@ impl Working {
                 let cost = terms.and_then(Result::ok).unwrap_or_default().cost;
                 match self.hold.take(delivered.epoch, lease, cost, now) {
                     Taken::Twice => {}
-                    Taken::No => self.report(lease, End::Refused).await,
+                    Taken::No => self.tell(lease, End::Refused).await,
                     Taken::Yes => {
                         let inbox = inbox.map(str::to_owned);
                         let Message { payload, headers, .. } = message;
-                        let running = tokio::spawn(handler(Request { payload, headers }));
+                        // What panics is dropped, and nothing else has a part of it.
+                        let running = AssertUnwindSafe(handler(Request { payload, headers }));
                         let ended = self.ended.clone();
                         tokio::spawn(async move {
                             let failed = |_| Err(Failure::Worker("the handler panicked".into()));
-                            let result = running.await.unwrap_or_else(failed);
+                            let result = running.catch_unwind().await.unwrap_or_else(failed);
                             // Nobody hears it when the worker has left.
                             let _ = ended.send(Ended { lease, inbox, result });
                         });
@@ -235,9 +256,12 @@ impl Working {
             }
             return Ok(());
         }
-        for ended in std::mem::take(&mut self.unsent) {
+        let mut unsent = std::mem::take(&mut self.unsent);
+        for ended in unsent.drain(..) {
             self.answer(ended).await;
         }
+        self.unsent = unsent;
+        self.send_report().await;
         if wants_beat {
             self.beat().await?;
         }
@@ -265,16 +289,30 @@ impl Working {
                 end = End::Failed;
             }
         }
-        self.report(lease, end).await;
+        self.tell(lease, end).await;
     }
 
-    async fn report(&self, lease: LeaseId, end: End) {
-        let subject = self.work.service.done(&self.work.name, lease);
+    /// Notes what has become of a lease, after its answer was sent.
+    async fn tell(&mut self, lease: LeaseId, end: End) {
+        end.write_line(lease, &mut self.report);
+        if self.report.len() >= LONG_REPORT {
+            self.send_report().await;
+        }
+    }
+
+    /// Tells what was noted.
+    async fn send_report(&mut self) {
+        if self.report.is_empty() {
+            return;
+        }
+        let subject = self.work.service.ends(&self.work.name);
         // A client that is closed is noticed where it is read.
-        let _ = self.client.publish(subject, Bytes::from_static(end.word().as_bytes())).await;
+        let _ = self.client.publish(subject, std::mem::take(&mut self.report).into()).await;
     }
 
     async fn beat(&mut self) -> Result<(), String> {
+        // A lease that is neither in a beat nor reported before it is lost.
+        self.send_report().await;
         let beat = self.hold.beat(self.now());
         let subject = self.work.service.beat(&self.work.name);
         let sent = self.client.publish(subject, beat.text().into()).await;
