@@ -24,7 +24,7 @@ async def main():
 
     async def deliver(message):
         global safe, every
-        _, _, _, generation, epoch, what, *inbox = message.subject.split(".")
+        _, _, _, generation, epoch, what = message.subject.split(".")
         if int(generation) != me["generation"] or int(epoch) < me["epoch"]:
             return await server.publish(message.reply, b"refused") if message.reply else None
         me["epoch"], me["seen"] = int(epoch), me["seen"] if int(epoch) == me["epoch"] else 0
@@ -40,8 +40,9 @@ async def main():
             cost = int((message.headers or {}).get("Plimsoll-Cost", 1))
             if time.monotonic() >= safe or sum(held.values()) + cost > CAPACITY:
                 return await server.publish(message.reply, b"refused")
-            held[what] = cost
-            asyncio.create_task(run(message, what, ".".join(inbox)))
+            _, _, _, _, lease, *inbox = message.reply.split(".")
+            held[lease] = cost
+            asyncio.create_task(run(message, lease, ".".join(inbox)))
 
     await server.subscribe(f"plimsoll.{SERVICE}.{NAME}.{me['generation']}.>", cb=deliver)
     while True:

@@ -13,13 +13,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 const ROOT: &str = "plimsoll";
 /// The token under which workers report, where others have a worker's name.
 const DONE: &str = "done";
-/// In the place of a lease: a worker's beat, and the answer to one.
+/// In the place of a lease: a worker's beat. What a worker gets: the answer to one.
 const BEAT: &str = "beat";
 /// In the place of a lease: a worker leaves.
 const LEAVE: &str = "leave";
 /// In the place of a lease: a worker reports on several.
 const ENDS: &str = "ends";
-/// In the place of a lease: a worker's generation is over.
+/// What a worker gets: a request.
+const REQUEST: &str = "request";
+/// What a worker gets: its generation is over.
 const GONE: &str = "gone";
 
 /// The longest subject that is sent: servers cut whoever sends a line of more than 4,096
@@ -39,7 +41,7 @@ const MOST_CAPACITY: u32 = 1_000_000;
 ///
 /// let service: Service = "images.resize".parse().unwrap();
 /// assert_eq!(service.requests(), "images.resize");
-/// assert_eq!(service.reports(), "plimsoll.images%2Eresize.done.*.*");
+/// assert_eq!(service.reports(), "plimsoll.images%2Eresize.done.*.>");
 /// assert!("images.*".parse::<Service>().is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +82,7 @@ impl Service {
 
     /// What a balancer subscribes to: everything that workers report.
     pub fn reports(&self) -> String {
-        format!("{ROOT}.{}.{DONE}.*.*", self.token)
+        format!("{ROOT}.{}.{DONE}.*.>", self.token)
     }
 
     /// What a worker of this name may report on, and nobody else.
@@ -108,26 +110,23 @@ impl Service {
         self.report(worker, ENDS)
     }
 
-    /// Where it reports on a lease.
-    pub fn done(&self, worker: &WorkerName, lease: LeaseId) -> String {
-        format!("{ROOT}.{}.{DONE}.{worker}.{lease}", self.token)
+    /// The reply subject of a delivery: where it may report on that lease alone, where a server
+    /// says that nobody was there, and what tells a worker its lease and where the answer goes.
+    ///
+    /// These are not in the subject, which is one for all that a worker gets: servers cache what
+    /// a subject is for, and one that is never seen again costs them twice as much.
+    pub fn done(&self, worker: &WorkerName, lease: LeaseId, inbox: Option<&str>) -> String {
+        let (dot, inbox) = inbox.map_or(("", ""), |inbox| (".", inbox));
+        format!("{ROOT}.{}.{DONE}.{worker}.{lease}{dot}{inbox}", self.token)
     }
 
     fn report(&self, worker: &WorkerName, what: &str) -> String {
         format!("{ROOT}.{}.{DONE}.{worker}.{what}", self.token)
     }
 
-    /// Where a request is delivered to; `inbox` is where its answer goes.
-    pub fn delivery(
-        &self,
-        worker: &WorkerName,
-        generation: u64,
-        lease: LeaseId,
-        inbox: Option<&str>,
-    ) -> String {
-        let (dot, inbox) = inbox.map_or(("", ""), |inbox| (".", inbox));
-        let LeaseId { epoch, .. } = lease;
-        format!("{ROOT}.{}.{worker}.{generation}.{epoch}.{lease}{dot}{inbox}", self.token)
+    /// Where requests are delivered to.
+    pub fn delivery(&self, worker: &WorkerName, generation: u64, epoch: u64) -> String {
+        format!("{ROOT}.{}.{worker}.{generation}.{epoch}.{REQUEST}", self.token)
     }
 
     /// Where a beat is answered.
@@ -157,9 +156,33 @@ impl Service {
             BEAT => Topic::Beat,
             LEAVE => Topic::Leave,
             ENDS => Topic::Ends,
-            lease => Topic::Lease(lease.parse().ok()?),
+            lease => Topic::Lease(lease.split('.').next()?.parse().ok()?),
         };
         Some((worker, topic))
+    }
+
+    /// What a worker of this name finds in the reply subject of a delivery.
+    ///
+    /// ```
+    /// use plimsoll_nats::{Service, WorkerName};
+    ///
+    /// let service: Service = "resize".parse().unwrap();
+    /// let worker: WorkerName = "a".parse().unwrap();
+    /// let lease = "17-5".parse().unwrap();
+    /// let reply = service.done(&worker, lease, Some("_INBOX.x.1"));
+    /// assert_eq!(reply, "plimsoll.resize.done.a.17-5._INBOX.x.1");
+    /// assert_eq!(service.read_done(&worker, &reply), Some((lease, Some("_INBOX.x.1"))));
+    /// ```
+    pub fn read_done<'a>(
+        &self,
+        worker: &WorkerName,
+        reply: &'a str,
+    ) -> Option<(LeaseId, Option<&'a str>)> {
+        let rest = self.after_token(reply)?.strip_prefix(DONE)?.strip_prefix('.')?;
+        let rest = rest.strip_prefix(&*worker.0)?.strip_prefix('.')?;
+        let (lease, inbox) =
+            rest.split_once('.').map_or((rest, None), |(lease, inbox)| (lease, Some(inbox)));
+        Some((lease.parse().ok()?, inbox))
     }
 
     /// What a worker finds in the subject of a delivery.
@@ -168,21 +191,21 @@ impl Service {
     /// use plimsoll_nats::{Delivery, Service};
     ///
     /// let service: Service = "resize".parse().unwrap();
-    /// let read = service.read_delivery("plimsoll.resize.a.3.17.17-5._INBOX.x.1").unwrap();
-    /// let lease = "17-5".parse().unwrap();
+    /// let read = service.read_delivery("plimsoll.resize.a.3.17.request").unwrap();
     /// assert_eq!((read.generation, read.epoch), (3, 17));
-    /// assert_eq!(read.what, Delivery::Request { lease, inbox: Some("_INBOX.x.1") });
+    /// assert_eq!(read.what, Delivery::Request);
     /// ```
-    pub fn read_delivery<'a>(&self, subject: &'a str) -> Option<Delivered<'a>> {
+    pub fn read_delivery(&self, subject: &str) -> Option<Delivered> {
         let rest = self.after_token(subject)?;
-        let mut tokens = rest.splitn(5, '.');
+        let mut tokens = rest.splitn(4, '.');
         let _worker = tokens.next()?;
-        let generation = tokens.next()?.parse().ok()?;
-        let epoch = tokens.next()?.parse().ok()?;
-        let what = match (tokens.next()?, tokens.next()) {
-            (BEAT, None) => Delivery::Answer,
-            (GONE, None) => Delivery::Gone,
-            (lease, inbox) => Delivery::Request { lease: lease.parse().ok()?, inbox },
+        let generation = number(tokens.next()?)?;
+        let epoch = number(tokens.next()?)?;
+        let what = match tokens.next()? {
+            BEAT => Delivery::Answer,
+            GONE => Delivery::Gone,
+            REQUEST => Delivery::Request,
+            _ => return None,
         };
         Some(Delivered { generation, epoch, what })
     }
@@ -300,25 +323,20 @@ pub enum Topic {
 
 /// The subject of what a worker gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivered<'a> {
+pub struct Delivered {
     /// Of the worker.
     pub generation: u64,
     /// Of the balancer.
     pub epoch: u64,
     /// What it is.
-    pub what: Delivery<'a>,
+    pub what: Delivery,
 }
 
 /// What a worker gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery<'a> {
-    /// A request.
-    Request {
-        /// What its reports are about.
-        lease: LeaseId,
-        /// Where its answer goes.
-        inbox: Option<&'a str>,
-    },
+pub enum Delivery {
+    /// A request: its reply subject tells more.
+    Request,
     /// The answer to a beat.
     Answer,
     /// This generation is over: what it has is somebody else's now.

@@ -83,8 +83,8 @@ impl Outgoing {
             Output::Deliver { worker, generation, lease, parcel, .. } => {
                 let Parcel { inbox, headers, payload } = parcel.clone();
                 let inbox = inbox.as_deref();
-                let subject = self.service.delivery(worker, *generation, *lease, inbox);
-                let done = self.service.done(worker, *lease);
+                let subject = self.service.delivery(worker, *generation, lease.epoch);
+                let done = self.service.done(worker, *lease, inbox);
                 match headers {
                     None => self.client.publish_with_reply(subject, done, payload).await,
                     Some(headers) => {

@@ -213,7 +213,10 @@ impl Working {
                 }
             }
             Delivery::Gone => self.begin_anew().await?,
-            Delivery::Request { lease, inbox } => {
+            Delivery::Request => {
+                let reply = message.reply.as_deref();
+                let done = reply.and_then(|it| self.work.service.read_done(&self.work.name, it));
+                let Some((lease, inbox)) = done else { return Ok(()) };
                 let terms = message.headers.as_ref().map(headers::terms);
                 let cost = terms.and_then(Result::ok).unwrap_or_default().cost;
                 match self.hold.take(delivered.epoch, lease, cost, now) {
