@@ -332,10 +332,10 @@ impl Lead {
                 }
                 continue;
             }
-            let again = self.pace.retry_after(self.dispatcher.waiting());
-            match (self.outgoing.send(&output, again).await, output) {
+            let again = || self.pace.retry_after(self.dispatcher.waiting());
+            match self.outgoing.send(output, again).await {
                 (Sent::Closed, _) => return false,
-                (Sent::No, Output::Deliver { worker, lease, .. }) => {
+                (Sent::No, Some((worker, lease))) => {
                     let now = self.now();
                     self.dispatcher.done(&worker.to_string(), lease, End::Refused, now);
                 }

@@ -4,7 +4,7 @@ use async_nats::client::{PublishError, PublishErrorKind};
 use async_nats::{Client, Message, Subject};
 use bytes::Bytes;
 
-use crate::{LONGEST_SUBJECT, Output, Parcel, Service, Terms, headers};
+use crate::{LONGEST_SUBJECT, LeaseId, Output, Parcel, Service, Terms, WorkerName, headers};
 
 /// A request that cannot be taken, and why.
 pub(super) struct Bad {
@@ -78,37 +78,42 @@ impl Outgoing {
     }
 
     /// Sends what a dispatcher says; the refused are told to come back after so many seconds.
-    pub(super) async fn send(&self, output: &Output, again: u64) -> Sent {
+    /// Tells what became of it, and of which lease if it was a delivery.
+    pub(super) async fn send(
+        &self,
+        output: Output,
+        again: impl FnOnce() -> u64,
+    ) -> (Sent, Option<(WorkerName, LeaseId)>) {
+        let client = &self.client;
         let sent = match output {
-            Output::Deliver { worker, generation, lease, parcel, .. } => {
-                let Parcel { inbox, headers, payload } = parcel.clone();
-                let inbox = inbox.as_deref();
-                let subject = self.service.delivery(worker, *generation, lease.epoch);
-                let done = self.service.done(worker, *lease, inbox);
-                match headers {
-                    None => self.client.publish_with_reply(subject, done, payload).await,
+            Output::Deliver { worker, generation, lease, parcel } => {
+                let Parcel { inbox, headers, payload } = parcel;
+                let subject = self.service.delivery(&worker, generation, lease.epoch);
+                let done = self.service.done(&worker, lease, inbox.as_deref());
+                let sent = match headers {
+                    None => client.publish_with_reply(subject, done, payload).await,
                     Some(headers) => {
-                        let client = &self.client;
                         client.publish_with_reply_and_headers(subject, done, headers, payload).await
                     }
-                }
+                };
+                return (sent.into(), Some((worker, lease)));
             }
             Output::Refuse { parcel, error } => {
-                let again = error.passes().then_some(again);
-                let inbox = parcel.inbox.clone();
-                return self.error(inbox, error.code(), &error.to_string(), again).await;
+                let again = error.passes().then(again);
+                let why = error.to_string();
+                return (self.error(parcel.inbox, error.code(), &why, again).await, None);
             }
             Output::Answer { worker, generation, epoch, answer } => {
-                let subject = self.service.answer(worker, *generation, *epoch);
-                self.client.publish(subject, answer.text().into()).await
+                let subject = self.service.answer(&worker, generation, epoch);
+                client.publish(subject, answer.text().into()).await
             }
             Output::GiveUp { worker, generation, epoch } => {
-                let subject = self.service.gone(worker, *generation, *epoch);
-                self.client.publish(subject, Bytes::new()).await
+                let subject = self.service.gone(&worker, generation, epoch);
+                client.publish(subject, Bytes::new()).await
             }
             Output::Attend(_) => Ok(()),
         };
-        sent.into()
+        (sent.into(), None)
     }
 
     async fn error(
