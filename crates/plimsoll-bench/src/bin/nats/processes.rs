@@ -83,7 +83,7 @@ impl Server {
         Ok(Self { process, port, folder })
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
