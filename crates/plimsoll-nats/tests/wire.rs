@@ -22,6 +22,8 @@ fn near() -> impl Strategy<Value = String> {
         Just("beat".to_owned()),
         Just("leave".to_owned()),
         Just("gone".to_owned()),
+        Just("ends".to_owned()),
+        Just("request".to_owned()),
         "[0-9]{0,22}(-[0-9]{0,22})?",
         "\\PC{0,6}",
     ];
@@ -40,18 +42,20 @@ proptest! {
     ) {
         let lease = LeaseId { epoch, number };
         let inbox = inbox.as_deref();
-        let subject = service.delivery(&worker, generation, lease, inbox);
+        let subject = service.delivery(&worker, generation, epoch);
         let read = service.read_delivery(&subject).unwrap();
         prop_assert_eq!((read.generation, read.epoch), (generation, epoch));
-        // Words in the place of a lease are none.
-        prop_assert_eq!(read.what, Delivery::Request { lease, inbox });
+        prop_assert_eq!(read.what, Delivery::Request);
+        let done = service.done(&worker, lease, inbox);
+        prop_assert_eq!(service.read_done(&worker, &done), Some((lease, inbox)));
         let name = worker.to_string();
         for (subject, topic) in [
-            (service.done(&worker, lease), Topic::Lease(lease)),
+            (done, Topic::Lease(lease)),
+            (service.ends(&worker), Topic::Ends),
             (service.beat(&worker), Topic::Beat),
             (service.leave(&worker), Topic::Leave),
         ] {
-            prop_assert_eq!(service.read_report(&subject), Some((name.as_str(), topic)));
+                prop_assert_eq!(service.read_report(&subject), Some((name.as_str(), topic)));
         }
         let answer = service.answer(&worker, generation, epoch);
         prop_assert_eq!(service.read_delivery(&answer).unwrap().what, Delivery::Answer);
@@ -72,6 +76,8 @@ proptest! {
         // Read or not: a worker's name is looked at where it is used.
         let _ = service.read_report(&subject);
         let _ = service.read_delivery(&subject);
+        let _ = service.read_done(&"resize".parse().unwrap(), &subject);
+        let _ = End::read_lines(&bytes).count();
         let _ = subject.parse::<Service>();
         let _ = subject.parse::<WorkerName>();
         let _ = (Beat::read(&bytes), Answer::read(&bytes), End::read(&bytes));
