@@ -40,7 +40,7 @@ async def main():
             cost = int((message.headers or {}).get("Plimsoll-Cost", 1))
             if time.monotonic() >= safe or sum(held.values()) + cost > CAPACITY:
                 return await server.publish(message.reply, b"refused")
-            _, _, _, _, lease, *inbox = message.reply.split(".")
+            lease, *inbox = message.reply.split(f".done.{NAME}.")[1].split(".")
             held[lease] = cost
             asyncio.create_task(run(message, lease, ".".join(inbox)))
 

@@ -196,14 +196,17 @@ impl Service {
     /// let reply = service.done(&worker, lease, Some("_INBOX.x.1"));
     /// assert_eq!(reply, "plimsoll.resize.done.a.17-5._INBOX.x.1");
     /// assert_eq!(service.read_done(&worker, &reply), Some((lease, Some("_INBOX.x.1"))));
+    /// let mapped = format!("_GR_.a.b.{reply}");
+    /// assert_eq!(service.read_done(&worker, &mapped), Some((lease, Some("_INBOX.x.1"))));
     /// ```
     pub fn read_done<'a>(
         &self,
         worker: &WorkerName,
         reply: &'a str,
     ) -> Option<(LeaseId, Option<&'a str>)> {
-        let rest = self.after_token(reply)?.strip_prefix(DONE)?.strip_prefix('.')?;
-        let rest = rest.strip_prefix(&*worker.0)?.strip_prefix('.')?;
+        // Gateways between clusters put something before it.
+        let own = format!("{ROOT}.{}.{DONE}.{worker}.", self.token);
+        let rest = &reply[reply.find(&own)? + own.len()..];
         let (lease, inbox) =
             rest.split_once('.').map_or((rest, None), |(lease, inbox)| (lease, Some(inbox)));
         Some((lease.parse().ok()?, inbox))
