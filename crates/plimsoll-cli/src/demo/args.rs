@@ -9,6 +9,7 @@ use plimsoll::Policy;
 use super::floor::SLOWER;
 use super::words::count;
 use super::workload::Workload;
+use crate::values::whole;
 
 /// The most workers and the most requesters: each is a thread.
 pub(crate) const MOST_THREADS: u32 = 1000;
@@ -184,15 +185,8 @@ fn load(text: &str) -> Result<u32, String> {
 }
 
 fn capacity(text: &str) -> Result<NonZeroU32, String> {
-    let requests = whole(text, "requests", 1, 1_000_000)?;
+    let requests: u32 = whole(text, "requests", 1, 1_000_000)?;
     NonZeroU32::new(requests).ok_or_else(|| "a worker has room for at least 1 request".into())
-}
-
-fn whole(text: &str, of: &str, least: u32, most: u32) -> Result<u32, String> {
-    let number: Option<u32> = text.parse().ok();
-    number
-        .filter(|number| (least..=most).contains(number))
-        .ok_or_else(|| format!("it is a whole number of {of} from {least} to {most}"))
 }
 
 fn seed(text: &str) -> Result<u64, String> {

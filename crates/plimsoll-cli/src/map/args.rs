@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::values::seconds;
+use crate::values::{seconds, whole};
 
 /// The longest line that can be allowed: lengths in a line fit 32 bits.
 const LONGEST: usize = 1 << 30;
@@ -127,17 +127,6 @@ fn capacity(text: &str) -> Result<NonZeroU32, String> {
 
 fn retries(text: &str) -> Result<u32, String> {
     whole(text, "retries", 0, 1_000_000)
-}
-
-fn whole<N>(text: &str, of: &str, least: u32, most: u32) -> Result<N, String>
-where
-    N: TryFrom<u32>,
-{
-    let number: Option<u32> = text.parse().ok();
-    number
-        .filter(|number| (least..=most).contains(number))
-        .and_then(|number| N::try_from(number).ok())
-        .ok_or_else(|| format!("it is a whole number of {of} from {least} to {most}"))
 }
 
 fn length(text: &str) -> Result<usize, String> {

@@ -9,7 +9,7 @@ use plimsoll_nats::{Balance, Seen, Service, Settings};
 
 use super::{Ended, asked_to_end, connect, runtime};
 use crate::listen;
-use crate::values::seconds;
+use crate::values::{seconds, whole};
 
 /// Gives each request on a subject to the least-loaded worker.
 ///
@@ -58,18 +58,11 @@ pub(super) struct Args {
 }
 
 fn line(text: &str) -> Result<usize, String> {
-    let number: Option<usize> = text.parse().ok();
-    number
-        .filter(|number| *number <= 1_000_000)
-        .ok_or_else(|| "it is a whole number of requests from 0 to 1000000".into())
+    whole(text, "requests", 0, 1_000_000)
 }
 
 fn mebibytes(text: &str) -> Result<usize, String> {
-    let number: Option<usize> = text.parse().ok();
-    number
-        .filter(|number| (1..=1 << 20).contains(number))
-        .map(|number| number << 20)
-        .ok_or_else(|| "it is a whole number of MiB from 1 to 1048576".into())
+    whole(text, "MiB", 1, 1 << 20).map(|number: usize| number << 20)
 }
 
 /// Balances until it is told to end.

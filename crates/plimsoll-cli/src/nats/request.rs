@@ -14,7 +14,7 @@ use plimsoll_nats::{Service, headers};
 use tokio::sync::mpsc;
 
 use super::{Ended, FAILED, connect, runtime};
-use crate::values::seconds;
+use crate::values::{seconds, whole};
 
 /// stdout cannot be written.
 const UNWRITABLE: u8 = 3;
@@ -57,10 +57,7 @@ pub(super) struct Args {
 }
 
 fn concurrency(text: &str) -> Result<usize, String> {
-    let number: Option<usize> = text.parse().ok();
-    number
-        .filter(|number| (1..=100_000).contains(number))
-        .ok_or_else(|| "it is a whole number of requests from 1 to 100000".into())
+    whole(text, "requests", 1, 100_000)
 }
 
 fn cost(text: &str) -> Result<NonZeroU32, String> {

@@ -15,7 +15,7 @@ use super::balance::name_of_its_own;
 use super::child::{Child, Frame};
 use super::{Ended, asked_to_end, connect, runtime};
 use crate::map::Launcher;
-use crate::values::seconds;
+use crate::values::{seconds, whole};
 
 /// Offers this machine's workers: copies of COMMAND that answer requests.
 ///
@@ -74,17 +74,11 @@ enum Framing {
 }
 
 fn workers(text: &str) -> Result<u16, String> {
-    let number: Option<u16> = text.parse().ok();
-    number
-        .filter(|number| (1..=4096).contains(number))
-        .ok_or_else(|| "it is a whole number of copies from 1 to 4096".into())
+    whole(text, "copies", 1, 4096)
 }
 
 fn capacity(text: &str) -> Result<u32, String> {
-    let number: Option<u32> = text.parse().ok();
-    number
-        .filter(|number| (1..=100).contains(number))
-        .ok_or_else(|| "it is a whole number of requests from 1 to 100".into())
+    whole(text, "requests", 1, 100)
 }
 
 /// A copy of COMMAND in its thread, or the place for the next.
