@@ -18,6 +18,10 @@ impl Dispatcher {
         self.members.iter().filter_map(move |(name, member)| Some((name, stats(member.id)?)))
     }
 
+    pub(super) fn any_is_up(&self) -> bool {
+        self.workers().any(|(_, stats)| stats.health == Health::Up && !stats.draining)
+    }
+
     /// Whether requests are wanted, as [`Output::Attend`](super::Output::Attend) said last.
     pub fn attends(&self) -> bool {
         self.attends
@@ -86,7 +90,7 @@ impl Dispatcher {
         if self.pool.waiting() == 0 && held != self.held {
             return Err(format!("{} bytes are held, and only {held} are out", self.held));
         }
-        let any = self.workers().any(|(_, stats)| stats.health == Health::Up && !stats.draining);
+        let any = self.any_is_up();
         if self.attends != (any && !self.is_closed) {
             return Err(format!("it attends: {}, a worker is up: {any}", self.attends));
         }

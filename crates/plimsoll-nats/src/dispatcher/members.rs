@@ -35,8 +35,13 @@ impl Dispatcher {
     /// A worker tells how it is; the first time it joins.
     pub fn beat(&mut self, worker: &WorkerName, beat: &Beat, now: Time) {
         if beat.epoch > self.epoch {
-            // Epochs began anew, with their bucket or a clock: nobody else leads now.
-            self.epoch = beat.epoch + RAISED;
+            // Epochs began anew, with their bucket or a clock: nobody else leads now. One beyond
+            // which there is none was no balancer's.
+            let Some(raised) = beat.epoch.checked_add(RAISED) else {
+                self.counts.stale += 1;
+                return;
+            };
+            self.epoch = raised;
         }
         if self.given_up.get(worker).is_some_and(|&(generation, _)| beat.generation <= generation) {
             self.counts.stale += 1;
@@ -223,10 +228,7 @@ impl Dispatcher {
 
     /// Requests are wanted while a worker is up.
     pub(super) fn attend(&mut self) {
-        let is_up =
-            |stats: plimsoll_core::WorkerStats| stats.health == Health::Up && !stats.draining;
-        let any = self.members.values().filter_map(|member| self.pool.worker(member.id)).any(is_up);
-        let attends = any && !self.is_closed;
+        let attends = self.any_is_up() && !self.is_closed;
         if attends != self.attends {
             self.attends = attends;
             self.outputs.push_back(Output::Attend(attends));
