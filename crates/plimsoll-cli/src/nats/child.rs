@@ -29,12 +29,14 @@ pub(super) struct Child {
     frame: Frame,
     /// What was read of its answer.
     answer: Vec<u8>,
+    /// How much of it is known to have no line's end.
+    searched: usize,
 }
 
 impl Child {
     pub(super) fn start(launcher: &Launcher, number: usize, frame: Frame) -> io::Result<Self> {
         let process = launcher.start(number)?;
-        Ok(Self { process, frame, answer: Vec::new() })
+        Ok(Self { process, frame, answer: Vec::new(), searched: 0 })
     }
 
     /// Whether it is there and has said nothing that it was not asked.
@@ -112,8 +114,8 @@ impl Child {
     /// The whole answer, once it is there; what follows it is nobody's.
     fn taken(&mut self) -> Result<Option<Vec<u8>>, String> {
         let (begin, end, next) = match self.frame {
-            Frame::Line(byte) => match memchr::memchr(byte, &self.answer) {
-                Some(at) => (0, at, at + 1),
+            Frame::Line(byte) => match memchr::memchr(byte, &self.answer[self.searched..]) {
+                Some(at) => (0, self.searched + at, self.searched + at + 1),
                 None => return self.not_yet(),
             },
             Frame::Length => {
@@ -133,13 +135,15 @@ impl Child {
         if next < self.answer.len() {
             return Err("answers more than it was asked".into());
         }
+        self.searched = 0;
         let mut answer = std::mem::take(&mut self.answer);
         answer.truncate(end);
         answer.drain(..begin);
         Ok(Some(answer))
     }
 
-    fn not_yet(&self) -> Result<Option<Vec<u8>>, String> {
+    fn not_yet(&mut self) -> Result<Option<Vec<u8>>, String> {
+        self.searched = self.answer.len();
         if self.answer.len() > LONGEST {
             return Err(format!("answers with a line above {LONGEST} bytes"));
         }
