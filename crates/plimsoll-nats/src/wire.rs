@@ -205,8 +205,9 @@ impl Service {
         reply: &'a str,
     ) -> Option<(LeaseId, Option<&'a str>)> {
         // Gateways between clusters put something before it.
-        let own = format!("{ROOT}.{}.{DONE}.{worker}.", self.token);
-        let rest = &reply[reply.find(&own)? + own.len()..];
+        let own = &reply[reply.find(ROOT)?..];
+        let rest = self.after_token(own)?.strip_prefix(DONE)?.strip_prefix('.')?;
+        let rest = rest.strip_prefix(&*worker.0)?.strip_prefix('.')?;
         let (lease, inbox) =
             rest.split_once('.').map_or((rest, None), |(lease, inbox)| (lease, Some(inbox)));
         Some((lease.parse().ok()?, inbox))

@@ -7,7 +7,7 @@ use async_nats::{Client, HeaderMap, Request};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::Service;
@@ -45,7 +45,8 @@ pub(super) struct Mandate {
     pub(super) epoch: u64,
     /// Until when it is certain; nothing when it is over.
     until: watch::Receiver<Option<Instant>>,
-    renewing: Option<JoinHandle<()>>,
+    /// Renews it, and ends with it.
+    _renewing: JoinSet<()>,
 }
 
 /// What a server says of its bucket.
@@ -110,12 +111,10 @@ impl Election {
             let sent = Instant::now();
             if let Ok((created, revision)) = self.create().await {
                 let (told, until) = watch::channel(Some(sent + SAFE));
-                let renewing = self.clone().renew(revision, told);
-                return Mandate {
-                    epoch: created << REVISION_BITS | revision,
-                    until,
-                    renewing: Some(tokio::spawn(renewing)),
-                };
+                let mut renewing = JoinSet::new();
+                renewing.spawn(self.clone().renew(revision, told));
+                let epoch = created << REVISION_BITS | revision;
+                return Mandate { epoch, until, _renewing: renewing };
             }
             sleep(EVERY).await;
         }
@@ -214,7 +213,7 @@ impl Mandate {
     /// The only balancer's: without JetStream nobody else is asked.
     pub(super) fn of_the_only_one(epoch: u64) -> Self {
         let far = Instant::now() + Duration::from_secs(86_400 * 365 * 30);
-        Self { epoch, until: watch::channel(Some(far)).1, renewing: None }
+        Self { epoch, until: watch::channel(Some(far)).1, _renewing: JoinSet::new() }
     }
 
     /// Whether it leads for certain now.
@@ -246,14 +245,6 @@ impl Mandate {
         // The only one's is never over, and nobody is there to say so.
         if self.until.wait_for(Option::is_none).await.is_err() {
             std::future::pending::<()>().await;
-        }
-    }
-}
-
-impl Drop for Mandate {
-    fn drop(&mut self) {
-        if let Some(renewing) = &self.renewing {
-            renewing.abort();
         }
     }
 }

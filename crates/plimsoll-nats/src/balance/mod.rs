@@ -25,6 +25,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_nats::{Client, Subscriber};
 use plimsoll::Snapshot;
 use plimsoll_core::Time;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::election::{Election, Mandate};
@@ -96,7 +97,9 @@ impl Balance {
             seen: Arc::clone(seen),
             started: jiff::Timestamp::now(),
         };
-        let _answering = AbortOnDrop(tokio::spawn(micro.answer(client.clone())));
+        // It ends with this.
+        let mut answering = JoinSet::new();
+        answering.spawn(micro.answer(client.clone()));
         let election = Election::open(&client, &self.service, self.name.clone()).await;
         if election.is_none() {
             note("the server has no JetStream: this must be the only balancer of its subject");
@@ -132,15 +135,6 @@ impl Balance {
                 Ends::Closed => return Err("the connection to the server is closed".into()),
             }
         }
-    }
-}
-
-/// A task that ends with whoever started it.
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -114,8 +114,7 @@ impl Work {
         H: FnMut(Request) -> F,
         F: Future<Output = Result<Bytes, Failure>> + Send + 'static,
     {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let generation = u64::try_from(now.as_millis()).unwrap_or(1);
+        let generation = by_the_clock();
         let (ended, mut ends) = mpsc::unbounded_channel();
         let mut working = Working {
             hold: Hold::new(generation, self.capacity, self.weight),
@@ -160,6 +159,12 @@ impl Work {
             }
         }
     }
+}
+
+/// A generation: the time in milliseconds, so that a process that begins anew has a greater one.
+fn by_the_clock() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn subscribe(client: &Client, work: &Work, generation: u64) -> Result<Subscriber, String> {
@@ -243,8 +248,7 @@ impl Working {
 
     /// It was given up: it joins again, as another.
     async fn begin_anew(&mut self) -> Result<(), String> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.hold.begin_anew(u64::try_from(now.as_millis()).unwrap_or(0));
+        self.hold.begin_anew(by_the_clock());
         self.deliveries = subscribe(&self.client, &self.work, self.hold.generation()).await?;
         Ok(())
     }
