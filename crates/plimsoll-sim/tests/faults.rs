@@ -1,26 +1,13 @@
 //! Random faults, with every invariant looked at after every event.
 #![forbid(unsafe_code)]
 
+mod draws;
+
 use std::num::NonZeroU32;
 
 use plimsoll_sim::{Arrivals, Config, Discipline, Fault, FaultKind, Policy, Run, Service};
 
-/// Numbers drawn from a seed.
-struct Draws(fastrand::Rng);
-
-impl Draws {
-    fn of(seed: u64) -> Self {
-        Self(fastrand::Rng::with_seed(seed))
-    }
-
-    fn below(&mut self, bound: u32) -> u32 {
-        self.0.u32(..bound)
-    }
-
-    fn one<T: Clone>(&mut self, of: &[T]) -> T {
-        of[self.below(u32::try_from(of.len()).unwrap()) as usize].clone()
-    }
-}
+use draws::Draws;
 
 fn fault(draws: &mut Draws, workers: u32, is_core: bool) -> Fault {
     let kinds = [FaultKind::Slow(5.0), FaultKind::Stuck, FaultKind::Failing, FaultKind::Gone];

@@ -1,28 +1,17 @@
 //! Settings: what is refused, and that all else runs.
 #![forbid(unsafe_code)]
 
+mod draws;
+
 use std::num::NonZeroU32;
 
 use plimsoll_sim::{
     Arrival, Arrivals, Config, Discipline, Fault, FaultKind, Policy, PrequalOptions, Run, Service,
 };
 
-/// Numbers drawn from a seed.
-struct Draws(fastrand::Rng);
+use draws::Draws;
 
 impl Draws {
-    fn of(seed: u64) -> Self {
-        Self(fastrand::Rng::with_seed(seed))
-    }
-
-    fn below(&mut self, bound: u32) -> u32 {
-        self.0.u32(..bound)
-    }
-
-    fn one<T: Clone>(&mut self, of: &[T]) -> T {
-        of[self.below(u32::try_from(of.len()).unwrap()) as usize].clone()
-    }
-
     /// Mostly a number that makes sense.
     fn number(&mut self) -> f64 {
         let sane = [0.01, 0.1, 0.5, 1.0, 2.0, 3.0, 8.0, 20.0];

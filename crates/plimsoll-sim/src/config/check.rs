@@ -244,12 +244,8 @@ impl Config {
 mod tests {
     use std::num::NonZeroU32;
 
+    use super::super::tests::config;
     use super::*;
-
-    fn config(policy: &str, workers: u32, balancers: u32, subset: u32) -> Config {
-        let policy = policy.parse().unwrap();
-        Config { policy, workers, balancers, subset: Some(subset), ..Config::default() }
-    }
 
     #[test]
     fn the_load_is_of_the_workers_that_are_known() {

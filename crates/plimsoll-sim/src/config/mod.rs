@@ -320,7 +320,7 @@ impl Config {
 mod tests {
     use super::*;
 
-    fn config(policy: &str, workers: u32, balancers: u32, subset: u32) -> Config {
+    pub(super) fn config(policy: &str, workers: u32, balancers: u32, subset: u32) -> Config {
         let policy = policy.parse().unwrap();
         Config { policy, workers, balancers, subset: Some(subset), ..Config::default() }
     }
