@@ -13,6 +13,20 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop::poll_proceed;
 
+/// Makes a new connection fit for requests and answers: what is small goes at once, and
+/// what comes is acknowledged by the answer to it, where the system would else begin with
+/// a packet of its own.
+///
+/// # Errors
+///
+/// When it is gone already.
+pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    rustix::net::sockopt::set_tcp_quickack(stream, false)?;
+    Ok(())
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct SharedStream(Arc<Shared>);
 

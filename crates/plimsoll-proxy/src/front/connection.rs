@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::exchange;
 use crate::proxy::Seat;
 use crate::shutdown::Phase;
-use crate::stream::SharedStream;
+use crate::stream::{SharedStream, tune};
 
 /// What hyper reads of a head at the least, in bytes: more than that it refuses by itself, and
 /// nobody is told of it.
@@ -36,8 +36,7 @@ const PARTING: Duration = Duration::from_secs(3);
 
 /// Serves a connection to its end. When time is up, its thread drops it.
 pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr) {
-    // Without it small answers wait for the client's acknowledgement.
-    if stream.set_nodelay(true).is_err() {
+    if tune(&stream).is_err() {
         return;
     }
     let config = &seat.proxy.config;

@@ -10,6 +10,7 @@ use tokio::time::{timeout, timeout_at};
 
 use super::connections::{Found, Opened};
 use super::{Backend, Connection};
+use crate::stream::tune;
 
 /// Why there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,8 +122,7 @@ impl Backend {
         due: Instant,
     ) -> Result<Box<Connection>, ConnectError> {
         let stream = reach(&self.addresses, due).await?;
-        // It may be gone already.
-        stream.set_nodelay(true).map_err(|_| ConnectError::Refused)?;
+        tune(&stream).map_err(|_| ConnectError::Refused)?;
         Connection::start(stream, thread, opened).await.map_err(|_| ConnectError::Refused)
     }
 }
