@@ -37,6 +37,7 @@ use std::process::ExitCode;
 pub(crate) use self::args::Args;
 pub(crate) use self::launcher::Launcher;
 pub(crate) use self::process::{Process, Read, in_words};
+pub(crate) use self::signals::is_ignored;
 use self::unready::Unready;
 
 /// Runs to the end of the input and tells the exit status.

@@ -85,7 +85,7 @@ fn drain(mut pipe: &UnixStream) -> usize {
 }
 
 /// Whether this process was started with the signal ignored, as by nohup.
-fn is_ignored(signal: i32) -> bool {
+pub(crate) fn is_ignored(signal: i32) -> bool {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());

@@ -15,10 +15,11 @@ use crate::values::{seconds, whole};
 ///
 /// No worker ever has more than its capacity; what has to wait stands in one line, and what finds
 /// the line full gets an error at once. Where the server has JetStream any number may run for a
-/// subject: one leads, and another takes over when it is gone. Ctrl-C, or SIGTERM, takes no more
-/// and works off the line; a second one ends at once.
+/// subject: one leads, and another takes over when it is gone. Ctrl-C, SIGTERM or SIGHUP takes no
+/// more and works off the line; a second one ends at once.
 ///
-/// Exit status: 0 ended as told, 1 the server would not, 2 usage.
+/// Exit status: 0 ended as told, 1 the server would not, 2 usage, 128 and the signal's number at a
+/// second one.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -76,7 +77,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
         )));
     }
     let admin = args.admin()?;
-    let shutdown = asked_to_end()?;
+    let shutdown = asked_to_end(|| ())?;
     runtime()?.block_on(async {
         let name = name_of_its_own();
         let client = args.connection.connect("plimsoll nats balance").await?;

@@ -4,12 +4,13 @@
 //! |---|---|
 //! | `connect` | the server, and who we are there |
 //! | `balance` | the balancer |
-//! | `work` | this machine's workers, `child` one process of them |
+//! | `work` | this machine's workers, `child` one process of them, `groups` what kills them |
 //! | `request` | requests from lines and files |
 
 mod balance;
 mod child;
 mod connect;
+mod groups;
 mod request;
 mod work;
 
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use crate::map::is_ignored;
 use crate::usage;
 
 /// Balances requests over machines, by way of a NATS server.
@@ -73,11 +75,16 @@ fn runtime() -> Result<tokio::runtime::Runtime, Ended> {
     runtime.map_err(|error| Ended::Failed(format!("it cannot wait for the network: {error}")))
 }
 
-/// Over at the first SIGINT or SIGTERM; a second one ends the program.
-fn asked_to_end() -> Result<impl Future<Output = ()>, Ended> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+/// Over at the first SIGINT, SIGTERM or SIGHUP; a second one ends the program, after `at_once`.
+fn asked_to_end(
+    at_once: impl FnOnce() + Send + 'static,
+) -> Result<impl Future<Output = ()>, Ended> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let failed = |error| Ended::Failed(format!("signals cannot be caught: {error}"));
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+    let asking = [SIGINT, SIGTERM, SIGHUP];
+    // nohup means it.
+    let caught = asking.into_iter().filter(|signal| *signal != SIGHUP || !is_ignored(SIGHUP));
+    let mut signals = signal_hook::iterator::Signals::new(caught).map_err(failed)?;
     let (tell, told) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let mut times = signals.forever();
@@ -86,6 +93,7 @@ fn asked_to_end() -> Result<impl Future<Output = ()>, Ended> {
             let _ = tell.send(());
         }
         if let Some(signal) = times.next() {
+            at_once();
             std::process::exit(128 + signal);
         }
     });

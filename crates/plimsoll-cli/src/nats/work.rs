@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use plimsoll::ThreadPool;
+use plimsoll::{Shutdown, ThreadPool};
 use plimsoll_nats::{Failure, Service, Work, WorkerName};
 
 use super::balance::name_of_its_own;
-use super::child::{Child, Frame};
+use super::child::{Child, Copies, Frame};
 use super::{Ended, asked_to_end, connect, runtime};
 use crate::map::Launcher;
 use crate::values::{seconds, whole};
@@ -20,11 +20,11 @@ use crate::values::{seconds, whole};
 /// Offers this machine's workers: copies of COMMAND that answer requests.
 ///
 /// COMMAND is any filter that answers each line with one line, as for `plimsoll map`. Start it on
-/// any number of machines, at any time. Ctrl-C, or SIGTERM, takes no more and ends what runs; a
-/// second one ends at once.
+/// any number of machines, at any time. Ctrl-C, SIGTERM or SIGHUP takes no more and ends what runs;
+/// a second one kills it and ends at once.
 ///
 /// Exit status: 0 ended as told, 1 the server would not, 2 usage, 126 COMMAND not executable,
-/// 127 COMMAND not found.
+/// 127 COMMAND not found, 128 and the signal's number at a second one.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -89,7 +89,7 @@ struct Seat {
 
 /// Works until it is told to end.
 pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
-    let copies = args.workers.unwrap_or_else(|| {
+    let number = args.workers.unwrap_or_else(|| {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         u16::try_from(cores).unwrap_or(4096).min(4096)
     });
@@ -99,32 +99,35 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
         Framing::Length => Frame::Length,
     };
     let launcher = Launcher::new(&args.command, matches!(args.frame, Framing::Null), false);
-    // Before anybody is told that there are workers.
-    let first = Child::start(&launcher, 1, frame).map_err(|error| {
-        let status = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
-        Ended::Command(format!("{}: {error}", launcher.name()), status)
-    })?;
-    let first = Mutex::new(Some(first));
-    let capacity = u32::from(copies) * args.capacity;
+    let copies = Copies::new(launcher, frame);
+    let (copies, until) = copies.map_err(|error| Ended::Failed(error.to_string()))?;
+    let copies = Arc::new(copies);
+    let groups = Arc::clone(&copies.groups);
+    let shutdown = asked_to_end(move || groups.end_all())?;
+    // Before anybody is told that there are workers: a start may take its time.
+    let mut started = Vec::new();
+    for nth in 1..=usize::from(number) {
+        started.push(Some(Child::start(&copies, nth).map_err(|error| {
+            let status = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
+            Ended::Command(format!("{}: {error}", copies.launcher.name()), status)
+        })?));
+    }
+    let started = Mutex::new(started);
+    let capacity = u32::from(number) * args.capacity;
     // What is more than one each waits in the pool's line, for whichever copy is free first.
-    let pool = ThreadPool::builder().workers(usize::from(copies)).line(capacity as usize);
+    let pool = ThreadPool::builder().workers(usize::from(number)).line(capacity as usize);
     let pool = pool.name("nats-work");
     let pool = pool.build(move |nth: usize| {
-        let child = if nth == 0 {
-            first.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
-        } else {
-            None
-        };
+        let mut started = started.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let child = started.get_mut(nth).and_then(Option::take);
         Ok(Seat { number: nth + 1, child })
     });
     let pool = pool.map_err(|error| Ended::Failed(error.to_string()))?;
-    let launcher = Arc::new(launcher);
     let limit = args.timeout;
     let handler = |request: plimsoll_nats::Request| {
-        let launcher = Arc::clone(&launcher);
-        let reply = pool.try_submit(move |seat: &mut Seat| {
-            seat.answer(&launcher, frame, &request.payload, limit)
-        });
+        let copies = Arc::clone(&copies);
+        let reply =
+            pool.try_submit(move |seat: &mut Seat| seat.answer(&copies, &request.payload, limit));
         async move {
             let reply = reply.map_err(|refused| Failure::Worker(refused.reason.to_string()))?;
             reply.await.unwrap_or_else(|lost| Err(Failure::Worker(lost.to_string())))
@@ -134,33 +137,44 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
         Some(name) => name.clone(),
         None => name_of_its_own().parse().expect("it is made of what names are made of"),
     };
-    let shutdown = asked_to_end()?;
     let worked = runtime()?.block_on(async {
         let client = args.connection.connect("plimsoll nats work").await?;
         let work = Work {
             service: args.subject.clone(),
             name,
             capacity,
-            weight: NonZeroU16::new(copies).unwrap_or(NonZeroU16::MIN),
+            weight: NonZeroU16::new(number).unwrap_or(NonZeroU16::MIN),
             drain: args.drain_timeout,
         };
-        let of_what = if copies == 1 { "copy" } else { "copies" };
-        eprintln!("plimsoll nats: {} works on {}, {copies} {of_what}", work.name, work.service);
+        let of_what = if number == 1 { "copy" } else { "copies" };
+        eprintln!("plimsoll nats: {} works on {}, {number} {of_what}", work.name, work.service);
         work.run(client, handler, shutdown).await.map_err(Ended::Failed)
     });
+    // Copies without a request are shown the end of their input; those that still have one had
+    // their time.
+    pool.shutdown(Shutdown::DrainFor(Duration::ZERO));
+    drop(until);
+    drop(pool);
     worked.map(|()| ExitCode::SUCCESS)
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take() {
+            child.dismiss();
+        }
+    }
 }
 
 impl Seat {
     /// What COMMAND answers; one that breaks is started anew at the next request.
     fn answer(
         &mut self,
-        launcher: &Launcher,
-        frame: Frame,
+        copies: &Arc<Copies>,
         payload: &[u8],
         limit: Option<Duration>,
     ) -> Result<bytes::Bytes, Failure> {
-        if let Frame::Line(end) = frame
+        if let Frame::Line(end) = copies.frame
             && payload.contains(&end)
         {
             return Err(Failure::Request(format!(
@@ -174,8 +188,8 @@ impl Seat {
         let child = if let Some(child) = &mut self.child {
             child
         } else {
-            let started = Child::start(launcher, self.number, frame).map_err(|error| {
-                Failure::Worker(format!("{} cannot be started: {error}", launcher.name()))
+            let started = Child::start(copies, self.number).map_err(|error| {
+                Failure::Worker(format!("{} cannot be started: {error}", copies.launcher.name()))
             })?;
             self.child.insert(started)
         };

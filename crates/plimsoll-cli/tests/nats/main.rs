@@ -6,6 +6,7 @@
 mod client;
 mod commands;
 mod documents;
+mod ends;
 mod kills;
 #[path = "../program/mod.rs"]
 mod program;

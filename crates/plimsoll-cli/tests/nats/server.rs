@@ -77,12 +77,24 @@ impl Server {
 
     /// A command that runs beside the test.
     pub(crate) fn run(&self, words: &[&str]) -> Running {
+        self.spawn(self.command(words))
+    }
+
+    fn spawn(&self, mut command: Command) -> Running {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let said = self.folder.path().join(format!("said-{number}"));
-        let mut command = self.command(words);
         let child = command.stderr(File::create(&said).unwrap()).spawn().unwrap();
         Running { child, said }
+    }
+
+    /// A command that was told not to mind when its terminal goes.
+    pub(crate) fn run_nohup(&self, words: &[&str]) -> Running {
+        let program = self.command(words);
+        let mut command = Command::new("nohup");
+        command.arg(program.get_program()).args(program.get_args());
+        command.env("NATS_URL", self.url()).stdin(Stdio::null()).stdout(Stdio::null());
+        self.spawn(command)
     }
 
     /// A balancer of `work`, once it leads.
@@ -174,16 +186,20 @@ impl Running {
     /// Asks it to end; its exit status must be 0.
     pub(crate) fn end(mut self) -> String {
         self.signal(Signal::TERM);
-        let until = Instant::now() + SOON;
-        let status = loop {
-            match self.child.try_wait().unwrap() {
-                Some(status) => break status,
-                None => assert!(Instant::now() < until, "it does not end: {}", self.said()),
-            }
-            sleep(Duration::from_millis(10));
-        };
-        assert_eq!(status.code(), Some(0), "{}", self.said());
+        assert_eq!(self.status(), Some(0), "{}", self.said());
         self.said()
+    }
+
+    /// Waits for its end; tells its exit status.
+    pub(crate) fn status(&mut self) -> Option<i32> {
+        let until = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < until, "it does not end: {}", self.said());
+            sleep(Duration::from_millis(10));
+        }
     }
 }
 
