@@ -1,9 +1,12 @@
 //! A client that records what becomes of each of its requests.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use async_nats::client::RequestErrorKind;
 use async_nats::{Client, HeaderMap, Message};
 use futures_util::StreamExt;
 use plimsoll_nats::headers;
@@ -12,9 +15,12 @@ use tokio::runtime::Runtime;
 use crate::server::{SOON, Server};
 
 /// What came for one request.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fate {
     pub(crate) is_repeatable: bool,
+    pub(crate) sent: Instant,
+    /// When the first reply came.
+    pub(crate) replied: Option<Instant>,
     pub(crate) answers: Vec<String>,
     pub(crate) errors: Vec<(u16, String)>,
     /// The server said that nobody was there.
@@ -33,7 +39,7 @@ pub(crate) struct Recorder {
     pub(crate) client: Client,
     fates: Arc<Mutex<BTreeMap<u64, Fate>>>,
     prefix: String,
-    next: u64,
+    next: AtomicU64,
 }
 
 impl Recorder {
@@ -54,11 +60,11 @@ impl Recorder {
                 note(&kept, &message);
             }
         });
-        Self { runtime, client, fates, prefix, next: 0 }
+        Self { runtime, client, fates, prefix, next: AtomicU64::new(0) }
     }
 
     /// Sends a request whose payload is its number; that is told.
-    pub(crate) fn send(&mut self, is_repeatable: bool) -> u64 {
+    pub(crate) fn send(&self, is_repeatable: bool) -> u64 {
         let mut map = HeaderMap::new();
         if is_repeatable {
             map.insert(headers::REPEATABLE, "true");
@@ -66,10 +72,16 @@ impl Recorder {
         self.send_with(map, is_repeatable)
     }
 
-    pub(crate) fn send_with(&mut self, map: HeaderMap, is_repeatable: bool) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        let fate = Fate { is_repeatable, ..Fate::default() };
+    pub(crate) fn send_with(&self, map: HeaderMap, is_repeatable: bool) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let fate = Fate {
+            is_repeatable,
+            sent: Instant::now(),
+            replied: None,
+            answers: Vec::new(),
+            errors: Vec::new(),
+            nobody: 0,
+        };
         self.fates.lock().unwrap().insert(number, fate);
         let inbox = format!("{}.{number}", self.prefix);
         let payload = number.to_string().into();
@@ -97,11 +109,16 @@ impl Recorder {
 
     /// Waits until each has a reply; tells what there was then.
     pub(crate) fn all(&self) -> BTreeMap<u64, Fate> {
+        self.all_but(&BTreeSet::new())
+    }
+
+    /// Waits until each but these has a reply; tells what there was then.
+    pub(crate) fn all_but(&self, excused: &BTreeSet<u64>) -> BTreeMap<u64, Fate> {
         let until = Instant::now() + SOON;
         loop {
-            let fates = self.fates();
-            let open = fates.values().filter(|fate| fate.replies() == 0).count();
-            if open == 0 || Instant::now() > until {
+            let is_open =
+                |(number, fate): (&u64, &Fate)| fate.replies() == 0 && !excused.contains(number);
+            if !self.fates.lock().unwrap().iter().any(is_open) || Instant::now() > until {
                 // What is one too many comes late.
                 std::thread::sleep(Duration::from_millis(300));
                 return self.fates();
@@ -111,7 +128,7 @@ impl Recorder {
     }
 
     /// Sends one and waits for what becomes of it.
-    pub(crate) fn ask(&mut self) -> Fate {
+    pub(crate) fn ask(&self) -> Fate {
         let number = self.send(false);
         self.wait(number)
     }
@@ -127,7 +144,7 @@ impl Recorder {
 
     /// Sends until one is answered: workers have joined then. One that has no reply within 2 s was
     /// lost with a server, or came to a balancer that did not know whether it leads.
-    pub(crate) fn until_answered(&mut self) {
+    pub(crate) fn until_answered(&self) {
         let until = Instant::now() + SOON;
         loop {
             let number = self.send(false);
@@ -143,6 +160,27 @@ impl Recorder {
         }
     }
 
+    /// Requests of the last 3 s that have no reply.
+    pub(crate) fn open(&self) -> Vec<u64> {
+        let fates = self.fates.lock().unwrap();
+        let recent = fates.iter().rev().take_while(|(_, it)| it.sent.elapsed().as_secs() < 3);
+        recent.filter(|(_, fate)| fate.replies() == 0).map(|(&number, _)| number).collect()
+    }
+
+    /// Waits until the server says that nobody serves.
+    pub(crate) fn until_nobody(&self) {
+        let until = Instant::now() + SOON;
+        loop {
+            // Beside the records.
+            let asked = async_nats::Request::new().timeout(Some(Duration::from_millis(50)));
+            let asked = self.runtime.block_on(self.client.send_request("work", asked));
+            if asked.is_err_and(|error| error.kind() == RequestErrorKind::NoResponders) {
+                return;
+            }
+            assert!(Instant::now() < until, "somebody serves");
+        }
+    }
+
     pub(crate) fn publish(&self, subject: &str, payload: &[u8]) {
         let payload = bytes::Bytes::copy_from_slice(payload);
         self.runtime.block_on(self.client.publish(subject.to_owned(), payload)).unwrap();
@@ -153,11 +191,58 @@ fn note(fates: &Mutex<BTreeMap<u64, Fate>>, message: &Message) {
     let number = message.subject.rsplit('.').next().unwrap().parse().unwrap();
     let mut fates = fates.lock().unwrap();
     let fate = fates.get_mut(&number).unwrap();
+    fate.replied.get_or_insert_with(Instant::now);
     if message.status.is_some() {
         fate.nobody += 1;
     } else if let Some(error) = headers::read_error(message.headers.as_ref()) {
         fate.errors.push(error);
     } else {
         fate.answers.push(String::from_utf8(message.payload.to_vec()).unwrap());
+    }
+}
+
+/// Requests, every other of which may run twice, from a thread of its own: as many as are asked for
+/// wait for a reply at a time.
+pub(crate) struct Load {
+    is_over: Arc<AtomicBool>,
+    /// Held while it sends.
+    sends: Arc<Mutex<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Load {
+    pub(crate) fn begin(recorder: &Arc<Recorder>, open: usize) -> Self {
+        let (is_over, sends) = (Arc::<AtomicBool>::default(), Arc::<Mutex<()>>::default());
+        let recorder = Arc::clone(recorder);
+        let (ends, sending) = (Arc::clone(&is_over), Arc::clone(&sends));
+        let thread = std::thread::spawn(move || {
+            while !ends.load(Ordering::Relaxed) {
+                let holds = sending.lock().unwrap();
+                // No more at a time, so that refusals do not make it a flood.
+                for n in 0..open.saturating_sub(recorder.open().len()).min(4) {
+                    recorder.send(n % 2 == 0);
+                }
+                recorder.flush();
+                drop(holds);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        Self { is_over, sends, thread: Some(thread) }
+    }
+
+    /// Sends nothing while this is held; all before is at the server.
+    pub(crate) fn pause(&self) -> MutexGuard<'_, ()> {
+        self.sends.lock().unwrap()
+    }
+
+    pub(crate) fn end(mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
     }
 }

@@ -86,7 +86,7 @@ fn workers_leave_when_they_are_told() {
     let _balancer = server.balance(&[]);
     let slow = ["--workers", "1", "--", "sh", "-c", "while read l; do sleep 0.5; echo $l; done"];
     let workers = server.work(&slow);
-    let mut recorder = Recorder::new(&server);
+    let recorder = Recorder::new(&server);
     recorder.until_answered();
     let number = recorder.send(false);
     recorder.flush();

@@ -89,7 +89,7 @@ fn a_worker_in_python_works() {
     let _balancer = server.balance(&["--lost-after", "1.2"]);
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../plimsoll-nats/examples/worker.py");
     let mut child = python().arg(example).args([&server.url(), "work", "py"]).spawn().unwrap();
-    let mut recorder = Recorder::new(&server);
+    let recorder = Recorder::new(&server);
     recorder.until_answered();
     for _ in 0..200 {
         recorder.send(false);

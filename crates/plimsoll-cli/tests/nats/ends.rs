@@ -32,7 +32,7 @@ impl Busy {
         let balancer = server.balance(&[]);
         let words = [&["--workers", "1"], words, &["--", "sh", "-c", &script]].concat();
         let worker = server.work(&words);
-        let mut recorder = Recorder::new(server);
+        let recorder = Recorder::new(server);
         recorder.until_answered();
         let number = recorder.send(false);
         let busy = Self { _balancer: balancer, worker, recorder, number, noted, _folder: folder };

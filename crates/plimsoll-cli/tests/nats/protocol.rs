@@ -20,7 +20,7 @@ fn headers_say_what_a_request_is_worth() {
     let server = Server::start();
     let _balancer = server.balance(&["--line", "1"]);
     let _workers = server.work(&SLOW);
-    let mut recorder = Recorder::new(&server);
+    let recorder = Recorder::new(&server);
     recorder.until_answered();
     let bad = [
         (headers::COST, "0", 400, "whole number from 1"),
@@ -41,7 +41,7 @@ fn the_line_is_bounded_in_length_and_time() {
     let server = Server::start();
     let _balancer = server.balance(&["--line", "2"]);
     let _workers = server.work(&SLOW);
-    let mut recorder = Recorder::new(&server);
+    let recorder = Recorder::new(&server);
     recorder.until_answered();
     // One runs, two wait, one of them for 100 ms at most.
     let runs = recorder.send(false);
@@ -61,7 +61,7 @@ fn n9_what_is_malformed_forged_or_repeated_changes_nothing() {
     let server = Server::start();
     let balancer = server.balance(&[]);
     let _workers = server.work(&["--name", "real", "--workers", "1", "--", "cat"]);
-    let mut recorder = Recorder::new(&server);
+    let recorder = Recorder::new(&server);
     recorder.until_answered();
     let beats: [&[u8]; 9] = [
         b"",
@@ -112,7 +112,7 @@ fn an_operator_sees_it_as_a_proxy() {
     let server = Server::start();
     let balancer = server.balance(&[]);
     let _workers = server.work(&["--name", "a", "--workers", "3", "--capacity", "2", "--", "cat"]);
-    let mut recorder = Recorder::new(&server);
+    let recorder = Recorder::new(&server);
     recorder.until_answered();
     for _ in 0..5 {
         recorder.ask();
@@ -140,7 +140,7 @@ fn natss_own_tools_see_the_service() {
     let server = Server::start();
     let _balancer = server.balance(&[]);
     let _workers = server.work(&["--workers", "1", "--", "cat"]);
-    let mut recorder = Recorder::new(&server);
+    let recorder = Recorder::new(&server);
     recorder.until_answered();
     let ask = |subject: &str| -> serde_json::Value {
         let asked = recorder.client.request(subject.to_owned(), "".into());
@@ -167,7 +167,7 @@ fn answers_go_nowhere_where_they_would_be_requests_or_reports() {
     let server = Server::start();
     let _balancer = server.balance(&[]);
     let _workers = server.work(&["--workers", "1", "--", "cat"]);
-    let mut recorder = Recorder::new(&server);
+    let recorder = Recorder::new(&server);
     recorder.until_answered();
     let client = recorder.client.clone();
     for reply in ["work", "plimsoll.work.done.a.beat"] {

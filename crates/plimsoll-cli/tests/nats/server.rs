@@ -133,11 +133,19 @@ impl Running {
     }
 
     pub(crate) fn wait_for(&self, words: &str) {
+        self.wait_for_times(words, 1);
+    }
+
+    pub(crate) fn wait_for_times(&self, words: &str, times: usize) {
         let until = Instant::now() + SOON;
-        while !self.said().contains(words) {
+        while self.said().matches(words).count() < times {
             assert!(Instant::now() < until, "it does not say {words}: {}", self.said());
             sleep(Duration::from_millis(10));
         }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What a balancer shows.
