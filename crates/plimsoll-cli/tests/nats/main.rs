@@ -7,6 +7,7 @@ mod client;
 mod commands;
 mod documents;
 mod ends;
+mod hazards;
 mod kills;
 #[path = "../program/mod.rs"]
 mod program;

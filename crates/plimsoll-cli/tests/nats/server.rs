@@ -31,8 +31,7 @@ impl Server {
 
     /// With these lines in its configuration; FOLDER is a folder of its own.
     pub(crate) fn with(config: &str) -> Self {
-        let port =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let folder = TempDir::new().unwrap();
         let store = format!("\"{}\"", folder.path().join("store").display());
         let config = format!("listen: 127.0.0.1:{port}\n{}\n", config.replace("FOLDER", &store));
@@ -62,6 +61,18 @@ impl Server {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(self.child.as_ref().unwrap()), signal).unwrap();
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -115,6 +126,20 @@ impl Server {
     }
 }
 
+/// What is shown at an address.
+pub(crate) fn page(at: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(at).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+/// One that nobody listens on.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         self.end();
@@ -152,12 +177,7 @@ impl Running {
     pub(crate) fn page(&self, path: &str) -> String {
         self.wait_for("admin on ");
         let said = self.said();
-        let at = said.split("admin on ").nth(1).unwrap().lines().next().unwrap();
-        let mut stream = TcpStream::connect(at).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+        page(said.split("admin on ").nth(1).unwrap().lines().next().unwrap(), path)
     }
 
     /// `/workers`.
