@@ -47,11 +47,12 @@ pub(super) struct Connection {
     #[arg(long = "token-file", id = "token", value_name = "FILE")]
     token: Option<PathBuf>,
 
-    /// Certificates that the server's must come from, in PEM [default: the system's]
+    /// Certificates that the server's must come from, in PEM; connects by TLS only [default: the
+    /// system's]
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
 
-    /// Our certificate, in PEM
+    /// Our certificate, in PEM; connects by TLS only
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
 
@@ -93,8 +94,9 @@ impl Connection {
     fn options(&self) -> Result<ConnectOptions, Ended> {
         let mut options = ConnectOptions::new();
         if let Some(file) = &self.creds {
+            // Its last line must have an end, which reading takes away.
             options = options
-                .credentials(&read("--creds", file)?)
+                .credentials(&(read("--creds", file)? + "\n"))
                 .map_err(|error| Ended::Usage(format!("--creds {}: {error}", file.display())))?;
         }
         if let Some(file) = &self.nkey {
@@ -115,7 +117,9 @@ impl Connection {
             read("--tls-key", key)?;
             options = options.add_client_certificate(cert.clone(), key.clone());
         }
-        Ok(options.require_tls(self.tls))
+        // Who says what to trust, or who one is, means it: a server without TLS gets no password.
+        let tls = self.tls || self.tls_ca.is_some() || self.tls_cert.is_some();
+        Ok(options.require_tls(tls))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Long forms: `PLIMSOLL_LONG=1`, as `scripts/long/nats-kills` sets it.
 #![forbid(unsafe_code)]
 
+mod access;
 mod client;
 mod commands;
 mod documents;
