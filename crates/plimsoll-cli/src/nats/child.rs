@@ -100,6 +100,10 @@ impl Child {
         let mut written = 0;
         loop {
             if let Some(answer) = self.taken()? {
+                // The rest would pass for the next request, or the next for the rest.
+                if written < whole.len() && self.process.stdin().is_some() {
+                    return Err("answered before it had read its request".into());
+                }
                 return Ok(answer);
             }
             if self.process.stdout().is_none() {

@@ -51,6 +51,32 @@ fn files_are_requests_whatever_is_in_them() {
 }
 
 #[test]
+fn a_copy_that_does_not_read_its_request_costs_that_one_alone() {
+    let server = Server::start();
+    let _balancer = server.balance(&[]);
+    // What is long it refuses by its length, and skips it afterwards.
+    let script = "$| = 1; while (read(STDIN, $n, 4)) { $n = unpack('N', $n); \
+                  if ($n > 99999) { print pack('N', 8), 'too long'; select(undef, undef, undef, 0.2); \
+                  read(STDIN, $x, $n) } else { read(STDIN, $x, $n); print pack('N', $n), $x } }";
+    let _workers =
+        server.work(&["--workers", "1", "--frame", "length", "--", "perl", "-e", script]);
+    Recorder::new(&server).until_answered();
+    let folder = tempfile::tempdir().unwrap();
+    let [long, short] = [("long", 1_000_000), ("short", 100)].map(|(name, bytes)| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, "x".repeat(bytes)).unwrap();
+        file.to_str().unwrap().to_owned()
+    });
+    let words = ["--concurrency", "1", "--timeout", "5"];
+    let files = ["--file", &short, "--file", &long, "--file", &short, "--file", &short];
+    let done = request(&server, &[&words[..], &files].concat(), b"").expect(1);
+    assert_eq!(done.stdout, "x".repeat(300), "{}", done.stderr);
+    let told = "500 the worker answered before it had read its request";
+    assert!(done.stderr.contains(told), "{}", done.stderr);
+    assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+}
+
+#[test]
 fn what_ends_lines_is_refused_where_lines_are_spoken() {
     let server = Server::start();
     let _balancer = server.balance(&[]);
