@@ -11,13 +11,16 @@ use async_nats::{Client, HeaderMap, Request};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use plimsoll_nats::{Service, headers};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Ended, FAILED, connect, runtime};
 use crate::values::{seconds, whole};
 
 /// stdout cannot be written.
 const UNWRITABLE: u8 = 3;
+
+/// How long an answer may take unless it is told.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Sends requests and prints the answers.
 ///
@@ -43,9 +46,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value = "64", allow_negative_numbers = true, value_parser = concurrency)]
     concurrency: usize,
 
-    /// The longest that an answer may take
-    #[arg(long, value_name = "SECONDS", default_value = "30", allow_negative_numbers = true, value_parser = seconds)]
-    timeout: Duration,
+    /// The longest that an answer may take; no later than that a worker begins it [default: 30, and
+    /// the balancer's own time]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
+    timeout: Option<Duration>,
 
     /// How much each request adds to its worker's pending
     #[arg(long, value_name = "COST", default_value = "1", allow_negative_numbers = true, value_parser = cost)]
@@ -87,21 +91,13 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
             (name, answer)
         });
         let mut answers = std::pin::pin!(answers.buffered(args.concurrency));
-        let mut out = io::stdout().lock();
+        let (to_print, printed) = print(if args.file.is_empty() { b"\n" } else { b"" });
         let mut failed = 0_u64;
         while let Some((name, answer)) = answers.next().await {
             match answer {
                 Ok(bytes) => {
-                    let end: &[u8] = if args.file.is_empty() { b"\n" } else { b"" };
-                    let written = out.write_all(&bytes).and_then(|()| out.write_all(end));
-                    match written.and_then(|()| out.flush()) {
-                        Ok(()) => {}
-                        // Whoever reads has seen enough.
-                        Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
-                        Err(error) => {
-                            eprintln!("plimsoll nats: stdout cannot be written: {error}");
-                            return Ok(UNWRITABLE);
-                        }
+                    if to_print.send(bytes).await.is_err() {
+                        break;
                     }
                 }
                 Err(why) => {
@@ -109,6 +105,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
                     eprintln!("plimsoll nats: {name}: {why}");
                 }
             }
+        }
+        drop(to_print);
+        match printed.await {
+            // Whoever reads has seen enough.
+            Ok(Err(error)) if error.kind() != ErrorKind::BrokenPipe => {
+                eprintln!("plimsoll nats: stdout cannot be written: {error}");
+                return Ok(UNWRITABLE);
+            }
+            _ => {}
         }
         Ok(if failed > 0 { FAILED } else { 0 })
     });
@@ -153,13 +158,32 @@ fn read(files: Vec<PathBuf>, ahead: usize) -> mpsc::Receiver<Asked> {
     receiver
 }
 
+/// Prints in a thread of its own, since stdout may block: meanwhile answers come, and are in time.
+/// Each has this end.
+fn print(end: &'static [u8]) -> (mpsc::Sender<Bytes>, oneshot::Receiver<io::Result<()>>) {
+    let (to_print, mut answers) = mpsc::channel::<Bytes>(1);
+    let (ended, result) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut out = io::stdout().lock();
+        let mut written = Ok(());
+        while let (Ok(()), Some(answer)) = (&written, answers.blocking_recv()) {
+            written = out.write_all(&answer).and_then(|()| out.write_all(end));
+            written = written.and_then(|()| out.flush());
+        }
+        // What is sent from here on finds nobody.
+        drop(answers);
+        let _ = ended.send(written);
+    });
+    (to_print, result)
+}
+
 async fn ask(
     client: &Client,
     args: &Args,
     headers: Option<&HeaderMap>,
     bytes: Bytes,
 ) -> Result<Bytes, String> {
-    let mut request = Request::new().payload(bytes).timeout(Some(args.timeout));
+    let mut request = Request::new().payload(bytes).timeout(Some(args.patience()));
     if let Some(headers) = headers {
         request = request.headers(headers.clone());
     }
@@ -168,7 +192,7 @@ async fn ask(
         client.send_request(subject, request).await.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => format!("nobody serves {}", args.subject),
             RequestErrorKind::TimedOut => {
-                format!("no answer within {} s", args.timeout.as_secs_f64())
+                format!("no answer within {} s", args.patience().as_secs_f64())
             }
             _ => error.to_string(),
         })?;
@@ -179,6 +203,10 @@ async fn ask(
 }
 
 impl Args {
+    fn patience(&self) -> Duration {
+        self.timeout.unwrap_or(PATIENCE)
+    }
+
     fn headers(&self) -> Option<HeaderMap> {
         let mut map = HeaderMap::new();
         if self.cost.get() > 1 {
@@ -186,6 +214,11 @@ impl Args {
         }
         if self.repeatable {
             map.insert(headers::REPEATABLE, "true");
+        }
+        if let Some(timeout) = self.timeout {
+            // Nobody waits for it then: it need not begin.
+            let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+            map.insert(headers::TIMEOUT, millis.max(1).to_string());
         }
         (!map.is_empty()).then_some(map)
     }

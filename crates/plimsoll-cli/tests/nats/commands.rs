@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::Stdio;
+use std::time::Duration;
 
 use crate::client::Recorder;
 use crate::program::{Done, finish};
@@ -96,6 +97,46 @@ fn what_ends_lines_is_refused_where_lines_are_spoken() {
 }
 
 #[test]
+fn answers_that_nobody_reads_yet_are_in_time() {
+    let server = Server::start();
+    let _balancer = server.balance(&[]);
+    let script = "while read n; do head -c 20000 /dev/zero | tr '\\0' x; echo; done";
+    let _workers = server.work(&["--workers", "1", "--", "sh", "-c", script]);
+    Recorder::new(&server).until_answered();
+    // The first few fill the pipe.
+    let mut child = server
+        .command(&["request", "work", "--timeout", "2"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all("x\n".repeat(40).as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    let done = finish(child).expect(0);
+    assert_eq!(done.stdout.len(), 40 * 20001);
+}
+
+#[test]
+fn what_is_given_up_does_not_begin() {
+    let server = Server::start();
+    let _balancer = server.balance(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let began = folder.path().join("began");
+    let script =
+        format!("while read l; do echo $l >> {}; sleep 0.6; echo $l; done", began.display());
+    let _workers = server.work(&["--workers", "1", "--", "sh", "-c", &script]);
+    let recorder = Recorder::new(&server);
+    recorder.until_answered();
+    let runs = recorder.send(false);
+    recorder.flush();
+    let done = request(&server, &["--timeout", "0.2"], b"late\n").expect(1);
+    let told = [" 504 ", "no answer within 0.2 s"];
+    assert!(told.iter().any(|told| done.stderr.contains(told)), "{}", done.stderr);
+    assert_eq!(recorder.wait(runs).answers.len(), 1);
+    assert_eq!(recorder.ask().answers.len(), 1);
+    assert!(!std::fs::read_to_string(&began).unwrap().contains("late"));
+}
+
+#[test]
 fn nobody_there_is_told_at_once() {
     let server = Server::start();
     let done = request(&server, &[], b"hello\n").expect(1);
@@ -116,7 +157,7 @@ fn workers_leave_when_they_are_told() {
     recorder.until_answered();
     let number = recorder.send(false);
     recorder.flush();
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    std::thread::sleep(Duration::from_millis(100));
     workers.end();
     // What ran is answered, and what comes later finds nobody.
     assert_eq!(recorder.wait(number).answers, [number.to_string()]);
