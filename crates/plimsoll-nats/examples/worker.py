@@ -1,57 +1,57 @@
 """A worker of plimsoll nats: answers in capitals. Usage: worker.py URL SUBJECT NAME"""
+import asyncio, json, os, signal, sys, time, nats
 
-import asyncio, json, sys, time
-import nats
-
-URL, SUBJECT, NAME = sys.argv[1:]
-CAPACITY = 4
-SERVICE = SUBJECT.replace("%", "%25").replace(".", "%2E")
-DONE = f"plimsoll.{SERVICE}.done.{NAME}"
-held = {}  # lease -> cost
-me = {"generation": time.time_ns(), "number": 0, "epoch": 0, "seen": 0, "capacity": CAPACITY}
-sent, safe, every = {}, 0.0, 0.25  # when beats were sent; until when nobody gives us up
-
+URL, SERVICE, NAME = sys.argv[1], sys.argv[2].replace("%", "%25").replace(".", "%2E"), sys.argv[3]
+me = {"generation": time.time_ns(), "number": 0, "epoch": 0, "seen": 0, "capacity": 4}
+held, every, safe = {}, 0.25, 0  # leases with their costs; how often to beat; until when they are ours
 
 async def main():
-    server = await nats.connect(URL)
+    server = await nats.connect(URL, max_reconnect_attempts=-1)
 
     async def run(message, lease, inbox):
         answer = message.data.upper()  # the work
-        if time.monotonic() < safe and held.pop(lease, None):
+        while not server.is_connected:  # what is published meanwhile is sent however late
+            await asyncio.sleep(0.05)
+        if time.monotonic_ns() < safe and held.pop(lease, None):
             if inbox:
                 await server.publish(inbox, answer)
-            await server.publish(message.reply, b"")
+            await server.publish(message.reply)
 
     async def deliver(message):
-        global safe, every
-        _, _, _, generation, epoch, what = message.subject.split(".")
-        if int(generation) != me["generation"] or int(epoch) < me["epoch"]:
-            return await server.publish(message.reply, b"refused") if message.reply else None
-        me["epoch"], me["seen"] = int(epoch), me["seen"] if int(epoch) == me["epoch"] else 0
-        if what == "beat":
-            answer = json.loads(message.data)
-            me["seen"], every = answer["number"], answer["every_ms"] / 1000
-            safe = sent.pop(answer["beat"], 0) + answer["lost_after_ms"] * 0.0009
-        elif what == "gone":  # given up: nothing that runs is ours to answer any more
-            held.clear()
-            me.update(generation=time.time_ns(), number=0, seen=0)
-            await server.subscribe(f"plimsoll.{SERVICE}.{NAME}.{me['generation']}.>", cb=deliver)
-        else:
-            cost = int((message.headers or {}).get("Plimsoll-Cost", 1))
-            if time.monotonic() >= safe or sum(held.values()) + cost > CAPACITY:
-                return await server.publish(message.reply, b"refused")
+        global every, safe
+        epoch, what = int(message.subject.split(".")[4]), message.subject.split(".")[5]
+        if epoch > me["epoch"]:
+            me.update(epoch=epoch, seen=0)
+        if what == "request":
             lease, *inbox = message.reply.split(f".done.{NAME}.")[1].split(".")
+            cost = int((message.headers or {}).get("Plimsoll-Cost", 1))
+            is_full = sum(held.values()) + cost > me["capacity"]
+            if is_full or epoch < me["epoch"] or time.monotonic_ns() >= safe:
+                return await server.publish(message.reply, b"refused")
             held[lease] = cost
             asyncio.create_task(run(message, lease, ".".join(inbox)))
+        elif what == "beat" and epoch == me["epoch"]:
+            answer = json.loads(message.data)
+            me["seen"], every = answer["number"], answer["every_ms"] / 1000
+            safe = max(safe, answer["beat"] + answer["lost_after_ms"] * 900_000)
+        elif what == "gone" and epoch == me["epoch"]:  # given up: begin anew
+            os.execv(sys.executable, [sys.executable, *sys.argv])
 
-    await server.subscribe(f"plimsoll.{SERVICE}.{NAME}.{me['generation']}.>", cb=deliver)
-    while True:
-        if time.monotonic() >= safe:
+    async def beat():
+        if time.monotonic_ns() >= safe:
             held.clear()  # others may have it by now
-        me["number"] += 1
-        sent[me["number"]] = time.monotonic()
-        await server.publish(f"{DONE}.beat", json.dumps({**me, "leases": list(held.items())}).encode())
+        me["number"] = time.monotonic_ns()  # so that the answer to it tells when it was sent
+        if server.is_connected:
+            text = json.dumps({**me, "leases": list(held.items())})
+            await server.publish(f"plimsoll.{SERVICE}.done.{NAME}.beat", text.encode())
         await asyncio.sleep(every)
 
+    await server.subscribe(f"plimsoll.{SERVICE}.{NAME}.{me['generation']}.>", cb=deliver)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: me.update(capacity=0))
+    while me["capacity"] or held:
+        await beat()
+    await beat()  # now the balancer knows that nothing more is taken
+    await server.publish(f"plimsoll.{SERVICE}.done.{NAME}.leave")
+    await server.drain()
 
 asyncio.run(main())

@@ -63,6 +63,17 @@ pub(super) struct Connection {
     /// Connect by TLS only
     #[arg(long)]
     tls: bool,
+
+    /// What the subjects of our own inboxes begin with, where a user may not use all
+    #[arg(long, value_name = "PREFIX", default_value = "_INBOX", value_parser = inbox)]
+    inbox_prefix: String,
+}
+
+fn inbox(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_graphic() && c != '*' && c != '>';
+    let is_sound = text.split('.').all(|word| !word.is_empty() && word.chars().all(is_plain));
+    let text = is_sound.then(|| text.to_owned());
+    text.ok_or_else(|| "it is a subject without wildcards, such as _INBOX_me".into())
 }
 
 fn server(text: &str) -> Result<ServerAddr, String> {
@@ -92,7 +103,7 @@ impl Connection {
     }
 
     fn options(&self) -> Result<ConnectOptions, Ended> {
-        let mut options = ConnectOptions::new();
+        let mut options = ConnectOptions::new().custom_inbox_prefix(&self.inbox_prefix);
         if let Some(file) = &self.creds {
             // Its last line must have an end, which reading takes away.
             options = options

@@ -180,3 +180,16 @@ fn a_server_without_tls_gets_no_password() {
         assert!(asked(&server, &[&me[..], tls].concat()).is_err(), "{tls:?}");
     }
 }
+
+#[test]
+fn inboxes_of_ones_own() {
+    let files = Files::new();
+    let secret = files.file("secret", "secret");
+    let server = Server::with(
+        "authorization { users: [ { user: me, password: secret, \
+         permissions: { publish: work, subscribe: \"_INBOX_me.>\" } } ] }",
+    );
+    let me = ["--user", "me", "--password-file", &secret, "--timeout", "1"];
+    assert_eq!(asked(&server, &[&me[..], &["--inbox-prefix", "_INBOX_me"]].concat()), Ok(()));
+    assert!(asked(&server, &me).unwrap_err().contains("Permissions Violation"));
+}

@@ -167,7 +167,7 @@ fn workers_leave_when_they_are_told() {
 #[test]
 fn bad_words_are_one_sentence() {
     let server = Server::start();
-    let cases: [(&[&str], i32, &str); 12] = [
+    let cases: [(&[&str], i32, &str); 13] = [
         (&["balance", "--subject", "a.*"], 2, "a subject without wildcards"),
         (&["balance", "--subject", "plimsoll.x"], 2, "other uses"),
         (&["balance"], 2, "--subject <SUBJECT> is missing"),
@@ -179,6 +179,7 @@ fn bad_words_are_one_sentence() {
         (&["work", "--subject", "x", "--", "/no/such/program"], 127, "/no/such/program"),
         (&["work", "--subject", "x", "--", "/"], 126, "/"),
         (&["work", "--subject", "x", "--workers", "0", "--", "cat"], 2, "from 1 to 4096"),
+        (&["request", "x", "--inbox-prefix", "a.>"], 2, "without wildcards, such as _INBOX_me"),
         (&["request", "x", "--concurrency", "0"], 2, "from 1 to 100000"),
     ];
     for (words, code, sentence) in cases {

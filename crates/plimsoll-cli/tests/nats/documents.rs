@@ -2,11 +2,17 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
-use crate::client::Recorder;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::client::{Fate, Recorder};
 use crate::program::finish;
 use crate::server::{Running, Server};
+use crate::wire::Wire;
 
 const DOCUMENT: &str = include_str!("../../../../docs/NATS.md");
 
@@ -73,7 +79,7 @@ fn python_asks_and_sees_errors() {
     workers.end();
     let broken = server.run(&["work", "--subject", "resize", "-w", "1", "--", "false"]);
     broken.wait_for("works on");
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    sleep(Duration::from_millis(500));
     let child = python().arg("-c").arg(&script).arg(server.url()).spawn().unwrap();
     let done = finish(child).expect(1);
     assert!(
@@ -83,29 +89,81 @@ fn python_asks_and_sees_errors() {
     );
 }
 
+/// The worker that is shown, with this in place of its work.
+fn worker(folder: &TempDir, url: &str, work: &str) -> Child {
+    const EXAMPLE: &str = include_str!("../../../plimsoll-nats/examples/worker.py");
+    let script = folder.path().join("worker.py");
+    std::fs::write(&script, EXAMPLE.replace(UPPER, work)).unwrap();
+    python().arg(script).args([url, "work", "py"]).spawn().unwrap()
+}
+
+const UPPER: &str = "answer = message.data.upper()";
+const SLOWLY: &str = "await asyncio.sleep(0.5); answer = message.data.upper()";
+
 #[test]
-fn a_worker_in_python_works() {
+fn a_worker_in_python_joins_works_and_leaves() {
     let server = Server::start();
-    let _balancer = server.balance(&["--lost-after", "1.2"]);
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../plimsoll-nats/examples/worker.py");
-    let mut child = python().arg(example).args([&server.url(), "work", "py"]).spawn().unwrap();
+    let balancer = server.balance(&["--lost-after", "1.2"]);
+    let folder = tempfile::tempdir().unwrap();
+    let quick = worker(&folder, &server.url(), UPPER);
     let recorder = Recorder::new(&server);
     recorder.until_answered();
     for _ in 0..200 {
         recorder.send(false);
     }
     let fates = recorder.all();
-    assert!(fates.values().all(|fate| fate.replies() == 1), "{fates:?}");
+    let is_answered = |(number, fate): (&u64, &Fate)| fate.answers == [number.to_string()];
+    let asked = fates.iter().rev().take(200);
+    assert!(asked.clone().all(is_answered), "{fates:?}");
     // Longer than it would be known without beats.
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    sleep(Duration::from_secs(2));
     assert_eq!(recorder.ask().answers.len(), 1);
-    child.kill().unwrap();
-    let done = child.wait_with_output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&done.stderr), "");
+    ends(quick);
+    assert_eq!(recorder.ask().nobody, 1);
+    // What runs at its end is answered, and what comes then goes elsewhere.
+    let slow = worker(&folder, &server.url(), SLOWLY);
+    recorder.until_answered();
+    let runs = recorder.send(false);
+    recorder.flush();
+    sleep(Duration::from_millis(100));
+    ends(slow);
+    assert_eq!(recorder.wait(runs).answers, [runs.to_string()]);
+    assert_eq!(balancer.is_settled()["lost"], 0);
+}
+
+/// Asks it to end.
+fn ends(worker: Child) {
+    kill_process(Pid::from_child(&worker), Signal::TERM).unwrap();
+    let done = finish(worker).expect(0);
+    assert_eq!(done.stderr, "");
 }
 
 #[test]
-fn the_permissions_that_are_told_are_enough_and_needed() {
+fn a_worker_in_python_that_was_given_up_answers_no_more() {
+    let server = Server::start();
+    let balancer = server.balance(&["--lost-after", "1.2"]);
+    let folder = tempfile::tempdir().unwrap();
+    let wire = Wire::new(&server);
+    let mut slow = worker(&folder, &wire.url(), SLOWLY);
+    let recorder = Recorder::new(&server);
+    recorder.until_answered();
+    let number = recorder.send(false);
+    recorder.flush();
+    sleep(Duration::from_millis(100));
+    // It is done 0.4 s later, and has no server then; the balancer gives it up.
+    wire.cut();
+    assert_eq!(recorder.wait(number).errors[0].0, 502);
+    wire.mend();
+    recorder.until_answered();
+    let fate = recorder.fate(number);
+    assert_eq!(fate.replies(), 1, "{fate:?}");
+    balancer.is_settled();
+    slow.kill().unwrap();
+    slow.wait().unwrap();
+}
+
+#[test]
+fn the_permissions_that_are_told_are_enough_and_forbid_forgery() {
     let roles = block("text", "balancer = {");
     let user = |role: &str| {
         let (name, permissions) = role.split_once(" = {").unwrap();
@@ -140,16 +198,38 @@ fn the_permissions_that_are_told_are_enough_and_needed() {
         }
         assert!(std::time::Instant::now() < until, "{}{}", done.stderr, workers.said());
     }
-    // A worker may not report for another.
-    let words = [
-        &["work", "--subject", "resize"],
-        &as_who("worker")[..],
-        &["-w", "1", "--name", "b", "--", "cat"],
-    ]
-    .concat();
-    let other = server.run(&words);
-    other.wait_for("Permissions Violation");
     for said in [balancer.said(), workers.said()] {
         assert!(!said.contains("Permissions"), "{said}");
     }
+    // A worker may not report for another, nor read what others are answered.
+    let (told, mut tells) = tokio::sync::mpsc::unbounded_channel();
+    let options =
+        async_nats::ConnectOptions::with_user_and_password("worker".into(), "secret".into());
+    let options = options.event_callback(move |event| {
+        let _ = told.send(event.to_string());
+        async {}
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = options.connect(server.url()).await.unwrap();
+        let mut refused = async |subject: &str| {
+            let mut all = String::new();
+            loop {
+                let told = tokio::time::timeout(crate::server::SOON, tells.recv()).await;
+                let Ok(Some(told)) = told else { panic!("{subject} is not refused: {all}") };
+                if told.to_lowercase().contains("permissions violation") && told.contains(subject) {
+                    return;
+                }
+                all += &told;
+            }
+        };
+        for subject in ["plimsoll.resize.done.b.beat", "plimsoll.resize.done.b.1-1", "resize"] {
+            client.publish(subject, "".into()).await.unwrap();
+            refused(subject).await;
+        }
+        for subject in ["_INBOX.>", "plimsoll.resize.b.1.>", "plimsoll.resize.done.a.>", "resize"] {
+            let _subscription = client.subscribe(subject).await.unwrap();
+            refused(subject).await;
+        }
+    });
 }

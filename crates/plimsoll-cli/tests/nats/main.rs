@@ -14,3 +14,4 @@ mod kills;
 mod program;
 mod protocol;
 mod server;
+mod wire;
