@@ -18,6 +18,17 @@ pub(crate) fn answer(error: &clap::Error) -> ExitCode {
     ExitCode::from(STATUS)
 }
 
+/// What follows the program's name.
+fn first_words() -> [Option<String>; 2] {
+    let mut words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    [words.next(), words.next()]
+}
+
+/// Whose help lists the commands that were asked for.
+fn lister() -> &'static str {
+    if first_words()[0].as_deref() == Some("nats") { "plimsoll nats" } else { "plimsoll" }
+}
+
 fn sentence(error: &clap::Error) -> String {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(value)) => Some(value.clone()),
@@ -28,18 +39,21 @@ fn sentence(error: &clap::Error) -> String {
     let option = of(ContextKind::InvalidArg);
     match error.kind() {
         ErrorKind::MissingRequiredArgument => {
-            let example = match std::env::args().nth(1).as_deref() {
-                Some("serve") => "serve --listen :8080 --to 127.0.0.1:9001",
+            let example = match first_words().each_ref().map(Option::as_deref) {
+                [Some("serve"), _] => "serve --listen :8080 --to 127.0.0.1:9001",
+                [Some("nats"), Some("balance")] => "nats balance --subject resize",
+                [Some("nats"), Some("work")] => "nats work --subject resize -- tr a-z A-Z",
+                [Some("nats"), _] => "nats request resize",
                 _ => "map -- tr a-z A-Z",
             };
             format!("{option} is missing, as in: plimsoll {example}")
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            "a command is missing: 'plimsoll --help' lists them".into()
+            format!("a command is missing: '{} --help' lists them", lister())
         }
         ErrorKind::InvalidSubcommand => {
             let word = of(ContextKind::InvalidSubcommand);
-            format!("'{word}' is not a command: 'plimsoll --help' lists them")
+            format!("'{word}' is not a command: '{} --help' lists them", lister())
         }
         ErrorKind::UnknownArgument => {
             let hint = match context(ContextKind::SuggestedArg) {

@@ -167,10 +167,14 @@ fn workers_leave_when_they_are_told() {
 #[test]
 fn bad_words_are_one_sentence() {
     let server = Server::start();
-    let cases: [(&[&str], i32, &str); 13] = [
+    let cases: [(&[&str], i32, &str); 17] = [
         (&["balance", "--subject", "a.*"], 2, "a subject without wildcards"),
         (&["balance", "--subject", "plimsoll.x"], 2, "other uses"),
-        (&["balance"], 2, "--subject <SUBJECT> is missing"),
+        (&["balance"], 2, "--subject <SUBJECT> is missing, as in: plimsoll nats balance --subject"),
+        (&["work", "--", "cat"], 2, "is missing, as in: plimsoll nats work --subject resize -- tr"),
+        (&["request"], 2, "<SUBJECT> is missing, as in: plimsoll nats request resize"),
+        (&[], 2, "a command is missing: 'plimsoll nats --help' lists them"),
+        (&["balanse"], 2, "'balanse' is not a command: 'plimsoll nats --help' lists them"),
         (&["balance", "--subject", "x", "--lost-after", "0.5"], 2, "four times --beat"),
         (&["balance", "--subject", "x", "--creds", "/no/such"], 2, "--creds /no/such"),
         (&["balance", "--subject", "x", "--server", "?"], 2, "it is an address such as"),
