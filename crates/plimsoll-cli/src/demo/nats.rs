@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::num::NonZeroU16;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -37,6 +38,9 @@ const THINK: f64 = 71.0;
 /// How long it takes unless it is told.
 const LENGTH: Duration = Duration::from_secs(10);
 
+/// How long it may take to end.
+const ENDS: Duration = Duration::from_secs(3);
+
 /// How often it is looked whether a signal came.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -54,7 +58,14 @@ impl Server {
         let start = |program: &&str| {
             let mut command = Command::new(program);
             command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]);
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
+            // Not the terminal's: Ctrl-C is for the demo, which ends it.
+            command
+                .process_group(0)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .ok()
         };
         let Some(child) = SERVERS.iter().find_map(start) else {
             let missing = "nats-server is not installed: Debian has it as nats-server, and \
@@ -108,7 +119,8 @@ pub(crate) fn show(length: Option<Duration>) -> Result<Ending, Fault> {
         let seen = Seen::default();
         let balance = Balance {
             service: SUBJECT.parse().expect("it is a subject"),
-            settings: Settings::default(),
+            // All dispatches are audited: in a few seconds there are few.
+            settings: Settings { audit_every: 1, ..Settings::default() },
             drain: Duration::from_secs(1),
             name: "demo".into(),
         };
@@ -128,9 +140,13 @@ pub(crate) fn show(length: Option<Duration>) -> Result<Ending, Fault> {
         let waits = Histogram::new_with_bounds(1, 60_000_000, 3).expect("these are bounds");
         let told = Arc::new(Mutex::new(Told { answered: 0, failed: 0, waits }));
         for _ in 0..REQUESTERS {
-            let ask = requester(connect().await?, Arc::clone(&told), ends.clone());
+            let asks = requester(connect().await?, Arc::clone(&told));
+            let until = over(ends.clone());
             running.spawn(async {
-                ask.await;
+                tokio::select! {
+                    () = asks => {}
+                    () = until => {}
+                }
                 Ok(())
             });
         }
@@ -144,10 +160,14 @@ pub(crate) fn show(length: Option<Duration>) -> Result<Ending, Fault> {
         )?;
         let ending = watch(&stop, length.unwrap_or(LENGTH), &seen, &told, &mut out).await?;
         drop(end);
-        while let Some(ended) = running.join_next().await {
-            let ended = ended.map_err(io::Error::other).and_then(|it| it.map_err(io::Error::other));
-            ended.map_err(Fault::System)?;
-        }
+        let all = async {
+            while let Some(ended) = running.join_next().await {
+                ended.map_err(io::Error::other)?.map_err(io::Error::other)?;
+            }
+            Ok(())
+        };
+        // Whatever has not ended by then, the program does.
+        tokio::time::timeout(ENDS, all).await.unwrap_or(Ok(())).map_err(Fault::System)?;
         Ok(ending)
     });
     drop(server);
@@ -175,9 +195,9 @@ fn micros(payload: &[u8]) -> Duration {
     Duration::from_micros(number.unwrap_or(0))
 }
 
-/// Asks and thinks until the demo is over: most requests are short, one in twenty is not.
-async fn requester(client: Client, told: Arc<Mutex<Told>>, ends: watch::Receiver<()>) {
-    while ends.has_changed().is_ok() {
+/// Asks and thinks: most requests are short, one in twenty is not.
+async fn requester(client: Client, told: Arc<Mutex<Told>>) {
+    loop {
         let think = -THINK * (1.0 - fastrand::f64()).ln();
         tokio::time::sleep(Duration::from_secs_f64(think / 1000.0)).await;
         let least = if fastrand::u32(..20) == 0 { 100_000 } else { 5_000 };

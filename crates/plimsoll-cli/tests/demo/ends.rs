@@ -1,10 +1,13 @@
 //! How the demo ends: exit statuses, signals, outputs that cannot be written.
 
 use std::fs::OpenOptions;
+use std::os::unix::process::CommandExt;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::program::finish;
+use crate::program::{finish, program};
 use crate::running::{demo, read_until, run};
 
 #[test]
@@ -69,4 +72,18 @@ fn a_full_disk_is_3() {
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
     let done = finish(demo(&["--seconds", "1"]).stdout(full).spawn().unwrap()).expect(3);
     assert!(done.stderr.contains("stdout cannot be written"), "{}", done.stderr);
+}
+
+#[test]
+fn ctrl_c_ends_the_one_with_a_server_at_once() {
+    let mut command = program("demo", &["--nats"]);
+    // A terminal's Ctrl-C is for the whole group.
+    let child = command.process_group(0).spawn().unwrap();
+    let pid = Pid::from_child(&child);
+    thread::sleep(Duration::from_millis(1500));
+    kill_process_group(pid, Signal::INT).unwrap();
+    let before = Instant::now();
+    let done = finish(child).expect(130);
+    assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());
+    assert!(done.stdout.contains(" 0 failed; wait p50 "), "{}", done.stdout);
 }
