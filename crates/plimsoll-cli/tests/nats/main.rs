@@ -10,6 +10,7 @@ mod documents;
 mod ends;
 mod hazards;
 mod kills;
+mod options;
 #[path = "../program/mod.rs"]
 mod program;
 mod protocol;
