@@ -116,7 +116,7 @@ fn a_worker_in_python_joins_works_and_leaves() {
     let asked = fates.iter().rev().take(200);
     assert!(asked.clone().all(is_answered), "{fates:?}");
     // Longer than it would be known without beats.
-    sleep(Duration::from_secs(2));
+    sleep(Duration::from_millis(1500));
     assert_eq!(recorder.ask().answers.len(), 1);
     ends(quick);
     assert_eq!(recorder.ask().nobody, 1);

@@ -92,7 +92,8 @@ fn n3_what_is_told_twice_counts_once() {
 
 #[test]
 fn n5_a_balancer_that_takes_too_slowly_comes_back() {
-    let server = Server::with("jetstream { store_dir: FOLDER }\nmax_pending: 1MB");
+    let server =
+        Server::with("jetstream { store_dir: FOLDER }\nmax_pending: 1MB\nwrite_deadline: \"0.5s\"");
     let balancer = server.balance(&[]);
     let _worker = server.work(&["--workers", "1", "--", "cat"]);
     let recorder = Recorder::new(&server);

@@ -82,6 +82,16 @@ fn a_balancer_works_off_its_line_for_as_long_as_it_may() {
 }
 
 #[test]
+fn without_jetstream_a_balancer_says_that_it_must_be_alone() {
+    let server = Server::with("");
+    let balancer = server.balance(&[]);
+    balancer.wait_for("the server has no JetStream: this must be the only balancer");
+    let _workers = server.work(&["--workers", "1", "--", "cat"]);
+    Recorder::new(&server).until_answered();
+    balancer.end();
+}
+
+#[test]
 fn a_request_may_take_only_so_long() {
     let server = Server::start();
     let _balancer = server.balance(&[]);
