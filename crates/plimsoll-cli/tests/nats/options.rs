@@ -70,7 +70,9 @@ fn a_balancer_works_off_its_line_for_as_long_as_it_may() {
         sleep(Duration::from_millis(100));
         balancer.signal(Signal::TERM);
         sleep(Duration::from_millis(100));
-        assert_eq!(recorder.ask().nobody, 1);
+        // It takes no more, or is not there any more.
+        let late = recorder.ask();
+        assert!(late.nobody == 1 || late.errors[0].0 == 503, "{late:?}");
         assert_eq!(balancer.status(), Some(0));
         let fates: Vec<_> = numbers.into_iter().map(|number| recorder.wait(number)).collect();
         let answered = fates.iter().filter(|fate| !fate.answers.is_empty()).count();
