@@ -38,6 +38,9 @@ const THINK: f64 = 71.0;
 /// How long it takes unless it is told.
 const LENGTH: Duration = Duration::from_secs(10);
 
+/// How long the balancer and the groups may take to find each other.
+const STARTS: Duration = Duration::from_secs(5);
+
 /// How long it may take to end.
 const ENDS: Duration = Duration::from_secs(3);
 
@@ -137,6 +140,11 @@ pub(crate) fn show(length: Option<Duration>) -> Result<Ending, Fault> {
             };
             running.spawn(work.run(connect().await?, sleep_for, over(ends.clone())));
         }
+        // Requests would find nobody before.
+        let until = Instant::now() + STARTS;
+        while known(&seen) < GROUPS.len() && Instant::now() < until && !stop.is_asked() {
+            tokio::time::sleep(TICK).await;
+        }
         let waits = Histogram::new_with_bounds(1, 60_000_000, 3).expect("these are bounds");
         let told = Arc::new(Mutex::new(Told { answered: 0, failed: 0, waits }));
         for _ in 0..REQUESTERS {
@@ -172,6 +180,11 @@ pub(crate) fn show(length: Option<Duration>) -> Result<Ending, Fault> {
     });
     drop(server);
     shown
+}
+
+/// How many groups the balancer knows.
+fn known(seen: &Seen) -> usize {
+    seen.lock().unwrap_or_else(PoisonError::into_inner).workers.len()
 }
 
 fn group((name, workers): (&str, u16)) -> String {

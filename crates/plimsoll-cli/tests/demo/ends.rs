@@ -80,7 +80,7 @@ fn ctrl_c_ends_the_one_with_a_server_at_once() {
     // A terminal's Ctrl-C is for the whole group.
     let child = command.process_group(0).spawn().unwrap();
     let pid = Pid::from_child(&child);
-    thread::sleep(Duration::from_millis(1500));
+    thread::sleep(Duration::from_secs(3));
     kill_process_group(pid, Signal::INT).unwrap();
     let before = Instant::now();
     let done = finish(child).expect(130);
