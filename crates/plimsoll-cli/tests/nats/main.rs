@@ -13,6 +13,7 @@ mod kills;
 mod options;
 #[path = "../program/mod.rs"]
 mod program;
+mod promises;
 mod protocol;
 mod server;
 mod wire;
