@@ -7,6 +7,11 @@ use super::{Counts, Dispatcher};
 use crate::wire::WorkerName;
 
 impl Dispatcher {
+    /// Its epoch: that of its mandate, or one above what a worker has seen.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// What it has counted.
     pub fn counts(&self) -> Counts {
         self.counts
