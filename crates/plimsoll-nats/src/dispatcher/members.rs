@@ -202,6 +202,13 @@ impl Dispatcher {
             .map(|(name, _)| name.clone())
             .collect();
         silent.sort_unstable();
+        // All of them first, so that nothing of what one had goes to another.
+        for worker in &silent {
+            if let Some(member) = self.members.get(worker) {
+                self.set_health(member.id, Health::Down, now);
+            }
+        }
+        self.follow(now);
         for worker in silent {
             self.counts.given_up += 1;
             if let Some(generation) = self.remove(&worker, now) {

@@ -194,6 +194,7 @@ impl Dispatcher {
     /// Does what is due by now: requests in line that are too late, workers that are silent.
     pub fn handle_timeout(&mut self, now: Time) {
         self.pool.handle_timeout(now);
+        self.follow(now);
         if now >= self.next_look {
             self.next_look = now + self.settings.beat_every / 2;
             self.look(now);

@@ -1,0 +1,140 @@
+//! What a dispatcher does with workers that are lost, lie, or come back.
+
+use std::time::Duration;
+
+use async_nats::Subject;
+use plimsoll_core::Time;
+use plimsoll_nats::{
+    Beat, Dispatcher, End, Error, LeaseId, Output, Parcel, Settings, Terms, WorkerName,
+};
+
+const EPOCH: u64 = 17;
+
+/// A dispatcher, the clock, and how often each worker has beaten.
+struct Bench {
+    dispatcher: Dispatcher,
+    now: Time,
+    beats: u64,
+}
+
+/// What came out, without the answers to beats.
+#[derive(Debug, PartialEq)]
+enum Out {
+    Deliver(String, LeaseId),
+    Refuse(Error),
+    GiveUp(String, u64),
+}
+
+impl Bench {
+    fn new(settings: Settings, seed: u64) -> Self {
+        let dispatcher = Dispatcher::new(settings, EPOCH, seed);
+        Self { dispatcher, now: Time::ZERO, beats: 0 }
+    }
+
+    /// A beat of generation 1 from a worker of capacity 4 that has nothing.
+    fn idle_beat(&mut self) -> Beat {
+        self.beats += 1;
+        let text = format!(
+            r#"{{"generation":1,"number":{},"epoch":0,"seen":0,"capacity":4,"leases":[]}}"#,
+            self.beats
+        );
+        Beat::read(text.as_bytes()).unwrap()
+    }
+
+    fn beat(&mut self, worker: &str, beat: &Beat) -> Vec<Output> {
+        self.dispatcher.beat(&worker.parse::<WorkerName>().unwrap(), beat, self.now);
+        self.raw()
+    }
+
+    fn joins(&mut self, worker: &str) {
+        let beat = self.idle_beat();
+        let _ = self.beat(worker, &beat);
+    }
+
+    fn request(&mut self, terms: Terms) -> Vec<Out> {
+        let parcel = Parcel { inbox: Some(Subject::from("inbox")), ..Parcel::default() };
+        self.dispatcher.request(parcel, terms, self.now);
+        self.outputs()
+    }
+
+    /// Time goes by, and all happens when it is due.
+    fn wait(&mut self, time: Duration) -> Vec<Out> {
+        let until = self.now + time;
+        let mut outs = Vec::new();
+        while let Some(due) = self.dispatcher.poll_timeout().filter(|&due| due <= until) {
+            self.now = due.max(self.now);
+            self.dispatcher.handle_timeout(self.now);
+            outs.extend(self.outputs());
+        }
+        self.now = until;
+        outs
+    }
+
+    fn raw(&mut self) -> Vec<Output> {
+        self.dispatcher.check_invariants().unwrap();
+        std::iter::from_fn(|| self.dispatcher.poll_output()).collect()
+    }
+
+    fn outputs(&mut self) -> Vec<Out> {
+        let known = |output| match output {
+            Output::Deliver { worker, lease, .. } => Some(Out::Deliver(worker.to_string(), lease)),
+            Output::Refuse { error, .. } => Some(Out::Refuse(error)),
+            Output::GiveUp { worker, epoch, .. } => Some(Out::GiveUp(worker.to_string(), epoch)),
+            Output::Answer { .. } | Output::Attend(_) => None,
+        };
+        self.raw().into_iter().filter_map(known).collect()
+    }
+}
+
+fn repeatable() -> Terms {
+    Terms { is_repeatable: true, ..Terms::default() }
+}
+
+/// Who has it.
+fn delivered(outs: &[Out]) -> (String, LeaseId) {
+    match outs {
+        [Out::Deliver(worker, lease)] => (worker.clone(), *lease),
+        other => panic!("it is delivered, and not {other:?}"),
+    }
+}
+
+fn other_than(worker: &str) -> &'static str {
+    if worker == "a" { "b" } else { "a" }
+}
+
+#[test]
+fn workers_that_are_lost_together_get_nothing_of_each_other() {
+    let mut given = Vec::new();
+    for seed in 0..16 {
+        let mut bench = Bench::new(Settings::default(), seed);
+        bench.joins("a");
+        bench.joins("b");
+        given.push(delivered(&bench.request(repeatable())).0);
+        // Nobody is left that could have it.
+        assert_eq!(bench.wait(Duration::from_secs(3)), [Out::Refuse(Error::NoWorker)]);
+        assert_eq!(bench.dispatcher.workers().count(), 0);
+    }
+    assert!(given.contains(&"a".to_owned()) && given.contains(&"b".to_owned()));
+}
+
+#[test]
+fn a_request_whose_deadline_wakes_the_line_is_not_left_with_a_worker_that_is_given_up() {
+    let settings = Settings { line_time: None, ..Settings::default() };
+    for seed in 0..16 {
+        let mut bench = Bench::new(settings, seed);
+        for worker in ["a", "b"] {
+            bench.joins(worker);
+        }
+        for _ in 0..7 {
+            let _ = bench.request(Terms::default());
+        }
+        // One has room for one: the first in line stops it until it is too late for that one.
+        let cost = |cost: u32| cost.try_into().unwrap();
+        let timeout = Some(Duration::from_secs(3));
+        assert_eq!(bench.request(Terms { cost: cost(2), timeout, ..Terms::default() }), []);
+        assert_eq!(bench.request(Terms::default()), []);
+        let outs = bench.wait(Duration::from_secs(3));
+        let refused = outs.iter().filter(|out| matches!(out, Out::Refuse(_))).count();
+        assert_eq!(refused, 9, "{outs:?}");
+    }
+}
