@@ -138,3 +138,70 @@ fn a_request_whose_deadline_wakes_the_line_is_not_left_with_a_worker_that_is_giv
         assert_eq!(refused, 9, "{outs:?}");
     }
 }
+
+/// A request that runs for so long, until its worker is silent for 3 s while another beats.
+fn lost_after_running_for(bench: &mut Bench, run: Duration) -> (String, Vec<Out>) {
+    bench.joins("a");
+    bench.joins("b");
+    let (worker, lease) = delivered(&bench.request(repeatable()));
+    let other = other_than(&worker);
+    let mut outs = Vec::new();
+    let step = Duration::from_millis(250);
+    let end = bench.now + run + Duration::from_secs(3) + step;
+    let silent_from = bench.now + run;
+    while bench.now < end && outs.is_empty() {
+        outs.extend(bench.wait(step));
+        let beat = bench.idle_beat();
+        let _ = bench.beat(other, &beat);
+        if bench.now < silent_from {
+            let leases = vec![(lease, 1.try_into().unwrap())];
+            let beat = Beat { leases, ..bench.idle_beat() };
+            let _ = bench.beat(&worker, &beat);
+        }
+    }
+    (worker, outs)
+}
+
+#[test]
+fn a_repeatable_request_gets_another_try_however_long_it_ran() {
+    for (seed, seconds) in (0..8).zip([0, 1, 8, 60].into_iter().cycle()) {
+        let mut bench = Bench::new(Settings::default(), seed);
+        let (worker, outs) = lost_after_running_for(&mut bench, Duration::from_secs(seconds));
+        assert_eq!(delivered(&outs).0, other_than(&worker), "after {seconds} s");
+    }
+}
+
+#[test]
+fn a_request_that_a_second_worker_is_lost_with_is_not_given_to_a_third() {
+    let mut bench = Bench::new(Settings::default(), 1);
+    let (first, outs) = lost_after_running_for(&mut bench, Duration::ZERO);
+    let (second, _) = delivered(&outs);
+    assert_ne!(first, second);
+    bench.joins("c");
+    bench.dispatcher.leave(&second, bench.now);
+    assert_eq!(bench.outputs(), [Out::Refuse(Error::WorkerLost)]);
+}
+
+#[test]
+fn a_lost_request_whose_own_time_is_over_was_lost_and_did_not_wait() {
+    let mut bench = Bench::new(Settings::default(), 1);
+    bench.joins("a");
+    let timeout = Some(Duration::from_millis(100));
+    let _ = delivered(&bench.request(Terms { timeout, ..repeatable() }));
+    bench.joins("b");
+    bench.now = bench.now + Duration::from_secs(1);
+    bench.dispatcher.leave("a", bench.now);
+    assert_eq!(bench.outputs(), [Out::Refuse(Error::WorkerLost)]);
+}
+
+#[test]
+fn a_request_that_nobody_begins_waits_no_longer_for_having_been_refused() {
+    let settings = Settings { line_time: Some(Duration::from_secs(1)), ..Settings::default() };
+    let mut bench = Bench::new(settings, 1);
+    bench.joins("a");
+    let (worker, lease) = delivered(&bench.request(Terms::default()));
+    bench.joins("b");
+    bench.now = bench.now + Duration::from_secs(1);
+    bench.dispatcher.done(&worker, lease, End::Refused, bench.now);
+    assert_eq!(bench.outputs(), [Out::Refuse(Error::TooLate)]);
+}

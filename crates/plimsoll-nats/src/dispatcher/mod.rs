@@ -83,8 +83,18 @@ struct Asked {
     terms: Terms,
     deadline: Option<Time>,
     came: Time,
+    /// Whether a worker was lost with it: it gets one other try.
+    was_lost: bool,
     /// Workers that did not begin it.
     excluded: Vec<WorkerId>,
+}
+
+impl Asked {
+    /// Whether another worker may have it when one was lost with it.
+    fn may_run_again(&self, now: Time) -> bool {
+        let is_in_time = self.terms.timeout.is_none_or(|timeout| now < self.came + timeout);
+        self.terms.is_repeatable && self.held > 0 && !self.was_lost && is_in_time
+    }
 }
 
 /// A request that was delivered.
@@ -130,10 +140,16 @@ impl Dispatcher {
     /// A request came.
     pub fn request(&mut self, parcel: Parcel, terms: Terms, now: Time) {
         self.counts.requests += 1;
-        let limit = terms.timeout.into_iter().chain(self.settings.line_time).min();
-        let deadline = limit.map(|limit| now + limit);
-        let mut asked =
-            Box::new(Asked { parcel, held: 0, terms, deadline, came: now, excluded: vec![] });
+        let deadline = self.deadline(&terms, now, now);
+        let mut asked = Box::new(Asked {
+            parcel,
+            held: 0,
+            terms,
+            deadline,
+            came: now,
+            was_lost: false,
+            excluded: vec![],
+        });
         if self.is_closed {
             return self.refuse(*asked, Error::Closing);
         }
@@ -152,6 +168,12 @@ impl Dispatcher {
             }
         }
         self.follow(now);
+    }
+
+    /// Until when a request may be in line that joins it now.
+    fn deadline(&self, terms: &Terms, came: Time, now: Time) -> Option<Time> {
+        let own = terms.timeout.map(|timeout| came + timeout);
+        own.into_iter().chain(self.settings.line_time.map(|limit| now + limit)).min()
     }
 
     /// A worker's report on a lease, or the server's that nobody was there.
@@ -236,11 +258,14 @@ impl Dispatcher {
         }
     }
 
-    /// Nobody knows how far it came: it is done again where it may be.
+    /// Nobody knows how far it came: it is done again where it may be, once, since it may be what
+    /// its worker was lost by. It ran until now, and is in line only from now on.
     fn lost(&mut self, mut out: Out, now: Time) {
         self.counts.lost += 1;
         match out.asked.take() {
-            Some(asked) if asked.terms.is_repeatable && asked.held > 0 => {
+            Some(mut asked) if asked.may_run_again(now) => {
+                asked.was_lost = true;
+                asked.deadline = self.deadline(&asked.terms, asked.came, now);
                 self.take_back(out.lease, asked, now);
             }
             asked => self.end(Out { asked, ..out }, Error::WorkerLost, now),
