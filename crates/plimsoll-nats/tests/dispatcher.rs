@@ -205,3 +205,15 @@ fn a_request_that_nobody_begins_waits_no_longer_for_having_been_refused() {
     bench.dispatcher.done(&worker, lease, End::Refused, bench.now);
     assert_eq!(bench.outputs(), [Out::Refuse(Error::TooLate)]);
 }
+
+#[test]
+fn what_a_worker_that_is_about_to_leave_has_lost_does_not_go_back_to_it() {
+    let mut bench = Bench::new(Settings::default(), 1);
+    bench.joins("a");
+    let _ = delivered(&bench.request(repeatable()));
+    bench.joins("a");
+    // It knows the answer that was sent after the delivery, and has it not.
+    let beat = Beat { epoch: EPOCH, seen: 2, capacity: 0, ..bench.idle_beat() };
+    bench.dispatcher.beat(&"a".parse().unwrap(), &beat, bench.now);
+    assert_eq!(bench.outputs(), [Out::Refuse(Error::NoWorker)]);
+}

@@ -128,13 +128,6 @@ impl Dispatcher {
         (member.beat_at, member.beat) = (now, beat.number);
         member.answers += 1;
         let (id, generation, number) = (member.id, member.generation, member.answers);
-        self.adopt(worker, beat, now);
-        for lease in lost {
-            let out = self.members.get_mut(worker).and_then(|member| member.out.remove(&lease));
-            if let Some(out) = out {
-                self.lost(out, now);
-            }
-        }
         self.outputs.push_back(Output::Answer {
             worker: worker.clone(),
             generation,
@@ -146,7 +139,15 @@ impl Dispatcher {
                 lost_after_ms: millis(self.settings.lost_after),
             },
         });
+        self.adopt(worker, beat, now);
+        // First, so that one that takes nothing more gets nothing back of what it lost.
         self.set(id, beat, now);
+        for lease in lost {
+            let out = self.members.get_mut(worker).and_then(|member| member.out.remove(&lease));
+            if let Some(out) = out {
+                self.lost(out, now);
+            }
+        }
     }
 
     /// Counts what it has that is not known.

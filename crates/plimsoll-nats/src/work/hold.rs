@@ -64,6 +64,10 @@ pub struct Hold {
     beats: u64,
     /// Beats that were not answered: their numbers, and when they were sent.
     awaited: VecDeque<(u64, Time)>,
+    /// The last one that was answered.
+    heard: u64,
+    /// The first one that says that it takes nothing more.
+    last_from: Option<u64>,
     /// Until when nobody can have given it up.
     safe_until: Option<Time>,
     next_beat: Time,
@@ -85,6 +89,8 @@ impl Hold {
             seen: 0,
             beats: 0,
             awaited: VecDeque::new(),
+            heard: 0,
+            last_from: None,
             safe_until: None,
             next_beat: Time::ZERO,
             every: FIRST_BEATS,
@@ -101,9 +107,39 @@ impl Hold {
         self.has.values().chain(self.abandoned.values()).map(|cost| u64::from(cost.get())).sum()
     }
 
-    /// The most that it takes from now on; 0 is nothing more.
-    pub fn set_capacity(&mut self, capacity: u32) {
-        self.capacity = capacity;
+    /// It takes nothing more, and says so from its next beat on.
+    pub fn end(&mut self) {
+        self.capacity = 0;
+        self.last_from = Some(self.beats + 1);
+    }
+
+    /// Whether nothing runs after its [`end`](Self::end), and nothing more is on its way: that was sent
+    /// before the balancer answered that it knows of the end, or it sends nothing any more.
+    ///
+    /// ```
+    /// use plimsoll_core::Time;
+    /// use plimsoll_nats::{Answer, Hold};
+    /// use std::num::NonZeroU16;
+    ///
+    /// let now = Time::ZERO;
+    /// let mut hold = Hold::new(1, 8, NonZeroU16::MIN);
+    /// let mut answer = Answer { number: 1, beat: 1, every_ms: 250, lost_after_ms: 3000 };
+    /// assert_eq!(hold.beat(now).number, 1);
+    /// hold.answered(17, &answer, now);
+    /// hold.end();
+    /// assert!(!hold.may_leave(now));
+    /// (answer.number, answer.beat) = (2, hold.beat(now).number);
+    /// hold.answered(17, &answer, now);
+    /// assert!(hold.may_leave(now));
+    /// ```
+    pub fn may_leave(&self, now: Time) -> bool {
+        let Some(from) = self.last_from else { return false };
+        self.filled() == 0 && (self.heard >= from || !self.is_safe(now))
+    }
+
+    /// Whether nobody can have given it up: there is a balancer, and it answers.
+    fn is_safe(&self, now: Time) -> bool {
+        self.safe_until.is_some_and(|until| now < until)
     }
 
     /// A request comes. It is not taken by a worker that is full, that knows a later epoch or that
@@ -113,9 +149,8 @@ impl Hold {
             return Taken::Twice;
         }
         self.last = Some(lease);
-        let is_safe = self.safe_until.is_some_and(|until| now < until);
         let fits = self.filled() + u64::from(cost.get()) <= u64::from(self.capacity);
-        if !is_safe || !fits || epoch < self.epoch {
+        if !self.is_safe(now) || !fits || epoch < self.epoch {
             return Taken::No;
         }
         self.know(epoch);
@@ -178,6 +213,7 @@ impl Hold {
                 // A tenth less, for clocks that differ and for what is on its way.
                 let safe = sent + answer.lost_after() / 10 * 9;
                 self.safe_until = self.safe_until.max(Some(safe));
+                self.heard = number;
             }
         }
     }
@@ -187,7 +223,8 @@ impl Hold {
     pub fn begin_anew(&mut self, generation: u64) {
         self.generation = generation.max(self.generation + 1);
         self.abandon();
-        (self.beats, self.seen) = (0, 0);
+        (self.beats, self.seen, self.heard) = (0, 0, 0);
+        self.last_from = self.last_from.map(|_| 1);
         self.awaited.clear();
         self.safe_until = None;
         self.next_beat = Time::ZERO;

@@ -94,8 +94,8 @@ struct Ended {
 }
 
 impl Work {
-    /// Works until `shutdown` is over: then it takes no more, ends what runs, for as long as
-    /// [`drain`](Self::drain), and leaves.
+    /// Works until `shutdown` is over: then it takes no more, ends what runs, and leaves when the
+    /// balancer knows of it, at the latest after [`drain`](Self::drain).
     ///
     /// `handler` is called on the task that runs this; the futures that it returns are spawned on
     /// its tokio runtime, as many at a time as there is capacity. For functions that block, let it
@@ -135,7 +135,7 @@ impl Work {
                 biased;
                 () = &mut shutdown, if until.is_none() => {
                     until = Some(Instant::now() + working.work.drain);
-                    working.hold.set_capacity(0);
+                    working.hold.end();
                     working.beat().await?;
                 }
                 _ = ends.recv_many(&mut working.unsent, MOST) => {}
@@ -154,7 +154,8 @@ impl Work {
                 () = tokio::time::sleep_until(due) => {}
             }
             working.look().await?;
-            if until.is_some_and(|until| working.hold.filled() == 0 || Instant::now() >= until) {
+            let is_late = until.is_some_and(|until| Instant::now() >= until);
+            if is_late || working.hold.may_leave(working.now()) {
                 return working.leave().await;
             }
         }
