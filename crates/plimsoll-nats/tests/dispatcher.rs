@@ -1,11 +1,12 @@
 //! What a dispatcher does with workers that are lost, lie, or come back.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use async_nats::Subject;
 use plimsoll_core::Time;
 use plimsoll_nats::{
-    Beat, Dispatcher, End, Error, LeaseId, Output, Parcel, Settings, Terms, WorkerName,
+    Beat, Dispatcher, End, Error, Hold, LeaseId, Output, Parcel, Settings, Terms, WorkerName,
 };
 
 const EPOCH: u64 = 17;
@@ -216,4 +217,31 @@ fn what_a_worker_that_is_about_to_leave_has_lost_does_not_go_back_to_it() {
     let beat = Beat { epoch: EPOCH, seen: 2, capacity: 0, ..bench.idle_beat() };
     bench.dispatcher.beat(&"a".parse().unwrap(), &beat, bench.now);
     assert_eq!(bench.outputs(), [Out::Refuse(Error::NoWorker)]);
+}
+
+#[test]
+fn a_worker_that_knows_an_epoch_beyond_all_is_told_to_begin_anew_and_joins() {
+    let mut hold = Hold::new(1, 4, NonZeroU16::MIN);
+    // Somebody says so, and the balancer goes above it as far as numbers go.
+    let mut bench = Bench::new(Settings::default(), 1);
+    let forged = Beat { epoch: u64::MAX - (1 << 16), ..bench.idle_beat() };
+    let _ = bench.beat("b", &forged);
+    let beat = hold.beat(bench.now);
+    for output in bench.beat("a", &beat) {
+        if let Output::Answer { epoch, answer, .. } = output {
+            assert_eq!(epoch, u64::MAX);
+            hold.answered(epoch, &answer, bench.now);
+        }
+    }
+    // The next balancer cannot.
+    let mut next = Bench::new(Settings::default(), 2);
+    let beat = hold.beat(next.now);
+    assert_eq!(beat.epoch, u64::MAX);
+    next.dispatcher.beat(&"a".parse().unwrap(), &beat, next.now);
+    assert_eq!(next.outputs(), [Out::GiveUp("a".into(), u64::MAX)]);
+    hold.begin_anew(0);
+    let beat = hold.beat(next.now);
+    let _ = next.beat("a", &beat);
+    let (worker, lease) = delivered(&next.request(Terms::default()));
+    assert_eq!((worker.as_str(), lease.epoch), ("a", EPOCH));
 }

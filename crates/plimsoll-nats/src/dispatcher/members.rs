@@ -35,19 +35,15 @@ impl Dispatcher {
     /// A worker tells how it is; the first time it joins.
     pub fn beat(&mut self, worker: &WorkerName, beat: &Beat, now: Time) {
         if beat.epoch > self.epoch {
-            // Epochs began anew, with their bucket or a clock: nobody else leads now. One beyond
-            // which there is none was no balancer's.
+            // Epochs began anew, with their bucket or a clock: nobody else leads now. Beyond one
+            // that cannot be raised nobody could ever lead: what its worker knows it must forget.
             let Some(raised) = beat.epoch.checked_add(RAISED) else {
-                self.counts.stale += 1;
-                return;
+                return self.say_gone(worker, beat.generation, beat.epoch);
             };
             self.epoch = raised;
         }
         if self.given_up.get(worker).is_some_and(|&(generation, _)| beat.generation <= generation) {
-            self.counts.stale += 1;
-            let (worker, generation, epoch) = (worker.clone(), beat.generation, self.epoch);
-            self.outputs.push_back(Output::GiveUp { worker, generation, epoch });
-            return;
+            return self.say_gone(worker, beat.generation, self.epoch);
         }
         match self.members.get(worker) {
             Some(member)
@@ -67,6 +63,12 @@ impl Dispatcher {
         }
         self.reconcile(worker, beat, now);
         self.follow(now);
+    }
+
+    /// A generation of a worker's is over; in an epoch that the worker listens to.
+    fn say_gone(&mut self, worker: &WorkerName, generation: u64, epoch: u64) {
+        self.counts.stale += 1;
+        self.outputs.push_back(Output::GiveUp { worker: worker.clone(), generation, epoch });
     }
 
     /// A worker goes: what it has by our books is lost.

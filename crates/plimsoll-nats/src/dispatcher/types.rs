@@ -219,13 +219,13 @@ pub enum Output {
         /// With what.
         answer: Answer,
     },
-    /// A worker is told that its generation was given up.
+    /// A worker is told that its generation is over.
     GiveUp {
         /// Which.
         worker: WorkerName,
         /// Which generation.
         generation: u64,
-        /// The balancer's epoch.
+        /// The balancer's epoch, or the one that the worker knows if there is none after it.
         epoch: u64,
     },
     /// Whether requests are wanted: not while no worker is up, so that the server tells
@@ -254,7 +254,7 @@ pub struct Counts {
     pub adopted: u64,
     /// Reports on leases that are not out: late ones, repeated ones, forged ones.
     pub unknown: u64,
-    /// Beats of earlier generations.
+    /// Beats of generations that are over.
     pub stale: u64,
     /// Workers that were given up.
     pub given_up: u64,

@@ -219,11 +219,13 @@ impl Hold {
     }
 
     /// Its generation was given up: it goes on as the next, or as the one that is given, if that
-    /// is later. Nothing that runs is answered.
+    /// is later. Nothing that runs is answered. What it knew of epochs it forgets: no balancer of
+    /// an earlier one knows the new generation.
     pub fn begin_anew(&mut self, generation: u64) {
         self.generation = generation.max(self.generation + 1);
         self.abandon();
         (self.beats, self.seen, self.heard) = (0, 0, 0);
+        (self.epoch, self.last) = (0, None);
         self.last_from = self.last_from.map(|_| 1);
         self.awaited.clear();
         self.safe_until = None;
