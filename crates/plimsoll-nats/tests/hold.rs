@@ -77,3 +77,18 @@ fn a_new_generation_says_anew_that_it_ends() {
     hold.answered(EPOCH, &answer, now);
     assert!(hold.may_leave(now));
 }
+
+#[test]
+fn what_an_earlier_leader_sends_late_is_refused_and_what_it_sent_before_runs_once() {
+    let now = Time::ZERO;
+    let mut hold = known();
+    let early = lease(EPOCH, 1);
+    assert_eq!(hold.take(EPOCH, early, ONE, now), Taken::Yes);
+    let answer = answer_of(&mut hold, 1, now);
+    hold.answered(EPOCH + 1, &answer, now);
+    assert_eq!(hold.take(EPOCH + 1, lease(EPOCH + 1, 1), ONE, now), Taken::Yes);
+    // Its balancer is told, and tells the requester.
+    assert_eq!(hold.take(EPOCH, lease(EPOCH, 2), ONE, now), Taken::No);
+    assert_eq!(hold.take(EPOCH, early, ONE, now), Taken::Twice);
+    assert!(hold.finished(early));
+}

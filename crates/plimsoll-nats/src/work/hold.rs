@@ -145,12 +145,16 @@ impl Hold {
     /// A request comes. It is not taken by a worker that is full, that knows a later epoch or that
     /// may have been given up: then it did not begin, and its balancer is told so.
     pub fn take(&mut self, epoch: u64, lease: LeaseId, cost: NonZeroU32, now: Time) -> Taken {
+        let is_here = self.has.contains_key(&lease) || self.abandoned.contains_key(&lease);
+        if epoch < self.epoch && !is_here {
+            return Taken::No;
+        }
         if self.last.is_some_and(|last| lease <= last) {
             return Taken::Twice;
         }
         self.last = Some(lease);
         let fits = self.filled() + u64::from(cost.get()) <= u64::from(self.capacity);
-        if !self.is_safe(now) || !fits || epoch < self.epoch {
+        if !self.is_safe(now) || !fits {
             return Taken::No;
         }
         self.know(epoch);
