@@ -245,3 +245,28 @@ fn a_worker_that_knows_an_epoch_beyond_all_is_told_to_begin_anew_and_joins() {
     let (worker, lease) = delivered(&next.request(Terms::default()));
     assert_eq!((worker.as_str(), lease.epoch), ("a", EPOCH));
 }
+
+#[test]
+fn what_is_on_its_way_to_a_worker_that_came_back_is_not_lost() {
+    let mut bench = Bench::new(Settings::default(), 1);
+    let mut seen = 0;
+    for _ in 0..10 {
+        let beat = Beat { epoch: EPOCH, seen, ..bench.idle_beat() };
+        for output in bench.beat("a", &beat) {
+            if let Output::Answer { answer, .. } = output {
+                assert!(answer.number > seen);
+                seen = answer.number;
+            }
+        }
+    }
+    // Forged, say: the worker knows nothing of it, and goes on as it was.
+    bench.dispatcher.leave("a", bench.now);
+    let again = Beat { epoch: EPOCH, seen, ..bench.idle_beat() };
+    let _ = bench.beat("a", &again);
+    let _ = delivered(&bench.request(Terms::default()));
+    // It was sent before the answer and the delivery came.
+    let crossing = Beat { epoch: EPOCH, seen, ..bench.idle_beat() };
+    bench.dispatcher.beat(&"a".parse().unwrap(), &crossing, bench.now);
+    assert_eq!(bench.outputs(), []);
+    assert_eq!(bench.dispatcher.pending(), 1);
+}

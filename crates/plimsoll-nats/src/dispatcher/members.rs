@@ -128,7 +128,8 @@ impl Dispatcher {
         let mut lost: Vec<LeaseId> = member.out.iter().filter_map(is_lost).collect();
         lost.sort_unstable();
         (member.beat_at, member.beat) = (now, beat.number);
-        member.answers += 1;
+        self.answers += 1;
+        member.answers = self.answers;
         let (id, generation, number) = (member.id, member.generation, member.answers);
         self.outputs.push_back(Output::Answer {
             worker: worker.clone(),

@@ -59,6 +59,8 @@ pub struct Dispatcher {
     /// Those that were given up, with their generation, until when it is remembered.
     given_up: HashMap<WorkerName, (u64, Time)>,
     next_lease: u64,
+    /// Answers to beats, of all workers: one that comes back has seen none of those to come.
+    answers: u64,
     /// When beats are looked at next.
     next_look: Time,
     outputs: VecDeque<Output>,
@@ -125,6 +127,7 @@ impl Dispatcher {
             slots: Vec::new(),
             given_up: HashMap::new(),
             next_lease: 1,
+            answers: 0,
             next_look: Time::ZERO,
             outputs: VecDeque::new(),
             held: 0,
