@@ -270,3 +270,18 @@ fn what_is_on_its_way_to_a_worker_that_came_back_is_not_lost() {
     assert_eq!(bench.outputs(), []);
     assert_eq!(bench.dispatcher.pending(), 1);
 }
+
+#[test]
+fn a_balancer_that_was_stopped_hears_what_has_come_before_it_gives_anybody_up() {
+    let mut bench = Bench::new(Settings::default(), 1);
+    bench.joins("a");
+    bench.joins("b");
+    bench.now = bench.now + Duration::from_secs(4);
+    bench.dispatcher.handle_timeout(bench.now);
+    assert_eq!(bench.dispatcher.workers().count(), 2);
+    // One of them has beaten in the meantime.
+    bench.joins("a");
+    let _ = bench.wait(Settings::default().beat_every);
+    let left: Vec<_> = bench.dispatcher.workers().map(|(name, _)| name.to_string()).collect();
+    assert_eq!(left, ["a"]);
+}

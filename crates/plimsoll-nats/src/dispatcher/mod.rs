@@ -220,9 +220,15 @@ impl Dispatcher {
     pub fn handle_timeout(&mut self, now: Time) {
         self.pool.handle_timeout(now);
         self.follow(now);
-        if now >= self.next_look {
-            self.next_look = now + self.settings.beat_every / 2;
-            self.look(now);
+        if let Some(late) = now.since(self.next_look) {
+            // Later than by a beat it was this side that did not hear, and beats may have come
+            // that it has not been told of yet.
+            if late > self.settings.beat_every {
+                self.next_look = now + self.settings.beat_every;
+            } else {
+                self.next_look = now + self.settings.beat_every / 2;
+                self.look(now);
+            }
         }
         self.follow(now);
     }
