@@ -4,8 +4,9 @@ mod hold;
 
 use std::future::Future;
 use std::num::NonZeroU16;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::connection::State;
@@ -98,7 +99,8 @@ impl Work {
     /// balancer knows of it, at the latest after [`drain`](Self::drain).
     ///
     /// `handler` is called on the task that runs this; the futures that it returns are spawned on
-    /// its tokio runtime, as many at a time as there is capacity. For functions that block, let it
+    /// its tokio runtime, as many at a time as there is capacity. A panic in either costs the one
+    /// request, whose requester gets an error. For functions that block, let it
     /// submit to a `plimsoll::ThreadPool`, whose replies are futures.
     ///
     /// # Errors
@@ -168,6 +170,24 @@ fn by_the_clock() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Calls a handler. Whether that panics or its future does, it costs the one request: what panics
+/// is dropped, and nothing else has a part of it.
+fn call<F>(handler: &mut impl FnMut(Request) -> F, request: Request) -> thread::Result<F> {
+    catch_unwind(AssertUnwindSafe(|| handler(request)))
+}
+
+/// What came of a call.
+async fn result_of<F>(called: thread::Result<F>) -> Result<Bytes, Failure>
+where
+    F: Future<Output = Result<Bytes, Failure>>,
+{
+    let ended = match called {
+        Ok(running) => AssertUnwindSafe(running).catch_unwind().await,
+        Err(panic) => Err(panic),
+    };
+    ended.unwrap_or_else(|_| Err(Failure::Worker("the handler panicked".into())))
+}
+
 async fn subscribe(client: &Client, work: &Work, generation: u64) -> Result<Subscriber, String> {
     let subject = work.service.deliveries(&work.name, generation);
     let subscribed = client.subscribe(subject.clone()).await;
@@ -231,12 +251,10 @@ impl Working {
                     Taken::Yes => {
                         let inbox = inbox.map(str::to_owned);
                         let Message { payload, headers, .. } = message;
-                        // What panics is dropped, and nothing else has a part of it.
-                        let running = AssertUnwindSafe(handler(Request { payload, headers }));
+                        let called = call(handler, Request { payload, headers });
                         let ended = self.ended.clone();
                         tokio::spawn(async move {
-                            let failed = |_| Err(Failure::Worker("the handler panicked".into()));
-                            let result = running.catch_unwind().await.unwrap_or_else(failed);
+                            let result = result_of(called).await;
                             // Nobody hears it when the worker has left.
                             let _ = ended.send(Ended { lease, inbox, result });
                         });
@@ -333,5 +351,30 @@ impl Working {
         // Without a server nobody has to be told.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.client.flush()).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handler_that_panics_costs_one_request_wherever_it_does() {
+        let mut handler = |request: Request| {
+            assert_ne!(request.payload, "call", "a panic that is meant");
+            async move {
+                assert_ne!(request.payload, "future", "a panic that is meant");
+                Ok(request.payload)
+            }
+        };
+        let mut run = |text: &'static str| {
+            let payload = Bytes::from_static(text.as_bytes());
+            let request = Request { payload, headers: None };
+            result_of(call(&mut handler, request)).now_or_never().expect("it waits for nothing")
+        };
+        for panics in ["call", "future"] {
+            assert_eq!(run(panics), Err(Failure::Worker("the handler panicked".into())));
+        }
+        assert_eq!(run("well"), Ok(Bytes::from_static(b"well")));
     }
 }
