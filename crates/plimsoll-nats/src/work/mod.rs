@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_nats::client::PublishErrorKind;
 use async_nats::connection::State;
 use async_nats::{Client, HeaderMap, Message, Subscriber};
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub use self::hold::{Hold, Taken};
-use crate::{Answer, Delivery, End, LeaseId, Service, WorkerName, headers};
+use crate::{Answer, Delivery, End, LeaseId, MOST_CAPACITY, Service, WorkerName, headers};
 
 /// The most messages, and the most ends of requests, that are taken at a time: one report tells
 /// of all that have ended.
@@ -38,7 +39,7 @@ pub struct Work {
     pub service: Service,
     /// What it is called; no two of a service have one name.
     pub name: WorkerName,
-    /// The most cost that it has at a time.
+    /// The most cost that it has at a time, up to [`MOST_CAPACITY`].
     pub capacity: u32,
     /// Its strength relative to other workers.
     pub weight: NonZeroU16,
@@ -105,7 +106,7 @@ impl Work {
     ///
     /// # Errors
     ///
-    /// What the server would not let it do.
+    /// A capacity that is out of bounds, or what the server would not let it do.
     pub async fn run<H, F>(
         self,
         client: Client,
@@ -116,6 +117,12 @@ impl Work {
         H: FnMut(Request) -> F,
         F: Future<Output = Result<Bytes, Failure>> + Send + 'static,
     {
+        if !(1..=MOST_CAPACITY).contains(&self.capacity) {
+            let capacity = self.capacity;
+            return Err(format!(
+                "a worker's capacity is from 1 to {MOST_CAPACITY}, not {capacity}"
+            ));
+        }
         let generation = by_the_clock();
         let (ended, mut ends) = mpsc::unbounded_channel();
         let mut working = Working {
@@ -341,8 +348,12 @@ impl Working {
         self.send_report().await;
         let beat = self.hold.beat(self.now());
         let subject = self.work.service.beat(&self.work.name);
-        let sent = self.client.publish(subject, beat.text().into()).await;
-        sent.map_err(|error| format!("a beat cannot be sent: {error}"))
+        match self.client.publish(subject, beat.text().into()).await {
+            // Larger than this server takes: a later one has fewer leases. It was noted as sent,
+            // and is never answered.
+            Err(error) if error.kind() != PublishErrorKind::Send => Ok(()),
+            sent => sent.map_err(|error| format!("a beat cannot be sent: {error}")),
+        }
     }
 
     async fn leave(&self) -> Result<(), String> {
@@ -357,6 +368,31 @@ impl Working {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A client of no server.
+    async fn client() -> Client {
+        let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
+        options.connect("127.0.0.1:1").await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_capacity_that_no_balancer_would_take_is_refused_at_once() {
+        for capacity in [0, MOST_CAPACITY + 1] {
+            let work = Work {
+                service: "resize".parse().unwrap(),
+                name: "a".parse().unwrap(),
+                capacity,
+                weight: NonZeroU16::MIN,
+                drain: Duration::ZERO,
+            };
+            let handler = |request: Request| async { Ok(request.payload) };
+            let told = work.run(client().await, handler, std::future::pending()).await;
+            assert_eq!(
+                told.unwrap_err(),
+                format!("a worker's capacity is from 1 to 16384, not {capacity}")
+            );
+        }
+    }
 
     #[test]
     fn a_handler_that_panics_costs_one_request_wherever_it_does() {
