@@ -205,7 +205,7 @@ impl Hold {
             return;
         }
         self.know(epoch);
-        self.seen = self.seen.max(answer.number);
+        self.seen = answer.number;
         self.every = answer.every().max(Duration::from_millis(1));
         self.next_beat = self.next_beat.min(now + self.every);
         while let Some(&(number, sent)) = self.awaited.front() {
