@@ -144,7 +144,7 @@ impl Dispatcher {
     pub fn request(&mut self, parcel: Parcel, terms: Terms, now: Time) {
         self.counts.requests += 1;
         let deadline = self.deadline(&terms, now, now);
-        let mut asked = Box::new(Asked {
+        let mut asked = Asked {
             parcel,
             held: 0,
             terms,
@@ -152,19 +152,22 @@ impl Dispatcher {
             came: now,
             was_lost: false,
             excluded: vec![],
-        });
+        };
         if self.is_closed {
-            return self.refuse(*asked, Error::Closing);
+            return self.refuse(asked, Error::Closing);
         }
         let request = Request { cost: terms.cost, excluded: &[], deadline };
         match self.pool.try_dispatch(&request, now) {
-            Ok(lease) => self.deliver(lease, asked, now),
-            Err(Blocked::Refused(reason)) => self.refuse(*asked, reason.into()),
-            // What waits is held, or it does not wait.
-            Err(Blocked::WouldWait) if !self.hold(&mut asked) => {
-                self.refuse(*asked, Error::LineFull);
+            Ok(lease) => self.deliver(lease, Box::new(asked), now),
+            Err(Blocked::Refused(reason)) => self.refuse(asked, reason.into()),
+            // What waits is held, or it does not wait. What is refused costs no copy.
+            Err(Blocked::WouldWait)
+                if self.pool.waiting() >= self.settings.line || !self.hold(&mut asked) =>
+            {
+                self.refuse(asked, Error::LineFull);
             }
             Err(Blocked::WouldWait) => {
+                let asked = Box::new(asked);
                 if let Dispatch::Refused(reason, asked) = self.pool.dispatch(&request, asked, now) {
                     self.refuse(*asked, reason.into());
                 }
