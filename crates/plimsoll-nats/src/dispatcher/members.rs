@@ -54,9 +54,13 @@ impl Dispatcher {
                 return;
             }
             Some(member) if beat.generation > member.generation => {
-                // It began anew before it was missed.
-                self.remove(worker, now);
+                // It began anew before it was missed. It is there before its past goes: the line
+                // has a worker to wait for.
+                let before = self.members.remove(worker);
                 self.join(worker, beat, now);
+                if let Some(before) = before {
+                    self.take_out(before, now);
+                }
             }
             Some(_) => {}
             None => self.join(worker, beat, now),
@@ -225,6 +229,13 @@ impl Dispatcher {
     /// Takes it out of the pool; what it has is lost. Tells its generation.
     fn remove(&mut self, worker: &WorkerName, now: Time) -> Option<u64> {
         let member = self.members.remove(worker)?;
+        let generation = member.generation;
+        self.take_out(member, now);
+        self.attend();
+        Some(generation)
+    }
+
+    fn take_out(&mut self, member: Member, now: Time) {
         // First, so that nothing of what it had goes back to it.
         let removed = self.pool.remove(member.id, now);
         debug_assert!(removed.is_ok(), "members are in the pool");
@@ -233,8 +244,6 @@ impl Dispatcher {
         for (_, out) in out {
             self.lost(out, now);
         }
-        self.attend();
-        Some(member.generation)
     }
 
     /// Requests are wanted while a worker is up.
