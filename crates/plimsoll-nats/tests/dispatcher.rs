@@ -285,3 +285,57 @@ fn a_balancer_that_was_stopped_hears_what_has_come_before_it_gives_anybody_up() 
     let left: Vec<_> = bench.dispatcher.workers().map(|(name, _)| name.to_string()).collect();
     assert_eq!(left, ["a"]);
 }
+
+#[test]
+fn a_worker_that_begins_anew_does_not_cost_the_line() {
+    let mut bench = Bench::new(Settings::default(), 1);
+    bench.joins("a");
+    for _ in 0..4 {
+        let _ = delivered(&bench.request(repeatable()));
+    }
+    assert_eq!(bench.request(Terms::default()), []);
+    let beat = Beat { generation: 2, ..bench.idle_beat() };
+    bench.dispatcher.beat(&"a".parse().unwrap(), &beat, bench.now);
+    // Nobody is refused, and requests are wanted all the time.
+    let outs = bench.raw();
+    let is_delivery = |out: &&Output| matches!(out, Output::Deliver { .. });
+    assert_eq!(outs.iter().filter(is_delivery).count(), 4);
+    assert!(matches!(outs[0], Output::Answer { .. }));
+    assert_eq!(outs.len(), 5, "{outs:?}");
+    assert_eq!(bench.dispatcher.waiting(), 1);
+}
+
+#[test]
+fn what_finds_the_line_full_is_refused_as_it_came() {
+    let settings = Settings { line: 1, ..Settings::default() };
+    let mut bench = Bench::new(settings, 1);
+    bench.joins("a");
+    for _ in 0..5 {
+        let _ = bench.request(Terms::default());
+    }
+    let payload = bytes::Bytes::from(vec![1; 100]);
+    let parcel = Parcel { payload: payload.clone(), ..Parcel::default() };
+    bench.dispatcher.request(parcel, Terms::default(), bench.now);
+    match &bench.raw()[..] {
+        [Output::Refuse { parcel, error: Error::LineFull }] => {
+            assert_eq!(parcel.payload.as_ptr(), payload.as_ptr(), "it is not copied");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn settings_that_nobody_could_keep_to_are_refused() {
+    let set = |beat_every, lost_after| Settings { beat_every, lost_after, ..Settings::default() };
+    let millis = Duration::from_millis;
+    assert_eq!(Settings::default().check(), Ok(()));
+    assert_eq!(set(millis(1), millis(4)).check(), Ok(()));
+    for (beat_every, lost_after) in [
+        (Duration::ZERO, millis(3000)),
+        (Duration::from_micros(999), millis(3000)),
+        (millis(250), millis(999)),
+        (millis(250), Duration::MAX),
+    ] {
+        assert!(set(beat_every, lost_after).check().is_err(), "{beat_every:?} {lost_after:?}");
+    }
+}

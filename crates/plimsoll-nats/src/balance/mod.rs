@@ -82,7 +82,7 @@ impl Balance {
     ///
     /// # Errors
     ///
-    /// What the server would not let it do.
+    /// Settings that are out of bounds, or what the server would not let it do.
     pub async fn run(
         self,
         client: Client,
@@ -90,6 +90,7 @@ impl Balance {
         seen: &Seen,
         note: impl Fn(&str),
     ) -> Result<(), String> {
+        self.settings.check()?;
         let mut shutdown = pin!(shutdown);
         let micro = Micro {
             service: self.service.clone(),
