@@ -257,6 +257,19 @@ impl Service {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerName(std::sync::Arc<str>);
 
+impl WorkerName {
+    /// The name.
+    ///
+    /// ```
+    /// use plimsoll_nats::WorkerName;
+    ///
+    /// assert_eq!("a".parse::<WorkerName>().unwrap().as_str(), "a");
+    /// ```
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl FromStr for WorkerName {
     type Err = String;
 

@@ -28,7 +28,7 @@ enum Out {
 
 impl Bench {
     fn new(settings: Settings, seed: u64) -> Self {
-        let dispatcher = Dispatcher::new(settings, EPOCH, seed);
+        let dispatcher = Dispatcher::new("resize".parse().unwrap(), settings, EPOCH, seed);
         Self { dispatcher, now: Time::ZERO, beats: 0 }
     }
 

@@ -169,7 +169,12 @@ impl Lead {
             .map_err(|error| format!("{reports} cannot be subscribed to: {error}"))?;
         let seed = mandate.epoch;
         Ok(Self {
-            dispatcher: Dispatcher::new(balance.settings, mandate.epoch, seed),
+            dispatcher: Dispatcher::new(
+                balance.service.clone(),
+                balance.settings,
+                mandate.epoch,
+                seed,
+            ),
             outgoing: Outgoing::new(client.clone(), balance.service.clone()),
             service: balance.service.clone(),
             client: client.clone(),

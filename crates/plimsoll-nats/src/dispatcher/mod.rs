@@ -19,7 +19,7 @@ use std::collections::{HashMap, VecDeque};
 
 use self::members::Member;
 pub use self::types::{Counts, Error, Output, Parcel, Settings, Terms};
-use crate::wire::{End, LeaseId, WorkerName};
+use crate::wire::{End, LeaseId, Service, WorkerName};
 
 /// How often a request may come back unbegun before it is refused: each time from another
 /// worker that is full or gone without having said so.
@@ -38,7 +38,8 @@ const COPIED: usize = 4096;
 /// use plimsoll_nats::{Beat, Dispatcher, Output, Parcel, Settings, Terms};
 ///
 /// let now = Time::ZERO;
-/// let mut dispatcher = Dispatcher::new(Settings::default(), 17, 1);
+/// let service = "resize".parse().unwrap();
+/// let mut dispatcher = Dispatcher::new(service, Settings::default(), 17, 1);
 /// let text = br#"{"generation":1,"number":1,"epoch":0,"seen":0,"capacity":8,"leases":[]}"#;
 /// dispatcher.beat(&"a".parse().unwrap(), &Beat::read(text).unwrap(), now);
 /// dispatcher.request(Parcel::default(), Terms::default(), now);
@@ -50,12 +51,14 @@ const COPIED: usize = 4096;
 /// ```
 #[derive(Debug)]
 pub struct Dispatcher {
+    service: Service,
     settings: Settings,
     epoch: u64,
     pool: Pool<Box<Asked>>,
-    members: HashMap<WorkerName, Member>,
-    /// Whose each slot of the pool is.
-    slots: Vec<Option<WorkerName>>,
+    /// Workers that beat, each where its slot is in the pool.
+    slots: Vec<Option<Member>>,
+    /// Where each is there.
+    names: HashMap<WorkerName, usize>,
     /// Those that were given up, with their generation, until when it is remembered.
     given_up: HashMap<WorkerName, (u64, Time)>,
     next_lease: u64,
@@ -111,8 +114,8 @@ struct Out {
 }
 
 impl Dispatcher {
-    /// A balancer of this epoch; the seed shuffles its workers.
-    pub fn new(settings: Settings, epoch: u64, seed: u64) -> Self {
+    /// A balancer of a service, in this epoch; the seed shuffles its workers.
+    pub fn new(service: Service, settings: Settings, epoch: u64, seed: u64) -> Self {
         let config = plimsoll_core::Config {
             line: settings.line,
             audit_every: settings.audit_every,
@@ -120,11 +123,12 @@ impl Dispatcher {
             ..plimsoll_core::Config::default()
         };
         Self {
+            service,
             settings,
             epoch,
             pool: Pool::new(config),
-            members: HashMap::new(),
             slots: Vec::new(),
+            names: HashMap::new(),
             given_up: HashMap::new(),
             next_lease: 1,
             answers: 0,
@@ -184,7 +188,7 @@ impl Dispatcher {
 
     /// A worker's report on a lease, or the server's that nobody was there.
     pub fn done(&mut self, worker: &str, lease: LeaseId, end: End, now: Time) {
-        let out = self.members.get_mut(worker).and_then(|member| member.out.remove(&lease));
+        let out = self.member_mut(worker).and_then(|member| member.out.remove(&lease));
         let Some(out) = out else {
             self.counts.unknown += 1;
             return;
@@ -215,7 +219,7 @@ impl Dispatcher {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let looks = (!self.members.is_empty()).then_some(self.next_look);
+        let looks = (!self.names.is_empty()).then_some(self.next_look);
         self.pool.poll_timeout().into_iter().chain(looks).min()
     }
 
@@ -342,14 +346,15 @@ impl Dispatcher {
             let inbox = asked.parcel.inbox.clone();
             std::mem::replace(&mut asked.parcel, Parcel { inbox, ..Parcel::default() })
         };
-        let name = self.slots[lease.worker().index()].as_ref().expect("a worker has a name");
-        let member = self.members.get_mut(name).expect("and is a member while it gets requests");
+        let slot = lease.worker().index();
+        let member =
+            self.slots[slot].as_mut().expect("a worker is a member while it gets requests");
         let id = LeaseId { epoch: self.epoch, number: self.next_lease };
         self.next_lease += 1;
         self.wait.record(now.since(asked.came).unwrap_or_default());
         self.outputs.push_back(Output::Deliver {
-            worker: name.clone(),
-            generation: member.generation,
+            worker: member.name.clone(),
+            to: member.to.clone(),
             lease: id,
             parcel,
         });

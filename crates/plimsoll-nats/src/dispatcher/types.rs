@@ -225,8 +225,8 @@ pub enum Output {
     Deliver {
         /// Which.
         worker: WorkerName,
-        /// Its generation.
-        generation: u64,
+        /// Where to: the subject of all that it gets in its generation and this epoch.
+        to: Subject,
         /// What its report is about.
         lease: LeaseId,
         /// The request.

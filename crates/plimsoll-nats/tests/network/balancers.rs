@@ -130,11 +130,14 @@ impl World {
     fn follow(&mut self, nth: usize) {
         while let Some(output) = self.balancers[nth].dispatcher.poll_output() {
             let message = match output {
-                Output::Deliver { worker, generation, lease, parcel, .. } => {
+                Output::Deliver { worker, to, lease, parcel } => {
+                    let read = self.service.read_delivery(&to).unwrap();
+                    assert_eq!(read.epoch, lease.epoch);
                     let request = number_of(&parcel);
                     let cost = self.fates[&request].cost;
                     let what = What::Request { lease, request, cost };
-                    Message::Deliver(self.nth(&worker), Delivered { generation, what })
+                    let delivered = Delivered { generation: read.generation, what };
+                    Message::Deliver(self.nth(&worker), delivered)
                 }
                 Output::Answer { worker, generation, epoch, answer } => {
                     let what = What::Answer { epoch, answer };
@@ -260,7 +263,8 @@ impl World {
         let nth = self.balancers.len() as u64;
         let epoch = if self.draw.one_in(2) { nth } else { EPOCH + nth };
         let seed = self.draw.seed();
-        self.balancers.push(Balancer::new(Dispatcher::new(self.settings, epoch, seed)));
+        let service = self.service.clone();
+        self.balancers.push(Balancer::new(Dispatcher::new(service, self.settings, epoch, seed)));
         self.trouble_later();
     }
 

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use plimsoll_core::Time;
-use plimsoll_nats::{Beat, Dispatcher, End, Hold, LeaseId, Settings, Terms, WorkerName};
+use plimsoll_nats::{Beat, Dispatcher, End, Hold, LeaseId, Service, Settings, Terms, WorkerName};
 
 use crate::balancers::{Balancer, Role};
 use crate::draw::Draw;
@@ -122,6 +122,7 @@ pub(crate) struct World {
     pending: Vec<Option<Event>>,
     /// The last one leads, or is to.
     pub(crate) balancers: Vec<Balancer>,
+    pub(crate) service: Service,
     pub(crate) settings: Settings,
     pub(crate) workers: Vec<Worker>,
     pub(crate) fates: BTreeMap<u64, Fate>,
@@ -166,11 +167,14 @@ impl World {
             }
         });
         let workers = workers.collect();
+        let service: Service = "resize".parse().unwrap();
+        let leader = Dispatcher::new(service.clone(), settings, EPOCH, seed);
         let mut world = Self {
             now: Time::ZERO,
             events: BinaryHeap::new(),
             pending: Vec::new(),
-            balancers: vec![Balancer::new(Dispatcher::new(settings, EPOCH, seed))],
+            balancers: vec![Balancer::new(leader)],
+            service,
             settings,
             workers,
             fates: BTreeMap::new(),
