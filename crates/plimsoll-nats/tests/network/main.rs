@@ -48,7 +48,7 @@ fn each_request_has_one_answer_or_error_whatever_becomes_of_workers_and_balancer
             let Fate { answers, errors, begun, .. } = fate;
             let replies = answers + errors;
             let least = u32::from(!world.is_excused(fate));
-            let most = 1 + u32::from(fate.is_torn);
+            let most = 1 + fate.torn;
             assert!(
                 (least..=most).contains(&replies),
                 "request {number} began {begun} times, with {answers} answers, {errors} errors: \

@@ -81,7 +81,6 @@ pub(crate) enum Event {
 
 /// What became of a request that a balancer received.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each may be so whatever the others are")]
 pub(crate) struct Fate {
     pub(crate) is_repeatable: bool,
     pub(crate) cost: NonZeroU32,
@@ -94,8 +93,8 @@ pub(crate) struct Fate {
     pub(crate) is_excused: bool,
     /// It was out, or in line, when another took over from its balancer, which lives.
     pub(crate) is_orphan: bool,
-    /// It was answered, and its balancer, cut off, did not hear of that.
-    pub(crate) is_torn: bool,
+    /// How often it was answered, and its balancer, cut off, did not hear of that.
+    pub(crate) torn: u32,
 }
 
 impl Default for Fate {
@@ -109,7 +108,7 @@ impl Default for Fate {
             errors: 0,
             is_excused: false,
             is_orphan: false,
-            is_torn: false,
+            torn: 0,
         }
     }
 }
@@ -403,7 +402,7 @@ impl World {
             let is_leaving = self.is_leaving(Party::Balancer(nth));
             let fate = self.fates.get_mut(&request).unwrap();
             if fate.owner == nth {
-                fate.is_torn |= matches!(end, End::Finished | End::Failed);
+                fate.torn += u32::from(matches!(end, End::Finished | End::Failed));
                 // That nobody began it, which one that does not lead any more is told once.
                 fate.is_excused |= is_leaving;
             }
