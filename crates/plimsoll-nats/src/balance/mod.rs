@@ -93,7 +93,7 @@ impl Balance {
     ///
     /// # Errors
     ///
-    /// What the server would not let it do.
+    /// Settings that are out of bounds, or what the server would not let it do.
     pub async fn run(
         self,
         client: Client,
@@ -101,6 +101,7 @@ impl Balance {
         seen: &Seen,
         note: impl Fn(&str),
     ) -> Result<(), String> {
+        self.settings.check()?;
         let mut shutdown = pin!(shutdown);
         let micro = Micro {
             service: self.service.clone(),
@@ -192,7 +193,12 @@ impl Lead {
             .map_err(|error| format!("{reports} cannot be subscribed to: {error}"))?;
         let seed = mandate.epoch;
         Ok(Self {
-            dispatcher: Dispatcher::new(balance.settings, mandate.epoch, seed),
+            dispatcher: Dispatcher::new(
+                balance.service.clone(),
+                balance.settings,
+                mandate.epoch,
+                seed,
+            ),
             outgoing: Outgoing::new(client.clone(), balance.service.clone()),
             service: balance.service.clone(),
             client: client.clone(),

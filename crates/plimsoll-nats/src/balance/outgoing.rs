@@ -90,14 +90,13 @@ impl Outgoing {
     ) -> (Sent, Option<(WorkerName, LeaseId)>) {
         let client = &self.client;
         let sent = match output {
-            Output::Deliver { worker, generation, lease, parcel } => {
+            Output::Deliver { worker, to, lease, parcel } => {
                 let Parcel { inbox, headers, payload } = parcel;
-                let subject = self.service.delivery(&worker, generation, lease.epoch);
                 let done = self.service.done(&worker, lease, inbox.as_deref());
                 let sent = match headers {
-                    None => client.publish_with_reply(subject, done, payload).await,
+                    None => client.publish_with_reply(to, done, payload).await,
                     Some(headers) => {
-                        client.publish_with_reply_and_headers(subject, done, headers, payload).await
+                        client.publish_with_reply_and_headers(to, done, headers, payload).await
                     }
                 };
                 return (sent.into(), Some((worker, lease)));
