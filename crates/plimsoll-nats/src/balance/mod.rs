@@ -179,6 +179,8 @@ struct Lead {
     outgoing: Outgoing,
     reports: Subscriber,
     requests: Option<Requests>,
+    /// What has come and is not looked at yet.
+    batch: Vec<Came>,
     malformed: u64,
     overrun: Arc<AtomicU64>,
     pace: Pace,
@@ -206,6 +208,7 @@ impl Lead {
             began: Instant::now(),
             reports,
             requests: None,
+            batch: Vec::new(),
             malformed: 0,
             overrun: Arc::clone(&balance.overrun),
             pace: Pace::default(),
@@ -222,7 +225,6 @@ impl Lead {
         drain: Duration,
         seen: &Seen,
     ) -> Ends {
-        let mut batch = Vec::new();
         // When it ends, once it is asked to.
         let mut until: Option<Instant> = None;
         let mut tell_at = Instant::now();
@@ -239,7 +241,7 @@ impl Lead {
                     self.dispatcher.close();
                 }
                 () = self.mandate.over() => {}
-                is_open = intake::next(&mut self.reports, &mut self.requests, &mut batch) => {
+                is_open = intake::next(&mut self.reports, &mut self.requests, &mut self.batch) => {
                     if !is_open {
                         return Ends::Closed;
                     }
@@ -250,7 +252,7 @@ impl Lead {
             // that is known, and requests are not answered: the other has had them, too.
             if !self.mandate.is_certain() {
                 self.requests = None;
-                batch.retain(|came| matches!(came, Came::Report(_)));
+                self.batch.retain(|came| matches!(came, Came::Report(_)));
                 tokio::select! {
                     biased;
                     // There may be no connection, for as long as it takes.
@@ -264,9 +266,12 @@ impl Lead {
                 }
             }
             let now = self.now();
+            let mut batch = std::mem::take(&mut self.batch);
             for came in batch.drain(..) {
                 self.take(came, now);
             }
+            // With its room.
+            self.batch = batch;
             self.dispatcher.handle_timeout(now);
             let is_late = until.is_some_and(|until| Instant::now() >= until);
             if is_late {
@@ -295,12 +300,9 @@ impl Lead {
         self.requests = None;
         self.dispatcher.retire();
         let until = Instant::now() + RETIRES;
-        let mut batch = Vec::new();
-        while self.send().await && self.dispatcher.pending() > 0 {
-            let next = intake::next(&mut self.reports, &mut self.requests, &mut batch);
-            let Ok(true) = tokio::time::timeout_at(until, next).await else { return };
+        loop {
             let now = self.now();
-            for came in batch.drain(..) {
+            for came in std::mem::take(&mut self.batch) {
                 if let Came::Report(message) = came
                     && let Some((_, Topic::Lease(_) | Topic::Ends)) =
                         self.service.read_report(&message.subject)
@@ -308,6 +310,11 @@ impl Lead {
                     let _ = self.report(&message, now);
                 }
             }
+            if !self.send().await || self.dispatcher.pending() == 0 {
+                return;
+            }
+            let next = intake::next(&mut self.reports, &mut self.requests, &mut self.batch);
+            let Ok(true) = tokio::time::timeout_at(until, next).await else { return };
         }
     }
 
