@@ -23,8 +23,10 @@ pub struct Overview {
     pub names: Vec<String>,
     /// What else is known of each worker.
     pub gauges: Vec<Gauge>,
-    /// What else is counted.
-    pub counters: Vec<Counter>,
+    /// What else is counted: it only grows.
+    pub counters: Vec<Figure>,
+    /// What else is so just now.
+    pub levels: Vec<Figure>,
     /// Requests that got no worker's answer, by reason.
     pub refused: Vec<(String, u64)>,
 }
@@ -40,9 +42,9 @@ pub struct Gauge {
     pub values: Vec<u64>,
 }
 
-/// Something that only grows.
+/// Something of the whole.
 #[derive(Clone, Copy, Debug)]
-pub struct Counter {
+pub struct Figure {
     /// Its key in JSON, and a part of its metric's name.
     pub key: &'static str,
     /// What it is.
@@ -74,7 +76,15 @@ const OF_WORKER: [OfWorker; 7] = [
 impl Overview {
     /// Of a snapshot, with the workers' names in its order; the rest is empty.
     pub fn new(word: &'static str, snapshot: Snapshot, names: Vec<String>) -> Self {
-        Self { word, snapshot, names, gauges: vec![], counters: vec![], refused: vec![] }
+        Self {
+            word,
+            snapshot,
+            names,
+            gauges: vec![],
+            counters: vec![],
+            levels: vec![],
+            refused: vec![],
+        }
     }
 
     fn workers(&self) -> impl Iterator<Item = (usize, &str, &WorkerStats)> {
@@ -100,8 +110,8 @@ impl Overview {
             "idle_while_waiting": snapshot.audit.idle_while_waiting,
             "audits": snapshot.audit.audits,
         });
-        for counter in &self.counters {
-            whole[counter.key] = counter.value.into();
+        for figure in self.counters.iter().chain(&self.levels) {
+            whole[figure.key] = figure.value.into();
         }
         whole.to_string()
     }
@@ -161,6 +171,11 @@ impl Overview {
         for (reason, count) in &self.refused {
             page.line(name, &[("reason", reason)], float(*count));
         }
+        for level in &self.levels {
+            let name = format!("plimsoll_{}", level.key);
+            page.head(&name, "gauge", level.help);
+            page.line(&name, &[], float(level.value));
+        }
         let of_audit = [
             ("audits", "Dispatches that were audited.", snapshot.audit.audits),
             (
@@ -169,7 +184,7 @@ impl Overview {
                 snapshot.audit.idle_while_waiting,
             ),
         ];
-        let of_audit = of_audit.map(|(key, help, value)| Counter { key, help, value });
+        let of_audit = of_audit.map(|(key, help, value)| Figure { key, help, value });
         for counter in self.counters.iter().chain(&of_audit) {
             let name = format!("plimsoll_{}_total", counter.key);
             page.head(&name, "counter", counter.help);
@@ -217,7 +232,7 @@ impl Page {
         }
         let count = float(times.count());
         self.line(&bucket, &[("le", "+Inf")], count);
-        self.line(&format!("{name}_sum"), &[], times.mean().as_secs_f64() * count);
+        self.line(&format!("{name}_sum"), &[], times.sum().as_secs_f64());
         self.line(&format!("{name}_count"), &[], count);
     }
 }

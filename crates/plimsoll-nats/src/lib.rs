@@ -10,6 +10,7 @@ mod work;
 pub use balance::{Balance, Seen, Status};
 pub use dispatcher::{Counts, Dispatcher, Error, Output, Parcel, Settings, Terms};
 pub use wire::{
-    Answer, Beat, Delivered, Delivery, End, LONGEST_SUBJECT, LeaseId, Service, Topic, WorkerName,
+    Answer, Beat, Delivered, Delivery, End, LONGEST_SUBJECT, LeaseId, MOST_CAPACITY, Service,
+    Topic, WorkerName,
 };
 pub use work::{Failure, Hold, Request, Taken, Work};

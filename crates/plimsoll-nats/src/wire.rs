@@ -29,8 +29,9 @@ const GONE: &str = "gone";
 pub const LONGEST_SUBJECT: usize = 1500;
 /// The longest name of a worker.
 const LONGEST_NAME: usize = 64;
-/// The most that a worker may say that it takes.
-const MOST_CAPACITY: u32 = 1_000_000;
+/// The most that a worker may say that it takes: a beat with so many leases is below a server's
+/// limit of one MiB.
+pub const MOST_CAPACITY: u32 = 16_384;
 
 /// A service, named by the subject of its requests.
 ///
@@ -255,6 +256,19 @@ impl Service {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerName(std::sync::Arc<str>);
+
+impl WorkerName {
+    /// The name.
+    ///
+    /// ```
+    /// use plimsoll_nats::WorkerName;
+    ///
+    /// assert_eq!("a".parse::<WorkerName>().unwrap().as_str(), "a");
+    /// ```
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl FromStr for WorkerName {
     type Err = String;

@@ -1,6 +1,8 @@
 //! Whatever comes over the wire is read, or it is not; nothing else happens.
 
-use plimsoll_nats::{Answer, Beat, Delivery, End, LeaseId, Service, Topic, WorkerName, headers};
+use plimsoll_nats::{
+    Answer, Beat, Delivery, End, LeaseId, MOST_CAPACITY, Service, Topic, WorkerName, headers,
+};
 use proptest::prelude::*;
 
 fn service() -> impl Strategy<Value = Service> {
@@ -99,7 +101,7 @@ proptest! {
              \"seen\":{seen},\"capacity\":{capacity},\"leases\":{leases}}}"
         );
         if let Ok(beat) = Beat::read(text.as_bytes()) {
-            prop_assert!(beat.capacity <= 1_000_000);
+            prop_assert!(beat.capacity <= MOST_CAPACITY);
             prop_assert_eq!(Beat::read(&beat.text()), Ok(beat));
         }
     }
@@ -111,4 +113,21 @@ proptest! {
         prop_assert_eq!(read, code);
         prop_assert!(!said.contains(['\r', '\n', '\0']));
     }
+}
+
+#[test]
+fn the_longest_beat_is_below_a_servers_limit() {
+    let nth = |nth: u64| LeaseId { epoch: u64::MAX, number: u64::MAX - nth };
+    let beat = Beat {
+        generation: u64::MAX,
+        number: u64::MAX,
+        epoch: u64::MAX,
+        seen: u64::MAX,
+        capacity: MOST_CAPACITY,
+        weight: std::num::NonZeroU16::MAX,
+        leases: (0..MOST_CAPACITY.into()).map(|n| (nth(n), 1.try_into().unwrap())).collect(),
+    };
+    assert!(beat.text().len() < 1 << 20);
+    assert_eq!(Beat::read(&beat.text()), Ok(beat.clone()));
+    assert!(Beat::read(&Beat { capacity: MOST_CAPACITY + 1, ..beat }.text()).is_err());
 }

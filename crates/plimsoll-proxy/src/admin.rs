@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use plimsoll_admin::{Counter, Gauge, Overview};
+use plimsoll_admin::{Figure, Gauge, Overview};
 
 use crate::proxy::Proxy;
 use crate::shutdown::Phase;
@@ -31,7 +31,7 @@ fn overview(proxy: &Proxy) -> Overview {
     // No backend is ever removed, so that both have them in the order they came.
     let backends = || proxy.backends.iter().map(|(_, backend)| backend);
     let names = backends().map(|backend| backend.name.clone()).collect();
-    let counter = |key, help, value| Counter { key, help, value };
+    let counter = |key, help, value| Figure { key, help, value };
     Overview {
         gauges: vec![Gauge {
             key: "open_connections",

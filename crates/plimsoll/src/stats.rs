@@ -181,6 +181,29 @@ impl Times {
         Duration::from_secs_f64(self.0.mean() / 1e9)
     }
 
+    /// All of them together, as exactly as they are kept; it never falls.
+    ///
+    /// ```
+    /// use plimsoll::Times;
+    /// use std::time::Duration;
+    ///
+    /// let mut times = Times::new();
+    /// for _ in 0..3 {
+    ///     times.record(Duration::from_secs(2));
+    /// }
+    /// assert!(times.sum().abs_diff(Duration::from_secs(6)) < Duration::from_millis(60));
+    /// ```
+    pub fn sum(&self) -> Duration {
+        let of_kept = |kept: hdrhistogram::iterators::IterationValue<u64>| {
+            let time = self.0.median_equivalent(kept.value_iterated_to());
+            u128::from(kept.count_at_value()) * u128::from(time)
+        };
+        let nanos: u128 = self.0.iter_recorded().map(of_kept).sum();
+        let seconds = u64::try_from(nanos / 1_000_000_000).unwrap_or(u64::MAX);
+        let nanos = u64::try_from(nanos % 1_000_000_000).unwrap_or(0);
+        Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos))
+    }
+
     /// The longest.
     ///
     /// ```
@@ -293,5 +316,23 @@ impl Recorder {
             sum.1.add(&times.1);
         }
         sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who reads it takes any fall for a new beginning. The mean in whole nanoseconds times
+    /// the count does fall.
+    #[test]
+    fn a_sum_never_falls() {
+        let mut times = Times::new();
+        let mut before = Duration::ZERO;
+        for nth in 0..10_000 {
+            times.record(Duration::from_nanos(if nth % 3 == 0 { 1 } else { 100 }));
+            assert!(times.sum() > before, "after {nth}");
+            before = times.sum();
+        }
     }
 }

@@ -126,6 +126,7 @@ pub(crate) fn show(length: Option<Duration>) -> Result<Ending, Fault> {
             settings: Settings { audit_every: 1, ..Settings::default() },
             drain: Duration::from_secs(1),
             name: "demo".into(),
+            overrun: Arc::default(),
         };
         let mut running = tokio::task::JoinSet::new();
         let (client, watched, until) = (connect().await?, Arc::clone(&seen), over(ends.clone()));

@@ -80,7 +80,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
     let shutdown = asked_to_end(|| ())?;
     runtime()?.block_on(async {
         let name = name_of_its_own();
-        let client = args.connection.connect("plimsoll nats balance").await?;
+        let overrun = Arc::default();
+        let counted = Arc::clone(&overrun);
+        let client = args.connection.connect_and_count("plimsoll nats balance", counted).await?;
         let balance = Balance {
             service: args.subject.clone(),
             settings: Settings {
@@ -93,6 +95,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
             },
             drain: args.drain_timeout,
             name,
+            overrun,
         };
         let note = |sentence: &str| eprintln!("plimsoll nats: {} {sentence}", args.subject);
         let seen = Seen::default();

@@ -1,6 +1,7 @@
 //! The server, and who we are there.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use super::Ended;
 
 /// Messages that may wait in the program, for each subscription: beyond them they are lost, and
 /// that is told.
-const MOST_WAITING: usize = 1 << 20;
+const MOST_WAITING: usize = 1 << 16;
 
 /// How long a first connection may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -85,9 +86,22 @@ fn server(text: &str) -> Result<ServerAddr, String> {
 impl Connection {
     /// Connects. What happens to the connection later is told on stderr.
     pub(super) async fn connect(&self, name: &str) -> Result<Client, Ended> {
+        self.connect_and_count(name, Arc::default()).await
+    }
+
+    /// As [`connect`](Self::connect); counts messages that are lost because they came faster than
+    /// they were taken.
+    pub(super) async fn connect_and_count(
+        &self,
+        name: &str,
+        overrun: Arc<AtomicU64>,
+    ) -> Result<Client, Ended> {
         let options = self.options()?.name(name).subscription_capacity(MOST_WAITING);
         let news = Arc::new(Mutex::new(News::default()));
         let options = options.connection_timeout(PATIENCE).event_callback(move |event| {
+            if matches!(event, Event::SlowConsumer(_)) {
+                overrun.fetch_add(1, Ordering::Relaxed);
+            }
             let sentence = news.lock().unwrap_or_else(PoisonError::into_inner).told(&event);
             async move {
                 if let Some(sentence) = sentence {

@@ -57,8 +57,10 @@ pub(crate) fn map<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Map {
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let mark = format!("{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::SeqCst));
     let folder = tempfile::tempdir().expect("a folder for the test");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
-    command.arg("map").args(words).env(MARK, &mark).current_dir(folder.path());
+    // Tests may have been started by what ignores a hangup, which `map` heeds.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_plimsoll"), "map"]);
+    command.args(words).env(MARK, &mark).current_dir(folder.path());
     Map { command, mark, folder }
 }
 

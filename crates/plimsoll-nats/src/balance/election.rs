@@ -1,11 +1,15 @@
 //! Which balancer leads: the one that holds a key which expires.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
 use async_nats::{Client, HeaderMap, Request};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -22,6 +26,8 @@ const AGE: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_millis(300);
 /// The leader acts for so long after it sent what renewed the key: some less than its age.
 const SAFE: Duration = Duration::from_millis(800);
+/// How often a server is asked that does not answer.
+const LOOKS: u32 = 3;
 /// How long the server may take to answer.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Bits of an epoch that are the key's revision. Above them is when the bucket was created: one
@@ -29,30 +35,69 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const REVISION_BITS: u32 = 32;
 
 /// What balancers of a service agree by: a key of a bucket, as NATS's clients have them (its
-/// architecture decision record 8). The three requests are made here, as a client's types are
-/// stricter than servers of some age can answer.
+/// architecture decision record 8). Its requests are made here, as a client's types are stricter
+/// than servers of some age can answer.
 #[derive(Clone)]
 pub(super) struct Election {
     client: Client,
     /// Where the key is written.
     subject: String,
-    /// What is written: who leads.
+    /// What is written: who leads. Nothing is written by who leads no more.
     me: String,
 }
 
 /// The right to lead, for as long as it lasts.
 pub(super) struct Mandate {
     pub(super) epoch: u64,
-    /// Until when it is certain; nothing when it is over.
-    until: watch::Receiver<Option<Instant>>,
+    /// What is known of it; nothing when it is over.
+    term: watch::Receiver<Option<Term>>,
     /// Renews it, and ends with it.
-    _renewing: JoinSet<()>,
+    renewing: JoinSet<()>,
+    /// The only one has nobody to agree with.
+    election: Option<Election>,
+}
+
+/// How far it goes.
+#[derive(Clone, Copy, Debug)]
+struct Term {
+    /// Until then it is certain.
+    until: Instant,
+    /// The key's revision.
+    revision: u64,
+}
+
+/// The key.
+struct Key {
+    revision: u64,
+    /// Empty when nobody does.
+    leads: String,
 }
 
 /// What a server says of its bucket.
 #[derive(Deserialize)]
 struct Bucket {
     created: jiff::Timestamp,
+    config: BucketConfig,
+}
+
+#[derive(Deserialize)]
+struct BucketConfig {
+    /// In nanoseconds.
+    max_age: u128,
+}
+
+/// What it says of a key.
+#[derive(Deserialize)]
+struct Found {
+    message: FoundMessage,
+}
+
+#[derive(Deserialize)]
+struct FoundMessage {
+    seq: u64,
+    /// In base64; not there when it is empty.
+    #[serde(default)]
+    data: String,
 }
 
 /// What it says to a key that is written.
@@ -77,91 +122,171 @@ struct Why {
 /// Why a request had no answer that helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failed {
-    /// There is no JetStream.
+    /// The server says that it has no JetStream.
     Absent,
-    /// There is no such bucket.
+    /// Nobody answers such requests.
+    NobodyThere,
+    /// There is no such bucket, or no such key.
     Missing,
     /// The key has another revision.
     Other,
+    /// There are not enough servers for so many replicas.
+    TooFew,
     /// Nobody knows.
     Unknown,
 }
 
-/// "Wrong last sequence", among JetStream's errors.
-const WRONG_LAST_SEQUENCE: u32 = 10_071;
+/// Errors of JetStream by their numbers in the server's `errors.json`; all that are not here may
+/// pass.
+impl From<Why> for Failed {
+    fn from(Why { code, err_code }: Why) -> Self {
+        match (code, err_code) {
+            // "Wrong last sequence".
+            (_, 10_071) => Self::Other,
+            // "Not enabled", here or for this account.
+            (_, 10_076 | 10_039) => Self::Absent,
+            // "Replicas > 1 not supported in non-clustered mode", "no suitable peers".
+            (_, 10_074 | 10_005) => Self::TooFew,
+            (404, _) => Self::Missing,
+            _ => Self::Unknown,
+        }
+    }
+}
 
 impl Election {
     /// How to stand for a service; `None` on a server without JetStream.
-    pub(super) async fn open(client: &Client, service: &Service, me: String) -> Option<Self> {
-        // Keys have fewer characters than subjects.
-        let key: String = service
-            .requests()
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '=' })
-            .collect();
-        let subject = format!("$KV.{BUCKET}.{key}");
+    ///
+    /// # Errors
+    ///
+    /// When the bucket is there and is not as balancers need it.
+    pub(super) async fn open(
+        client: &Client,
+        service: &Service,
+        me: String,
+    ) -> Result<Option<Self>, String> {
+        let subject = format!("$KV.{BUCKET}.{}", key(service.requests()));
         let election = Self { client: client.clone(), subject, me };
-        // What is not known is found out later.
-        (election.bucket().await.err() != Some(Failed::Absent)).then_some(election)
+        for _ in 0..LOOKS {
+            match election.bucket().await {
+                Ok(bucket) if bucket.config.max_age != AGE.as_nanos() => {
+                    return Err(format!(
+                        "the bucket {BUCKET} has a max_age of {} ns where balancers need {}: \
+                         without it they make one",
+                        bucket.config.max_age,
+                        AGE.as_nanos()
+                    ));
+                }
+                Err(Failed::Absent) => return Ok(None),
+                // A cluster's other servers may have it, and not be known yet.
+                Err(Failed::NobodyThere) if !client.server_info().jetstream => sleep(EVERY).await,
+                // What is not known is found out later.
+                _ => return Ok(Some(election)),
+            }
+        }
+        Ok(None)
     }
 
-    /// Waits until it leads.
-    pub(super) async fn stand(&self) -> Mandate {
+    /// Waits until it leads. `other` is told who else does, when that changes.
+    pub(super) async fn stand(&self, other: impl Fn(&str)) -> Mandate {
+        let mut known = String::new();
         loop {
             let sent = Instant::now();
-            if let Ok((created, revision)) = self.create().await {
-                let (told, until) = watch::channel(Some(sent + SAFE));
-                let mut renewing = JoinSet::new();
-                renewing.spawn(self.clone().renew(revision, told));
-                let epoch = created << REVISION_BITS | revision;
-                return Mandate { epoch, until, _renewing: renewing };
+            match self.try_to_lead().await {
+                Ok(Ok((created, revision))) => {
+                    let (told, term) = watch::channel(Some(Term { until: sent + SAFE, revision }));
+                    let mut renewing = JoinSet::new();
+                    renewing.spawn(self.clone().renew(revision, told));
+                    let epoch = created << REVISION_BITS | revision;
+                    return Mandate { epoch, term, renewing, election: Some(self.clone()) };
+                }
+                Ok(Err(leads)) if leads != known => {
+                    other(&leads);
+                    known = leads;
+                }
+                Ok(Err(_)) | Err(_) => {}
             }
             sleep(EVERY).await;
         }
     }
 
-    /// When the bucket was created, in seconds, and the key's revision.
-    async fn create(&self) -> Result<(u64, u64), Failed> {
-        let created = self.bucket().await?;
-        Ok((created, self.write(0).await?))
+    /// When the bucket was created, in seconds, and the key's revision; or who leads.
+    async fn try_to_lead(&self) -> Result<Result<(u64, u64), String>, Failed> {
+        let created = self.bucket().await?.created.as_second();
+        let expected = match self.key().await? {
+            Some(Key { leads, .. }) if !leads.is_empty() => return Ok(Err(leads)),
+            Some(Key { revision, .. }) => revision,
+            None => 0,
+        };
+        let revision = self.write(expected, &self.me).await?;
+        Ok(Ok((u64::try_from(created).unwrap_or(0), revision)))
     }
 
     /// Makes sure that there is a bucket.
-    async fn bucket(&self) -> Result<u64, Failed> {
-        let made = match self.ask(format!("$JS.API.STREAM.INFO.KV_{BUCKET}"), String::new()).await {
-            Err(Failed::Missing) => {
-                let config = serde_json::json!({
-                    "name": format!("KV_{BUCKET}"),
-                    "subjects": [format!("$KV.{BUCKET}.>")],
-                    "retention": "limits",
-                    "discard": "new",
-                    "storage": "memory",
-                    "num_replicas": 1,
-                    "max_age": AGE.as_nanos(),
-                    "max_msgs_per_subject": 1,
-                    "allow_rollup_hdrs": true,
-                    "deny_delete": true,
-                    "duplicate_window": AGE.as_nanos(),
-                });
-                let subject = format!("$JS.API.STREAM.CREATE.KV_{BUCKET}");
-                self.ask(subject, config.to_string()).await
+    async fn bucket(&self) -> Result<Bucket, Failed> {
+        match self.info().await {
+            Err(Failed::Missing) => {}
+            found => return found,
+        }
+        // A key on one server of a cluster is away when that is.
+        if self.client.server_info().cluster.is_some() {
+            match self.make(3).await {
+                Err(Failed::TooFew) => {}
+                made => return made,
             }
-            found => found,
-        };
-        let Bucket { created } = made?;
-        Ok(u64::try_from(created.as_second()).unwrap_or(0))
+        }
+        self.make(1).await
+    }
+
+    async fn info(&self) -> Result<Bucket, Failed> {
+        self.ask(format!("$JS.API.STREAM.INFO.KV_{BUCKET}"), None).await
+    }
+
+    async fn make(&self, replicas: u8) -> Result<Bucket, Failed> {
+        let config = json!({
+            "name": format!("KV_{BUCKET}"),
+            "subjects": [format!("$KV.{BUCKET}.>")],
+            "retention": "limits",
+            "discard": "new",
+            "storage": "memory",
+            "num_replicas": replicas,
+            "max_age": AGE.as_nanos(),
+            "max_msgs_per_subject": 1,
+            "allow_rollup_hdrs": true,
+            "deny_delete": true,
+            "duplicate_window": AGE.as_nanos(),
+        });
+        self.ask(format!("$JS.API.STREAM.CREATE.KV_{BUCKET}"), Some(config)).await
+    }
+
+    /// The key, if there is one.
+    async fn key(&self) -> Result<Option<Key>, Failed> {
+        let last = json!({ "last_by_subj": self.subject });
+        match self.ask(format!("$JS.API.STREAM.MSG.GET.KV_{BUCKET}"), Some(last)).await {
+            Ok(Found { message: FoundMessage { seq, data } }) => {
+                let leads = BASE64.decode(data).map_err(|_| Failed::Unknown)?;
+                let leads = String::from_utf8_lossy(&leads).into_owned();
+                Ok(Some(Key { revision: seq, leads }))
+            }
+            Err(Failed::Missing) => Ok(None),
+            Err(failed) => Err(failed),
+        }
     }
 
     /// Writes the key where its revision is this, 0 where there is none. Tells its new one.
-    async fn write(&self, revision: u64) -> Result<u64, Failed> {
+    async fn write(&self, revision: u64, leads: &str) -> Result<u64, Failed> {
         let mut headers = HeaderMap::new();
         headers.insert(EXPECTED, revision.to_string());
-        let request = Request::new().headers(headers).payload(self.me.clone().into());
+        let request = Request::new().headers(headers).payload(leads.to_owned().into());
         let Written { seq } = self.send(self.subject.clone(), request).await?;
         Ok(seq)
     }
 
-    async fn ask<T: DeserializeOwned>(&self, subject: String, text: String) -> Result<T, Failed> {
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        subject: String,
+        what: Option<Value>,
+    ) -> Result<T, Failed> {
+        let text = what.map_or_else(String::new, |what| what.to_string());
         self.send(subject, Request::new().payload(text.into())).await
     }
 
@@ -174,62 +299,91 @@ impl Election {
         let reply =
             self.client.send_request(subject, request).await.map_err(|error| {
                 match error.kind() {
-                    RequestErrorKind::NoResponders => Failed::Absent,
+                    RequestErrorKind::NoResponders => Failed::NobodyThere,
                     _ => Failed::Unknown,
                 }
             })?;
         if let Ok(Refused { error }) = serde_json::from_slice(&reply.payload) {
-            return Err(match error {
-                Why { err_code: WRONG_LAST_SEQUENCE, .. } => Failed::Other,
-                Why { code: 404, .. } => Failed::Missing,
-                Why { code: 503, .. } => Failed::Absent,
-                Why { .. } => Failed::Unknown,
-            });
+            return Err(error.into());
         }
         serde_json::from_slice(&reply.payload).map_err(|_| Failed::Unknown)
     }
 
-    async fn renew(self, mut revision: u64, told: watch::Sender<Option<Instant>>) {
+    async fn renew(self, mut revision: u64, told: watch::Sender<Option<Term>>) {
         loop {
             sleep(EVERY).await;
             let sent = Instant::now();
-            match self.write(revision).await {
+            let renewed = match self.write(revision, &self.me).await {
+                Err(Failed::Other) => match self.key().await {
+                    // Ours, by a renewal whose answer never came.
+                    Ok(Some(Key { revision, leads })) if leads == self.me => {
+                        self.write(revision, &self.me).await
+                    }
+                    Ok(_) => Err(Failed::Other),
+                    Err(failed) => Err(failed),
+                },
+                // No stream has such subjects: is the bucket gone?
+                Err(Failed::NobodyThere) => Err(self.info().await.err().unwrap_or(Failed::Unknown)),
+                written => written,
+            };
+            match renewed {
                 Ok(renewed) => {
                     revision = renewed;
-                    told.send_replace(Some(sent + SAFE));
+                    told.send_replace(Some(Term { until: sent + SAFE, revision }));
                 }
-                // It may have been written, and then the next try tells.
-                Err(Failed::Unknown) => {}
-                Err(_) => {
+                // Another's, or nobody's any more: of its own it has come to an end.
+                Err(Failed::Other | Failed::Missing) => {
                     told.send_replace(None);
                     return;
                 }
+                // It may have been written, and then the next try tells.
+                Err(_) => {}
             }
         }
     }
+}
+
+/// A service's key: keys have fewer characters than subjects.
+fn key(subject: &str) -> String {
+    let mut key = String::new();
+    for byte in subject.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) {
+            key.push(byte.into());
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(key, "={byte:02X}");
+        }
+    }
+    key
 }
 
 impl Mandate {
     /// The only balancer's: without JetStream nobody else is asked.
     pub(super) fn of_the_only_one(epoch: u64) -> Self {
         let far = Instant::now() + Duration::from_secs(86_400 * 365 * 30);
-        Self { epoch, until: watch::channel(Some(far)).1, _renewing: JoinSet::new() }
+        let (_, term) = watch::channel(Some(Term { until: far, revision: 0 }));
+        Self { epoch, term, renewing: JoinSet::new(), election: None }
+    }
+
+    /// Whether another may come after it.
+    pub(super) fn is_elected(&self) -> bool {
+        self.election.is_some()
     }
 
     /// Whether it leads for certain now.
     pub(super) fn is_certain(&self) -> bool {
-        self.until.borrow().is_some_and(|until| Instant::now() < until)
+        self.term.borrow().is_some_and(|term| Instant::now() < term.until)
     }
 
     /// Waits until it is certain again; `false` when it is over.
     pub(super) async fn confirmed(&mut self) -> bool {
         loop {
-            match *self.until.borrow_and_update() {
+            match *self.term.borrow_and_update() {
                 None => return false,
-                Some(until) if Instant::now() < until => return true,
+                Some(term) if Instant::now() < term.until => return true,
                 Some(_) => {}
             }
-            if self.until.changed().await.is_err() {
+            if self.term.changed().await.is_err() {
                 return false;
             }
         }
@@ -237,14 +391,47 @@ impl Mandate {
 
     /// Until when it is certain.
     pub(super) fn until(&self) -> Instant {
-        self.until.borrow().unwrap_or_else(Instant::now)
+        self.term.borrow().map_or_else(Instant::now, |term| term.until)
     }
 
     /// Waits until it is over.
     pub(super) async fn over(&mut self) {
         // The only one's is never over, and nobody is there to say so.
-        if self.until.wait_for(Option::is_none).await.is_err() {
+        if self.term.wait_for(Option::is_none).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Ends it: another need not wait until the key is too old.
+    pub(super) async fn end(&mut self) {
+        self.renewing.shutdown().await;
+        let term = *self.term.borrow();
+        if let (Some(election), Some(term)) = (&self.election, term) {
+            // If it comes to nothing, age does it.
+            let _ = election.write(term.revision, "").await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_services_have_one_key() {
+        assert_eq!(key("images.resize-2"), "images.resize-2");
+        assert_eq!(key("a!b=c"), "a=21b=3Dc");
+        assert_ne!(key("a!b"), key("a#b"));
+    }
+
+    #[test]
+    fn only_a_server_that_says_so_has_no_jetstream() {
+        let failed = |code, err_code| Failed::from(Why { code, err_code });
+        assert_eq!(failed(503, 10_076), Failed::Absent);
+        assert_eq!(failed(503, 10_039), Failed::Absent);
+        // A cluster that is electing its own leader.
+        assert_eq!(failed(503, 10_008), Failed::Unknown);
+        assert_eq!(failed(404, 10_059), Failed::Missing);
+        assert_eq!(failed(400, 10_071), Failed::Other);
     }
 }

@@ -6,6 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream::select_all;
 use serde_json::{Value, json};
 
+use super::outgoing::may_answer;
 use super::{Seen, Status};
 use crate::Service;
 
@@ -38,6 +39,9 @@ impl Micro {
             let Some(said) = subject.split('.').nth(1).and_then(|verb| self.said(verb)) else {
                 continue;
             };
+            if !may_answer(&self.service, &reply) {
+                continue;
+            }
             if client.publish(reply, said.to_string().into()).await.is_err() {
                 return;
             }

@@ -19,7 +19,8 @@ mod pace;
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::{Client, Subscriber};
@@ -29,11 +30,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::election::{Election, Mandate};
-use self::intake::{Came, Intake};
+use self::intake::{Came, Requests};
 use self::micro::Micro;
 use self::outgoing::{Outgoing, Sent};
 use self::pace::Pace;
-use crate::{Beat, Counts, Dispatcher, End, Output, Service, Settings, Topic, WorkerName};
+use crate::{Beat, Counts, Dispatcher, End, Service, Settings, Topic, WorkerName};
 
 /// How a balancer works.
 #[derive(Clone, Debug)]
@@ -44,8 +45,12 @@ pub struct Balance {
     pub settings: Settings,
     /// How long requests in line are worked off when it ends.
     pub drain: Duration,
-    /// What it is called among balancers.
+    /// What it is called among balancers: no two have one name.
     pub name: String,
+    /// Messages that the client has lost because they came faster than they were taken, counted by
+    /// who made the client and hears its [`SlowConsumer`](async_nats::Event::SlowConsumer): at
+    /// least so many, as of a flood of events some are lost, too.
+    pub overrun: Arc<AtomicU64>,
 }
 
 /// What a balancer tells of itself while it runs.
@@ -61,6 +66,8 @@ pub struct Status {
     pub counts: Counts,
     /// Messages that were not understood.
     pub malformed: u64,
+    /// Messages that the client has lost.
+    pub overrun: u64,
 }
 
 /// What is seen of a running balancer from outside.
@@ -68,6 +75,10 @@ pub type Seen = Arc<Mutex<Status>>;
 
 /// How long one that does not lead any more hears what has become of its deliveries.
 const RETIRES: Duration = Duration::from_secs(1);
+
+/// How long it takes until another leads and has heard of the workers: the key's age, a look at it,
+/// some beats, and a connection that is made anew.
+const TAKEOVER: Duration = Duration::from_millis(2500);
 
 /// How often [`Status`] is told anew.
 const TOLD_EVERY: Duration = Duration::from_millis(100);
@@ -82,7 +93,7 @@ impl Balance {
     ///
     /// # Errors
     ///
-    /// What the server would not let it do.
+    /// Settings that are out of bounds, or what the server would not let it do.
     pub async fn run(
         self,
         client: Client,
@@ -90,6 +101,7 @@ impl Balance {
         seen: &Seen,
         note: impl Fn(&str),
     ) -> Result<(), String> {
+        self.settings.check()?;
         let mut shutdown = pin!(shutdown);
         let micro = Micro {
             service: self.service.clone(),
@@ -100,9 +112,15 @@ impl Balance {
         // It ends with this.
         let mut answering = JoinSet::new();
         answering.spawn(micro.answer(client.clone()));
-        let election = Election::open(&client, &self.service, self.name.clone()).await;
+        let election = Election::open(&client, &self.service, self.name.clone()).await?;
         if election.is_none() {
             note("the server has no JetStream: this must be the only balancer of its subject");
+        } else if self.settings.lost_after < TAKEOVER {
+            note(&format!(
+                "a takeover takes up to {} s, and workers given up after {} s have let go by then",
+                TAKEOVER.as_secs_f64(),
+                self.settings.lost_after.as_secs_f64()
+            ));
         }
         loop {
             let mandate = match &election {
@@ -114,22 +132,28 @@ impl Balance {
                 Some(election) => tokio::select! {
                     biased;
                     () = &mut shutdown => return Ok(()),
-                    mandate = election.stand() => mandate,
+                    mandate = election.stand(|leads| note(&format!("stands by: {leads} leads")))
+                        => mandate,
                 },
             };
             note(&format!("leads, epoch {}", mandate.epoch));
             let mut lead = Lead::begin(&self, &client, mandate).await?;
             let ends = lead.run(&mut shutdown, self.drain, seen).await;
-            *seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Status::default();
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Status::default();
             match ends {
                 Ends::Lost => {
                     note("does not lead any more: another balancer may");
-                    tokio::spawn(lead.retire());
+                    tokio::spawn(tokio::time::timeout(RETIRES, lead.retire()));
                 }
                 Ends::Asked => {
-                    lead.retire().await;
-                    // What was sent is not yet written.
-                    let _ = tokio::time::timeout(RETIRES, client.flush()).await;
+                    let ending = async {
+                        lead.mandate.end().await;
+                        lead.retire().await;
+                        // What was sent is not yet written.
+                        let _ = client.flush().await;
+                    };
+                    // Where there is no connection nothing of it can be done.
+                    let _ = tokio::time::timeout(RETIRES * 2, ending).await;
                     return Ok(());
                 }
                 Ends::Closed => return Err("the connection to the server is closed".into()),
@@ -154,8 +178,11 @@ struct Lead {
     dispatcher: Dispatcher,
     outgoing: Outgoing,
     reports: Subscriber,
-    requests: Option<Subscriber>,
+    requests: Option<Requests>,
+    /// What has come and is not looked at yet.
+    batch: Vec<Came>,
     malformed: u64,
+    overrun: Arc<AtomicU64>,
     pace: Pace,
 }
 
@@ -168,7 +195,12 @@ impl Lead {
             .map_err(|error| format!("{reports} cannot be subscribed to: {error}"))?;
         let seed = mandate.epoch;
         Ok(Self {
-            dispatcher: Dispatcher::new(balance.settings, mandate.epoch, seed),
+            dispatcher: Dispatcher::new(
+                balance.service.clone(),
+                balance.settings,
+                mandate.epoch,
+                seed,
+            ),
             outgoing: Outgoing::new(client.clone(), balance.service.clone()),
             service: balance.service.clone(),
             client: client.clone(),
@@ -176,7 +208,9 @@ impl Lead {
             began: Instant::now(),
             reports,
             requests: None,
+            batch: Vec::new(),
             malformed: 0,
+            overrun: Arc::clone(&balance.overrun),
             pace: Pace::default(),
         })
     }
@@ -191,24 +225,23 @@ impl Lead {
         drain: Duration,
         seen: &Seen,
     ) -> Ends {
-        let mut batch = Vec::new();
+        // When it ends, once it is asked to.
         let mut until: Option<Instant> = None;
-        let mut is_asked = false;
         let mut tell_at = Instant::now();
         loop {
             let due = self.dispatcher.poll_timeout();
             let due = due.map(|due| self.began + due.since(Time::ZERO).unwrap_or_default());
-            let wakes = [due, until, Some(tell_at)].into_iter().flatten();
+            let leaves = self.requests.as_ref().and_then(Requests::due);
+            let wakes = [due, leaves, until, Some(tell_at)].into_iter().flatten();
             let wake = wakes.fold(self.mandate.until(), Instant::min);
             tokio::select! {
                 biased;
-                () = &mut shutdown, if !is_asked => {
-                    is_asked = true;
+                () = &mut shutdown, if until.is_none() => {
                     until = Some(Instant::now() + drain);
                     self.dispatcher.close();
                 }
                 () = self.mandate.over() => {}
-                is_open = Intake::next(&mut self.reports, self.requests.as_mut(), &mut batch) => {
+                is_open = intake::next(&mut self.reports, &mut self.requests, &mut self.batch) => {
                     if !is_open {
                         return Ends::Closed;
                     }
@@ -219,30 +252,43 @@ impl Lead {
             // that is known, and requests are not answered: the other has had them, too.
             if !self.mandate.is_certain() {
                 self.requests = None;
-                batch.retain(|came| matches!(came, Came::Report(_)));
-                if !self.mandate.confirmed().await {
-                    return Ends::Lost;
-                }
-                if self.dispatcher.attends() && !self.attend(true).await {
-                    return Ends::Closed;
+                self.batch.retain(|came| matches!(came, Came::Report(_)));
+                tokio::select! {
+                    biased;
+                    // There may be no connection, for as long as it takes.
+                    () = &mut shutdown, if until.is_none() => return Ends::Asked,
+                    () = sleep_until(until) => return Ends::Asked,
+                    is_certain = self.mandate.confirmed() => {
+                        if !is_certain {
+                            return Ends::Lost;
+                        }
+                    }
                 }
             }
             let now = self.now();
+            let mut batch = std::mem::take(&mut self.batch);
             for came in batch.drain(..) {
                 self.take(came, now);
             }
+            // With its room.
+            self.batch = batch;
             self.dispatcher.handle_timeout(now);
-            if until.is_some_and(|until| Instant::now() >= until) {
+            let is_late = until.is_some_and(|until| Instant::now() >= until);
+            if is_late {
                 self.dispatcher.clear_line();
             }
-            if !self.send().await {
+            if !self.send().await || self.attend().await.is_err() {
                 return Ends::Closed;
             }
             if Instant::now() >= tell_at {
                 tell_at = Instant::now() + TOLD_EVERY;
                 self.tell(seen);
             }
-            if is_asked && self.dispatcher.waiting() == 0 {
+            // Another answers workers from then on, if there can be one. Else what they work on
+            // is theirs for as long as this one answers.
+            let is_elsewhere = self.mandate.is_elected() || self.dispatcher.pending() == 0;
+            let is_done = is_elsewhere && self.requests.is_none();
+            if until.is_some() && self.dispatcher.waiting() == 0 && (is_done || is_late) {
                 return Ends::Asked;
             }
         }
@@ -254,12 +300,9 @@ impl Lead {
         self.requests = None;
         self.dispatcher.retire();
         let until = Instant::now() + RETIRES;
-        let mut batch = Vec::new();
-        while self.send().await && self.dispatcher.pending() > 0 {
-            let next = Intake::next(&mut self.reports, None, &mut batch);
-            let Ok(true) = tokio::time::timeout_at(until, next).await else { return };
+        loop {
             let now = self.now();
-            for came in batch.drain(..) {
+            for came in std::mem::take(&mut self.batch) {
                 if let Came::Report(message) = came
                     && let Some((_, Topic::Lease(_) | Topic::Ends)) =
                         self.service.read_report(&message.subject)
@@ -267,6 +310,11 @@ impl Lead {
                     let _ = self.report(&message, now);
                 }
             }
+            if !self.send().await || self.dispatcher.pending() == 0 {
+                return;
+            }
+            let next = intake::next(&mut self.reports, &mut self.requests, &mut self.batch);
+            let Ok(true) = tokio::time::timeout_at(until, next).await else { return };
         }
     }
 
@@ -312,7 +360,9 @@ impl Lead {
                 let beat = Beat::read(&message.payload).ok()?;
                 self.dispatcher.beat(&worker.parse().ok()?, &beat, now);
             }
-            Topic::Leave => self.dispatcher.leave(worker, now),
+            // Not what an answer of somebody else's would be, sent there by its requester.
+            Topic::Leave if message.payload.is_empty() => self.dispatcher.leave(worker, now),
+            Topic::Leave => return None,
         }
         Some(())
     }
@@ -320,12 +370,6 @@ impl Lead {
     /// Sends what the dispatcher says; `false` when the client is closed.
     async fn send(&mut self) -> bool {
         while let Some(output) = self.dispatcher.poll_output() {
-            if let Output::Attend(attends) = output {
-                if !self.attend(attends).await {
-                    return false;
-                }
-                continue;
-            }
             let again = || self.pace.retry_after(self.dispatcher.waiting());
             match self.outgoing.send(output, again).await {
                 (Sent::Closed, _) => return false,
@@ -339,35 +383,46 @@ impl Lead {
         self.outgoing.send_bad().await != Sent::Closed
     }
 
-    async fn attend(&mut self, attends: bool) -> bool {
-        if attends {
-            match self.client.subscribe(self.service.requests().to_owned()).await {
-                Ok(requests) => self.requests = Some(requests),
-                Err(_) => return false,
+    /// Subscribes to requests, or leaves, as the dispatcher wants it.
+    async fn attend(&mut self) -> Result<(), async_nats::Error> {
+        let wants = self.dispatcher.attends();
+        match &mut self.requests {
+            None if wants => {
+                let subscriber = self.client.subscribe(self.service.requests().to_owned()).await?;
+                self.requests = Some(Requests::new(subscriber));
             }
-        } else if let Some(mut requests) = self.requests.take() {
-            // What has come already is still taken, and mostly refused.
-            if requests.unsubscribe().await.is_err() {
-                return false;
-            }
-            let now = self.now();
-            for message in Intake::rest(&mut requests) {
-                self.take(Came::Request(message), now);
+            None => {}
+            // And comes back when that is over.
+            Some(requests) if wants => requests.leave_now().await?,
+            Some(requests) => {
+                requests.leave().await?;
+                if requests.due().is_some_and(|at| at <= Instant::now()) {
+                    requests.leave_now().await?;
+                }
             }
         }
-        true
+        Ok(())
     }
 
     fn tell(&mut self, seen: &Seen) {
         self.pace.note(self.began.elapsed(), self.dispatcher.counts().answered);
         let (workers, snapshot) = self.dispatcher.snapshot(self.now());
         let status = Status {
-            epoch: Some(self.mandate.epoch),
+            epoch: Some(self.dispatcher.epoch()),
             workers,
             snapshot: Some(snapshot),
             counts: self.dispatcher.counts(),
             malformed: self.malformed,
+            overrun: self.overrun.load(Ordering::Relaxed),
         };
-        *seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = status;
+        *seen.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+}
+
+/// Ready at that time, or never.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

@@ -15,19 +15,23 @@ pub(super) struct Bad {
 /// A request as it came.
 pub(super) fn read(service: &Service, message: Message) -> Result<(Parcel, Terms), Bad> {
     let Message { reply: inbox, headers: of_message, payload, .. } = message;
-    if let Some(reply) = &inbox {
-        // An answer there would be a request, or a report.
-        let is_own = reply.as_str() == service.requests() || reply.starts_with("plimsoll.");
-        let is_sound = reply.len() <= LONGEST_SUBJECT - 500 && !is_own;
-        if !is_sound {
-            // No answer goes there.
-            return Err(Bad { inbox: None, why: String::new() });
-        }
+    if inbox.as_ref().is_some_and(|inbox| !may_answer(service, inbox)) {
+        // No answer goes there.
+        return Err(Bad { inbox: None, why: String::new() });
     }
     match of_message.as_ref().map_or(Ok(Terms::default()), headers::terms) {
         Ok(terms) => Ok((Parcel { inbox, headers: of_message, payload }, terms)),
         Err(why) => Err(Bad { inbox, why }),
     }
+}
+
+/// Whether an answer may go there, which the requester alone says: not where it would be a request
+/// or a report, or be taken by the server itself, as those of who leads are.
+pub(super) fn may_answer(service: &Service, inbox: &str) -> bool {
+    inbox.len() <= LONGEST_SUBJECT - 500
+        && inbox != service.requests()
+        && !inbox.starts_with("plimsoll.")
+        && !inbox.starts_with('$')
 }
 
 /// What became of a message.
@@ -86,14 +90,13 @@ impl Outgoing {
     ) -> (Sent, Option<(WorkerName, LeaseId)>) {
         let client = &self.client;
         let sent = match output {
-            Output::Deliver { worker, generation, lease, parcel } => {
+            Output::Deliver { worker, to, lease, parcel } => {
                 let Parcel { inbox, headers, payload } = parcel;
-                let subject = self.service.delivery(&worker, generation, lease.epoch);
                 let done = self.service.done(&worker, lease, inbox.as_deref());
                 let sent = match headers {
-                    None => client.publish_with_reply(subject, done, payload).await,
+                    None => client.publish_with_reply(to, done, payload).await,
                     Some(headers) => {
-                        client.publish_with_reply_and_headers(subject, done, headers, payload).await
+                        client.publish_with_reply_and_headers(to, done, headers, payload).await
                     }
                 };
                 return (sent.into(), Some((worker, lease)));

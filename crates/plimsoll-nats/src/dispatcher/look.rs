@@ -7,6 +7,11 @@ use super::{Counts, Dispatcher};
 use crate::wire::WorkerName;
 
 impl Dispatcher {
+    /// Its epoch: that of its mandate, or one above what a worker has seen.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// What it has counted.
     pub fn counts(&self) -> Counts {
         self.counts
@@ -15,7 +20,7 @@ impl Dispatcher {
     /// Workers that beat, with what the core knows of each.
     pub fn workers(&self) -> impl Iterator<Item = (&WorkerName, WorkerStats)> {
         let stats = |id| self.pool.worker(id);
-        self.members.iter().filter_map(move |(name, member)| Some((name, stats(member.id)?)))
+        self.members().filter_map(move |member| Some((&member.name, stats(member.id)?)))
     }
 
     pub(super) fn any_is_up(&self) -> bool {
@@ -63,14 +68,18 @@ impl Dispatcher {
         self.pool.check_invariants().map_err(|broken| broken.to_string())?;
         let mut held = 0;
         let mut pending = 0;
-        for (name, member) in &self.members {
+        if self.names.len() != self.members().count() {
+            return Err("not every member has a name".into());
+        }
+        for member in self.members() {
+            let name = &member.name;
             let stats =
                 self.pool.worker(member.id).ok_or_else(|| format!("{name} has no place"))?;
             let own: u64 = member.out.values().map(|out| u64::from(out.lease.cost().get())).sum();
             if own != u64::from(stats.pending) {
                 return Err(format!("{name} has leases of {own} and {} pending", stats.pending));
             }
-            if self.slots[member.id.index()].as_ref() != Some(name) {
+            if self.names.get(name) != Some(&member.id.index()) {
                 return Err(format!("{name} is not in its slot"));
             }
             pending += own;

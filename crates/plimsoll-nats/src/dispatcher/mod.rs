@@ -19,7 +19,7 @@ use std::collections::{HashMap, VecDeque};
 
 use self::members::Member;
 pub use self::types::{Counts, Error, Output, Parcel, Settings, Terms};
-use crate::wire::{End, LeaseId, WorkerName};
+use crate::wire::{End, LeaseId, Service, WorkerName};
 
 /// How often a request may come back unbegun before it is refused: each time from another
 /// worker that is full or gone without having said so.
@@ -38,7 +38,8 @@ const COPIED: usize = 4096;
 /// use plimsoll_nats::{Beat, Dispatcher, Output, Parcel, Settings, Terms};
 ///
 /// let now = Time::ZERO;
-/// let mut dispatcher = Dispatcher::new(Settings::default(), 17, 1);
+/// let service = "resize".parse().unwrap();
+/// let mut dispatcher = Dispatcher::new(service, Settings::default(), 17, 1);
 /// let text = br#"{"generation":1,"number":1,"epoch":0,"seen":0,"capacity":8,"leases":[]}"#;
 /// dispatcher.beat(&"a".parse().unwrap(), &Beat::read(text).unwrap(), now);
 /// dispatcher.request(Parcel::default(), Terms::default(), now);
@@ -50,15 +51,19 @@ const COPIED: usize = 4096;
 /// ```
 #[derive(Debug)]
 pub struct Dispatcher {
+    service: Service,
     settings: Settings,
     epoch: u64,
     pool: Pool<Box<Asked>>,
-    members: HashMap<WorkerName, Member>,
-    /// Whose each slot of the pool is.
-    slots: Vec<Option<WorkerName>>,
+    /// Workers that beat, each where its slot is in the pool.
+    slots: Vec<Option<Member>>,
+    /// Where each is there.
+    names: HashMap<WorkerName, usize>,
     /// Those that were given up, with their generation, until when it is remembered.
     given_up: HashMap<WorkerName, (u64, Time)>,
     next_lease: u64,
+    /// Answers to beats, of all workers: one that comes back has seen none of those to come.
+    answers: u64,
     /// When beats are looked at next.
     next_look: Time,
     outputs: VecDeque<Output>,
@@ -83,8 +88,18 @@ struct Asked {
     terms: Terms,
     deadline: Option<Time>,
     came: Time,
+    /// Whether a worker was lost with it: it gets one other try.
+    was_lost: bool,
     /// Workers that did not begin it.
     excluded: Vec<WorkerId>,
+}
+
+impl Asked {
+    /// Whether another worker may have it when one was lost with it.
+    fn may_run_again(&self, now: Time) -> bool {
+        let is_in_time = self.terms.timeout.is_none_or(|timeout| now < self.came + timeout);
+        self.terms.is_repeatable && self.held > 0 && !self.was_lost && is_in_time
+    }
 }
 
 /// A request that was delivered.
@@ -99,8 +114,8 @@ struct Out {
 }
 
 impl Dispatcher {
-    /// A balancer of this epoch; the seed shuffles its workers.
-    pub fn new(settings: Settings, epoch: u64, seed: u64) -> Self {
+    /// A balancer of a service, in this epoch; the seed shuffles its workers.
+    pub fn new(service: Service, settings: Settings, epoch: u64, seed: u64) -> Self {
         let config = plimsoll_core::Config {
             line: settings.line,
             audit_every: settings.audit_every,
@@ -108,13 +123,15 @@ impl Dispatcher {
             ..plimsoll_core::Config::default()
         };
         Self {
+            service,
             settings,
             epoch,
             pool: Pool::new(config),
-            members: HashMap::new(),
             slots: Vec::new(),
+            names: HashMap::new(),
             given_up: HashMap::new(),
             next_lease: 1,
+            answers: 0,
             next_look: Time::ZERO,
             outputs: VecDeque::new(),
             held: 0,
@@ -130,22 +147,31 @@ impl Dispatcher {
     /// A request came.
     pub fn request(&mut self, parcel: Parcel, terms: Terms, now: Time) {
         self.counts.requests += 1;
-        let limit = terms.timeout.into_iter().chain(self.settings.line_time).min();
-        let deadline = limit.map(|limit| now + limit);
-        let mut asked =
-            Box::new(Asked { parcel, held: 0, terms, deadline, came: now, excluded: vec![] });
+        let deadline = self.deadline(&terms, now, now);
+        let mut asked = Asked {
+            parcel,
+            held: 0,
+            terms,
+            deadline,
+            came: now,
+            was_lost: false,
+            excluded: vec![],
+        };
         if self.is_closed {
-            return self.refuse(*asked, Error::Closing);
+            return self.refuse(asked, Error::Closing);
         }
         let request = Request { cost: terms.cost, excluded: &[], deadline };
         match self.pool.try_dispatch(&request, now) {
-            Ok(lease) => self.deliver(lease, asked, now),
-            Err(Blocked::Refused(reason)) => self.refuse(*asked, reason.into()),
-            // What waits is held, or it does not wait.
-            Err(Blocked::WouldWait) if !self.hold(&mut asked) => {
-                self.refuse(*asked, Error::LineFull);
+            Ok(lease) => self.deliver(lease, Box::new(asked), now),
+            Err(Blocked::Refused(reason)) => self.refuse(asked, reason.into()),
+            // What waits is held, or it does not wait. What is refused costs no copy.
+            Err(Blocked::WouldWait)
+                if self.pool.waiting() >= self.settings.line || !self.hold(&mut asked) =>
+            {
+                self.refuse(asked, Error::LineFull);
             }
             Err(Blocked::WouldWait) => {
+                let asked = Box::new(asked);
                 if let Dispatch::Refused(reason, asked) = self.pool.dispatch(&request, asked, now) {
                     self.refuse(*asked, reason.into());
                 }
@@ -154,9 +180,15 @@ impl Dispatcher {
         self.follow(now);
     }
 
+    /// Until when a request may be in line that joins it now.
+    fn deadline(&self, terms: &Terms, came: Time, now: Time) -> Option<Time> {
+        let own = terms.timeout.map(|timeout| came + timeout);
+        own.into_iter().chain(self.settings.line_time.map(|limit| now + limit)).min()
+    }
+
     /// A worker's report on a lease, or the server's that nobody was there.
     pub fn done(&mut self, worker: &str, lease: LeaseId, end: End, now: Time) {
-        let out = self.members.get_mut(worker).and_then(|member| member.out.remove(&lease));
+        let out = self.member_mut(worker).and_then(|member| member.out.remove(&lease));
         let Some(out) = out else {
             self.counts.unknown += 1;
             return;
@@ -187,16 +219,23 @@ impl Dispatcher {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let looks = (!self.members.is_empty()).then_some(self.next_look);
+        let looks = (!self.names.is_empty()).then_some(self.next_look);
         self.pool.poll_timeout().into_iter().chain(looks).min()
     }
 
     /// Does what is due by now: requests in line that are too late, workers that are silent.
     pub fn handle_timeout(&mut self, now: Time) {
         self.pool.handle_timeout(now);
-        if now >= self.next_look {
-            self.next_look = now + self.settings.beat_every / 2;
-            self.look(now);
+        self.follow(now);
+        if let Some(late) = now.since(self.next_look) {
+            // Later than by a beat it was this side that did not hear, and beats may have come
+            // that it has not been told of yet.
+            if late > self.settings.beat_every {
+                self.next_look = now + self.settings.beat_every;
+            } else {
+                self.next_look = now + self.settings.beat_every / 2;
+                self.look(now);
+            }
         }
         self.follow(now);
     }
@@ -235,11 +274,14 @@ impl Dispatcher {
         }
     }
 
-    /// Nobody knows how far it came: it is done again where it may be.
+    /// Nobody knows how far it came: it is done again where it may be, once, since it may be what
+    /// its worker was lost by. It ran until now, and is in line only from now on.
     fn lost(&mut self, mut out: Out, now: Time) {
         self.counts.lost += 1;
         match out.asked.take() {
-            Some(asked) if asked.terms.is_repeatable && asked.held > 0 => {
+            Some(mut asked) if asked.may_run_again(now) => {
+                asked.was_lost = true;
+                asked.deadline = self.deadline(&asked.terms, asked.came, now);
                 self.take_back(out.lease, asked, now);
             }
             asked => self.end(Out { asked, ..out }, Error::WorkerLost, now),
@@ -304,14 +346,15 @@ impl Dispatcher {
             let inbox = asked.parcel.inbox.clone();
             std::mem::replace(&mut asked.parcel, Parcel { inbox, ..Parcel::default() })
         };
-        let name = self.slots[lease.worker().index()].as_ref().expect("a worker has a name");
-        let member = self.members.get_mut(name).expect("and is a member while it gets requests");
+        let slot = lease.worker().index();
+        let member =
+            self.slots[slot].as_mut().expect("a worker is a member while it gets requests");
         let id = LeaseId { epoch: self.epoch, number: self.next_lease };
         self.next_lease += 1;
         self.wait.record(now.since(asked.came).unwrap_or_default());
         self.outputs.push_back(Output::Deliver {
-            worker: name.clone(),
-            generation: member.generation,
+            worker: member.name.clone(),
+            to: member.to.clone(),
             lease: id,
             parcel,
         });

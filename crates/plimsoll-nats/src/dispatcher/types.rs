@@ -34,6 +34,37 @@ pub struct Settings {
     pub audit_every: u64,
 }
 
+impl Settings {
+    /// Looks whether workers can keep to them.
+    ///
+    /// # Errors
+    ///
+    /// What is out of bounds, and what would be right.
+    ///
+    /// ```
+    /// use plimsoll_nats::Settings;
+    /// use std::time::Duration;
+    ///
+    /// assert!(Settings::default().check().is_ok());
+    /// let spins = Settings { beat_every: Duration::ZERO, ..Settings::default() };
+    /// assert!(spins.check().unwrap_err().contains("beat"));
+    /// ```
+    pub fn check(&self) -> Result<(), String> {
+        let Self { beat_every, lost_after, .. } = self;
+        if *beat_every < Duration::from_millis(1) {
+            return Err(format!("a beat every {beat_every:?}: it is at least 1 ms"));
+        }
+        let longest = Duration::from_millis(u32::MAX.into());
+        if *lost_after > longest || *lost_after / 4 < *beat_every {
+            return Err(format!(
+                "workers given up after {lost_after:?}: it is at least four beats, which come every \
+                 {beat_every:?}, and at most {longest:?}"
+            ));
+        }
+        Ok(())
+    }
+}
+
 impl Default for Settings {
     /// A line of 1,024 for at most 10 s, 64 MiB, beats every 250 ms and workers given up after
     /// 3 s, an audit every 1,024 dispatches.
@@ -194,8 +225,8 @@ pub enum Output {
     Deliver {
         /// Which.
         worker: WorkerName,
-        /// Its generation.
-        generation: u64,
+        /// Where to: the subject of all that it gets in its generation and this epoch.
+        to: Subject,
         /// What its report is about.
         lease: LeaseId,
         /// The request.
@@ -219,13 +250,13 @@ pub enum Output {
         /// With what.
         answer: Answer,
     },
-    /// A worker is told that its generation was given up.
+    /// A worker is told that its generation is over.
     GiveUp {
         /// Which.
         worker: WorkerName,
         /// Which generation.
         generation: u64,
-        /// The balancer's epoch.
+        /// The balancer's epoch, or the one that the worker knows if there is none after it.
         epoch: u64,
     },
     /// Whether requests are wanted: not while no worker is up, so that the server tells
@@ -254,7 +285,7 @@ pub struct Counts {
     pub adopted: u64,
     /// Reports on leases that are not out: late ones, repeated ones, forged ones.
     pub unknown: u64,
-    /// Beats of earlier generations.
+    /// Beats of generations that are over.
     pub stale: u64,
     /// Workers that were given up.
     pub given_up: u64,

@@ -64,6 +64,10 @@ pub struct Hold {
     beats: u64,
     /// Beats that were not answered: their numbers, and when they were sent.
     awaited: VecDeque<(u64, Time)>,
+    /// The last one that was answered.
+    heard: u64,
+    /// The first one that says that it takes nothing more.
+    last_from: Option<u64>,
     /// Until when nobody can have given it up.
     safe_until: Option<Time>,
     next_beat: Time,
@@ -85,6 +89,8 @@ impl Hold {
             seen: 0,
             beats: 0,
             awaited: VecDeque::new(),
+            heard: 0,
+            last_from: None,
             safe_until: None,
             next_beat: Time::ZERO,
             every: FIRST_BEATS,
@@ -101,21 +107,54 @@ impl Hold {
         self.has.values().chain(self.abandoned.values()).map(|cost| u64::from(cost.get())).sum()
     }
 
-    /// The most that it takes from now on; 0 is nothing more.
-    pub fn set_capacity(&mut self, capacity: u32) {
-        self.capacity = capacity;
+    /// It takes nothing more, and says so from its next beat on.
+    pub fn end(&mut self) {
+        self.capacity = 0;
+        self.last_from = Some(self.beats + 1);
+    }
+
+    /// Whether nothing runs after its [`end`](Self::end), and nothing more is on its way: that was sent
+    /// before the balancer answered that it knows of the end, or it sends nothing any more.
+    ///
+    /// ```
+    /// use plimsoll_core::Time;
+    /// use plimsoll_nats::{Answer, Hold};
+    /// use std::num::NonZeroU16;
+    ///
+    /// let now = Time::ZERO;
+    /// let mut hold = Hold::new(1, 8, NonZeroU16::MIN);
+    /// let mut answer = Answer { number: 1, beat: 1, every_ms: 250, lost_after_ms: 3000 };
+    /// assert_eq!(hold.beat(now).number, 1);
+    /// hold.answered(17, &answer, now);
+    /// hold.end();
+    /// assert!(!hold.may_leave(now));
+    /// (answer.number, answer.beat) = (2, hold.beat(now).number);
+    /// hold.answered(17, &answer, now);
+    /// assert!(hold.may_leave(now));
+    /// ```
+    pub fn may_leave(&self, now: Time) -> bool {
+        let Some(from) = self.last_from else { return false };
+        self.filled() == 0 && (self.heard >= from || !self.is_safe(now))
+    }
+
+    /// Whether nobody can have given it up: there is a balancer, and it answers.
+    fn is_safe(&self, now: Time) -> bool {
+        self.safe_until.is_some_and(|until| now < until)
     }
 
     /// A request comes. It is not taken by a worker that is full, that knows a later epoch or that
     /// may have been given up: then it did not begin, and its balancer is told so.
     pub fn take(&mut self, epoch: u64, lease: LeaseId, cost: NonZeroU32, now: Time) -> Taken {
+        let is_here = self.has.contains_key(&lease) || self.abandoned.contains_key(&lease);
+        if epoch < self.epoch && !is_here {
+            return Taken::No;
+        }
         if self.last.is_some_and(|last| lease <= last) {
             return Taken::Twice;
         }
         self.last = Some(lease);
-        let is_safe = self.safe_until.is_some_and(|until| now < until);
         let fits = self.filled() + u64::from(cost.get()) <= u64::from(self.capacity);
-        if !is_safe || !fits || epoch < self.epoch {
+        if !self.is_safe(now) || !fits {
             return Taken::No;
         }
         self.know(epoch);
@@ -166,7 +205,7 @@ impl Hold {
             return;
         }
         self.know(epoch);
-        self.seen = self.seen.max(answer.number);
+        self.seen = answer.number;
         self.every = answer.every().max(Duration::from_millis(1));
         self.next_beat = self.next_beat.min(now + self.every);
         while let Some(&(number, sent)) = self.awaited.front() {
@@ -178,16 +217,20 @@ impl Hold {
                 // A tenth less, for clocks that differ and for what is on its way.
                 let safe = sent + answer.lost_after() / 10 * 9;
                 self.safe_until = self.safe_until.max(Some(safe));
+                self.heard = number;
             }
         }
     }
 
     /// Its generation was given up: it goes on as the next, or as the one that is given, if that
-    /// is later. Nothing that runs is answered.
+    /// is later. Nothing that runs is answered. What it knew of epochs it forgets: no balancer of
+    /// an earlier one knows the new generation.
     pub fn begin_anew(&mut self, generation: u64) {
         self.generation = generation.max(self.generation + 1);
         self.abandon();
-        (self.beats, self.seen) = (0, 0);
+        (self.beats, self.seen, self.heard) = (0, 0, 0);
+        (self.epoch, self.last) = (0, None);
+        self.last_from = self.last_from.map(|_| 1);
         self.awaited.clear();
         self.safe_until = None;
         self.next_beat = Time::ZERO;

@@ -4,10 +4,12 @@ mod hold;
 
 use std::future::Future;
 use std::num::NonZeroU16;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_nats::client::PublishErrorKind;
 use async_nats::connection::State;
 use async_nats::{Client, HeaderMap, Message, Subscriber};
 use bytes::Bytes;
@@ -17,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub use self::hold::{Hold, Taken};
-use crate::{Answer, Delivery, End, LeaseId, Service, WorkerName, headers};
+use crate::{Answer, Delivery, End, LeaseId, MOST_CAPACITY, Service, WorkerName, headers};
 
 /// The most messages, and the most ends of requests, that are taken at a time: one report tells
 /// of all that have ended.
@@ -37,7 +39,7 @@ pub struct Work {
     pub service: Service,
     /// What it is called; no two of a service have one name.
     pub name: WorkerName,
-    /// The most cost that it has at a time.
+    /// The most cost that it has at a time, up to [`MOST_CAPACITY`].
     pub capacity: u32,
     /// Its strength relative to other workers.
     pub weight: NonZeroU16,
@@ -94,16 +96,17 @@ struct Ended {
 }
 
 impl Work {
-    /// Works until `shutdown` is over: then it takes no more, ends what runs, for as long as
-    /// [`drain`](Self::drain), and leaves.
+    /// Works until `shutdown` is over: then it takes no more, ends what runs, and leaves when the
+    /// balancer knows of it, at the latest after [`drain`](Self::drain).
     ///
     /// `handler` is called on the task that runs this; the futures that it returns are spawned on
-    /// its tokio runtime, as many at a time as there is capacity. For functions that block, let it
+    /// its tokio runtime, as many at a time as there is capacity. A panic in either costs the one
+    /// request, whose requester gets an error. For functions that block, let it
     /// submit to a `plimsoll::ThreadPool`, whose replies are futures.
     ///
     /// # Errors
     ///
-    /// What the server would not let it do.
+    /// A capacity that is out of bounds, or what the server would not let it do.
     pub async fn run<H, F>(
         self,
         client: Client,
@@ -114,6 +117,12 @@ impl Work {
         H: FnMut(Request) -> F,
         F: Future<Output = Result<Bytes, Failure>> + Send + 'static,
     {
+        if !(1..=MOST_CAPACITY).contains(&self.capacity) {
+            let capacity = self.capacity;
+            return Err(format!(
+                "a worker's capacity is from 1 to {MOST_CAPACITY}, not {capacity}"
+            ));
+        }
         let generation = by_the_clock();
         let (ended, mut ends) = mpsc::unbounded_channel();
         let mut working = Working {
@@ -135,7 +144,7 @@ impl Work {
                 biased;
                 () = &mut shutdown, if until.is_none() => {
                     until = Some(Instant::now() + working.work.drain);
-                    working.hold.set_capacity(0);
+                    working.hold.end();
                     working.beat().await?;
                 }
                 _ = ends.recv_many(&mut working.unsent, MOST) => {}
@@ -154,7 +163,8 @@ impl Work {
                 () = tokio::time::sleep_until(due) => {}
             }
             working.look().await?;
-            if until.is_some_and(|until| working.hold.filled() == 0 || Instant::now() >= until) {
+            let is_late = until.is_some_and(|until| Instant::now() >= until);
+            if is_late || working.hold.may_leave(working.now()) {
                 return working.leave().await;
             }
         }
@@ -165,6 +175,24 @@ impl Work {
 fn by_the_clock() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Calls a handler. Whether that panics or its future does, it costs the one request: what panics
+/// is dropped, and nothing else has a part of it.
+fn call<F>(handler: &mut impl FnMut(Request) -> F, request: Request) -> thread::Result<F> {
+    catch_unwind(AssertUnwindSafe(|| handler(request)))
+}
+
+/// What came of a call.
+async fn result_of<F>(called: thread::Result<F>) -> Result<Bytes, Failure>
+where
+    F: Future<Output = Result<Bytes, Failure>>,
+{
+    let ended = match called {
+        Ok(running) => AssertUnwindSafe(running).catch_unwind().await,
+        Err(panic) => Err(panic),
+    };
+    ended.unwrap_or_else(|_| Err(Failure::Worker("the handler panicked".into())))
 }
 
 async fn subscribe(client: &Client, work: &Work, generation: u64) -> Result<Subscriber, String> {
@@ -230,12 +258,10 @@ impl Working {
                     Taken::Yes => {
                         let inbox = inbox.map(str::to_owned);
                         let Message { payload, headers, .. } = message;
-                        // What panics is dropped, and nothing else has a part of it.
-                        let running = AssertUnwindSafe(handler(Request { payload, headers }));
+                        let called = call(handler, Request { payload, headers });
                         let ended = self.ended.clone();
                         tokio::spawn(async move {
-                            let failed = |_| Err(Failure::Worker("the handler panicked".into()));
-                            let result = running.catch_unwind().await.unwrap_or_else(failed);
+                            let result = result_of(called).await;
                             // Nobody hears it when the worker has left.
                             let _ = ended.send(Ended { lease, inbox, result });
                         });
@@ -322,8 +348,12 @@ impl Working {
         self.send_report().await;
         let beat = self.hold.beat(self.now());
         let subject = self.work.service.beat(&self.work.name);
-        let sent = self.client.publish(subject, beat.text().into()).await;
-        sent.map_err(|error| format!("a beat cannot be sent: {error}"))
+        match self.client.publish(subject, beat.text().into()).await {
+            // Larger than this server takes: a later one has fewer leases. It was noted as sent,
+            // and is never answered.
+            Err(error) if error.kind() != PublishErrorKind::Send => Ok(()),
+            sent => sent.map_err(|error| format!("a beat cannot be sent: {error}")),
+        }
     }
 
     async fn leave(&self) -> Result<(), String> {
@@ -332,5 +362,55 @@ impl Working {
         // Without a server nobody has to be told.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.client.flush()).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client of no server.
+    async fn client() -> Client {
+        let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
+        options.connect("127.0.0.1:1").await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_capacity_that_no_balancer_would_take_is_refused_at_once() {
+        for capacity in [0, MOST_CAPACITY + 1] {
+            let work = Work {
+                service: "resize".parse().unwrap(),
+                name: "a".parse().unwrap(),
+                capacity,
+                weight: NonZeroU16::MIN,
+                drain: Duration::ZERO,
+            };
+            let handler = |request: Request| async { Ok(request.payload) };
+            let told = work.run(client().await, handler, std::future::pending()).await;
+            assert_eq!(
+                told.unwrap_err(),
+                format!("a worker's capacity is from 1 to 16384, not {capacity}")
+            );
+        }
+    }
+
+    #[test]
+    fn a_handler_that_panics_costs_one_request_wherever_it_does() {
+        let mut handler = |request: Request| {
+            assert_ne!(request.payload, "call", "a panic that is meant");
+            async move {
+                assert_ne!(request.payload, "future", "a panic that is meant");
+                Ok(request.payload)
+            }
+        };
+        let mut run = |text: &'static str| {
+            let payload = Bytes::from_static(text.as_bytes());
+            let request = Request { payload, headers: None };
+            result_of(call(&mut handler, request)).now_or_never().expect("it waits for nothing")
+        };
+        for panics in ["call", "future"] {
+            assert_eq!(run(panics), Err(Failure::Worker("the handler panicked".into())));
+        }
+        assert_eq!(run("well"), Ok(Bytes::from_static(b"well")));
     }
 }

@@ -22,6 +22,7 @@ pub(crate) fn run(url: &str, subject: &str) {
             },
             drain: Duration::ZERO,
             name: "bench".into(),
+            overrun: std::sync::Arc::default(),
         };
         let seen = Seen::default();
         let client = connect(url).await;

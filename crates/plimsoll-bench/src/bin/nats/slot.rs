@@ -13,9 +13,10 @@ enum Change {
 }
 
 /// The time from each end of a request to the begin of the next one in its slot, where the line
-/// was not empty at that end.
+/// was not empty at that end, or to when it was empty, if that was first: another slot took what
+/// waited.
 ///
-/// It was not, if more requests waited than other slots were free: some of them may be on their
+/// It is not empty, if more requests wait than other slots are free: some of them may be on their
 /// way to those. A request waits from when it has come to the balancer, `way` after it was sent,
 /// until it begins.
 pub(crate) fn free_beside_waiting(visits: &[Visit], slots: usize, way: Duration) -> Vec<Duration> {
@@ -39,8 +40,11 @@ pub(crate) fn free_beside_waiting(visits: &[Visit], slots: usize, way: Duration)
             Change::Begins { slot } => {
                 waiting -= 1;
                 free -= 1;
-                let since: Option<u64> = freed[slot].take();
-                times.extend(since.map(|since| Duration::from_nanos(at - since)));
+                let since = |since: u64| Duration::from_nanos(at - since);
+                times.extend(freed[slot].take().map(since));
+                if waiting < free {
+                    times.extend(freed.iter_mut().filter_map(Option::take).map(since));
+                }
             }
             Change::Ends { slot } => {
                 freed[slot] = (waiting > free).then_some(at);
@@ -65,6 +69,20 @@ mod tests {
             visit(20, 0, 115, 300),
             // Comes when nothing waits, and takes what has been free for long.
             visit(200, 1, 210, 310),
+        ];
+        let times = free_beside_waiting(&visits, 2, Duration::from_nanos(5));
+        assert_eq!(times, [Duration::from_nanos(15)]);
+    }
+
+    #[test]
+    fn another_slot_ends_it_too() {
+        let visit = |sent, slot, began, ended| Visit { due: sent, sent, slot, began, ended };
+        let visits = [
+            visit(0, 0, 10, 100),
+            visit(0, 1, 10, 110),
+            // Waits at 100, and runs where it is free from 110.
+            visit(20, 1, 115, 300),
+            visit(400, 0, 410, 500),
         ];
         let times = free_beside_waiting(&visits, 2, Duration::from_nanos(5));
         assert_eq!(times, [Duration::from_nanos(15)]);

@@ -2,13 +2,12 @@
 //! client library are stricter than what servers of some age answer.
 
 use std::io;
-use std::time::Duration;
 
 use async_nats::{Client, Message};
 use futures_util::StreamExt;
 
 use crate::client::Asker;
-use crate::worker::answer;
+use crate::worker::Slots;
 
 /// The header that says where the answer goes: a stream has the reply subject for itself.
 pub(crate) const INBOX: &str = "Inbox";
@@ -36,20 +35,24 @@ pub(crate) fn make(port: u16) -> io::Result<()> {
     Ok(())
 }
 
-/// A worker that pulls one request at a time: its acknowledgement asks for the next one.
-pub(crate) async fn pull(client: Client, number: u32, late: Duration) {
+/// A worker that pulls as many requests as it has at a time: each acknowledgement asks for the
+/// next one.
+pub(crate) async fn pull(client: Client, slots: Slots) {
     let inbox = client.new_inbox();
-    let mut pulled = client.subscribe(inbox.clone()).await.expect("it may subscribe");
+    let pulled = client.subscribe(inbox.clone()).await.expect("it may subscribe");
     let next = "$JS.API.CONSUMER.MSG.NEXT.bench.workers";
-    let sent = client.publish_with_reply(next, inbox.clone(), r#"{"batch":1}"#.into()).await;
-    sent.expect("the server is there");
-    while let Some(Message { reply, headers, payload, .. }) = pulled.next().await {
-        let to = headers.as_ref().and_then(|headers| headers.get(INBOX));
-        let (Some(acknowledged), Some(to)) = (reply, to) else { continue };
-        let answer = answer(payload, number, late).await;
-        let (to, inbox) = (to.as_str().to_owned(), inbox.clone());
-        client.publish(to, answer).await.expect("the server is there");
-        let sent = client.publish_with_reply(acknowledged, inbox, "+NXT".into()).await;
+    for _ in 0..slots.capacity() {
+        let sent = client.publish_with_reply(next, inbox.clone(), r#"{"batch":1}"#.into()).await;
         sent.expect("the server is there");
     }
+    let (client, slots, inbox) = (&client, &slots, &inbox);
+    let run = |Message { reply, headers, payload, .. }: Message| async move {
+        let to = headers.as_ref().and_then(|headers| headers.get(INBOX));
+        let (Some(acknowledged), Some(to)) = (reply, to) else { return };
+        let answer = slots.answer(payload).await;
+        client.publish(to.as_str().to_owned(), answer).await.expect("the server is there");
+        let sent = client.publish_with_reply(acknowledged, inbox.clone(), "+NXT".into()).await;
+        sent.expect("the server is there");
+    };
+    pulled.for_each_concurrent(slots.capacity() as usize, run).await;
 }

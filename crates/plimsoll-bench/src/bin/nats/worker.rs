@@ -71,11 +71,11 @@ pub(crate) fn run(url: &str, subject: &str, kind: &str, count: &str, slots: &str
         let late = lateness().await;
         for number in 0..workers.count {
             let (client, subject) = (client.clone(), subject.to_owned());
-            let slots = workers.slots;
+            let slots = Slots::new(number, workers.slots, late);
             let _working = match kind {
-                Kind::Plimsoll => tokio::spawn(work(client, subject, number, slots, late)),
-                Kind::QueueGroup => tokio::spawn(queue(client, subject, number, slots, late)),
-                Kind::JetStream => tokio::spawn(stream::pull(client, number, late)),
+                Kind::Plimsoll => tokio::spawn(work(client, subject, number, slots)),
+                Kind::QueueGroup => tokio::spawn(queue(client, subject, slots)),
+                Kind::JetStream => tokio::spawn(stream::pull(client, slots)),
             };
         }
         input_ended().await;
@@ -104,8 +104,40 @@ async fn lateness() -> Duration {
     late[late.len() / 2]
 }
 
+/// Where a worker's requests run, and how late its sleeps end.
+#[derive(Clone)]
+pub(crate) struct Slots {
+    free: Arc<Semaphore>,
+    own: Arc<Mutex<Vec<u32>>>,
+    count: u32,
+    late: Duration,
+}
+
+impl Slots {
+    fn new(worker: u32, count: u32, late: Duration) -> Self {
+        let own = (worker * count..(worker + 1) * count).collect();
+        let free = Arc::new(Semaphore::new(count as usize));
+        Self { free, own: Arc::new(Mutex::new(own)), count, late }
+    }
+
+    /// Requests that a worker has at a time: with more than one slot, one for each slot that runs
+    /// and one for each that may be next, which is there when the slot is free.
+    pub(crate) fn capacity(&self) -> u32 {
+        if self.count == 1 { 1 } else { self.count * 2 }
+    }
+
+    /// Runs a request when a slot is free; tells its answer.
+    pub(crate) async fn answer(&self, payload: Bytes) -> Bytes {
+        let _one = self.free.acquire().await.expect("it is never closed");
+        let slot = self.own.lock().expect("nothing panics").pop().expect("as many as are free");
+        let answer = answer(payload, slot, self.late).await;
+        self.own.lock().expect("nothing panics").push(slot);
+        answer
+    }
+}
+
 /// Runs a request; tells its answer.
-pub(crate) async fn answer(payload: Bytes, slot: u32, late: Duration) -> Bytes {
+async fn answer(payload: Bytes, slot: u32, late: Duration) -> Bytes {
     let (at, began) = (Instant::now(), now());
     let parts = std::str::from_utf8(&payload).ok().and_then(|text| text.split_once(' '));
     let Some((id, Ok(service))) = parts.map(|(id, service)| (id, service.parse())) else {
@@ -122,46 +154,36 @@ async fn echo(client: Client, mut asked: async_nats::Subscriber) {
 }
 
 /// One of plimsoll's.
-async fn work(client: Client, subject: String, number: u32, slots: u32, late: Duration) {
+async fn work(client: Client, subject: String, number: u32, slots: Slots) {
     let work = Work {
         service: subject.parse().expect("it is a subject"),
         name: format!("w{number}").parse().expect("it is a name"),
-        capacity: if slots == 1 { 1 } else { slots * 2 },
+        capacity: slots.capacity(),
         weight: NonZeroU16::MIN,
         drain: Duration::ZERO,
     };
-    let free = Arc::new(Semaphore::new(slots as usize));
-    let own: Vec<u32> = (number * slots..(number + 1) * slots).collect();
-    let own = Arc::new(Mutex::new(own));
     let handler = move |request: plimsoll_nats::Request| {
-        let (free, own) = (Arc::clone(&free), Arc::clone(&own));
-        async move {
-            let _one = free.acquire().await.expect("it is never closed");
-            let slot = own.lock().expect("nothing panics").pop();
-            let slot = slot.expect("as many as are free");
-            let answer = answer(request.payload, slot, late).await;
-            own.lock().expect("nothing panics").push(slot);
-            Ok(answer)
-        }
+        let slots = slots.clone();
+        async move { Ok(slots.answer(request.payload).await) }
     };
     work.run(client, handler, std::future::pending()).await.expect("the server is there");
 }
 
 /// One of a queue group: what it cannot run yet waits in its own line.
-async fn queue(client: Client, subject: String, number: u32, slots: u32, late: Duration) {
+async fn queue(client: Client, subject: String, slots: Slots) {
     let asked = client.queue_subscribe(subject, "workers".into()).await;
-    let client = &client;
+    let (client, slots) = (&client, &slots);
     let run = |message: Message| async move {
         let Message { reply: Some(inbox), payload, .. } = message else { return };
-        let answer = answer(payload, number, late).await;
+        let answer = slots.answer(payload).await;
         client.publish(inbox, answer).await.expect("the server is there");
     };
     let mut asked = asked.expect("it may subscribe");
-    if slots == 1 {
+    if slots.count == 1 {
         while let Some(message) = asked.next().await {
             run(message).await;
         }
     } else {
-        asked.for_each_concurrent(slots as usize, run).await;
+        asked.for_each_concurrent(slots.count as usize, run).await;
     }
 }
