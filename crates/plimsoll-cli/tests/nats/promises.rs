@@ -12,28 +12,30 @@ use rustix::process::Signal;
 use crate::client::Recorder;
 use crate::server::Server;
 
-/// As many requests as can be sent, while this is done; then each must have exactly one reply.
-fn under_flood(recorder: &Arc<Recorder>, act: impl FnOnce()) {
+/// Some 8,000 requests a second, while this is done; then each must have exactly one reply.
+fn under_load(recorder: &Arc<Recorder>, act: impl FnOnce()) {
     let is_over = Arc::<AtomicBool>::default();
     let (sender, ends) = (Arc::clone(recorder), Arc::clone(&is_over));
-    let flood = spawn(move || {
+    let load = spawn(move || {
         while !ends.load(Ordering::Relaxed) {
-            // In step with the server, so that nothing of it is the client's own line.
-            for _ in 0..32 {
+            for _ in 0..16 {
                 sender.send(false);
             }
+            // In step with the server, so that nothing of it is the client's own line.
             sender.flush();
+            sleep(Duration::from_millis(2));
         }
     });
     sleep(Duration::from_millis(150));
     act();
     sleep(Duration::from_millis(150));
     is_over.store(true, Ordering::Relaxed);
-    flood.join().unwrap();
+    load.join().unwrap();
     let mut fates = recorder.all();
     let sent = fates.len();
     fates.retain(|_, fate| fate.replies() != 1);
-    assert!(fates.is_empty(), "{} of {sent}: {:?}", fates.len(), fates.first_key_value());
+    let (first, last) = (fates.first_key_value(), fates.last_key_value());
+    assert!(fates.is_empty(), "{} of {sent}, from {first:?} to {last:?}", fates.len());
 }
 
 #[test]
@@ -45,7 +47,7 @@ fn a_worker_that_is_told_to_end_costs_no_request_its_reply() {
         // The last one: nobody attends after it.
         let worker = server.work(&["--workers", "2", "--", "cat"]);
         recorder.until_answered();
-        under_flood(&recorder, || drop(worker.end()));
+        under_load(&recorder, || drop(worker.end()));
     }
     balancer.is_settled();
 }
@@ -58,7 +60,7 @@ fn a_balancer_that_is_told_to_end_costs_no_request_its_reply() {
     for _ in 0..3 {
         let balancer = server.balance(&[]);
         recorder.until_answered();
-        under_flood(&recorder, || drop(balancer.end()));
+        under_load(&recorder, || drop(balancer.end()));
     }
 }
 

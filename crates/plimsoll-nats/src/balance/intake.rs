@@ -20,59 +20,76 @@ pub(super) enum Came {
 }
 
 /// Requests, from when they are subscribed to until the last has come.
+///
+/// The client forgets a subscription as soon as it has said so to the server, and drops what is on
+/// its way still. So the server is told to end it after some more requests, of which none is lost:
+/// [`AHEAD`] times as many as came in the last [`PERIOD`], which is more than can be on their way.
+/// When none come none is.
 pub(super) struct Requests {
     subscriber: Subscriber,
     /// How many have come.
     count: u64,
-    leaving: Leaving,
+    /// Whether that is all that the client has had, so far as was seen.
+    is_all: bool,
+    leaving: Option<Leaving>,
 }
 
-/// How a subscription ends. The client forgets one as soon as it has said so to the server, and
-/// drops what is on its way still. So the server is told to end it after some more requests, of
-/// which none is lost; and when they do not come, they are too few for one to be on its way.
-enum Leaving {
-    No,
-    /// After [`SOME`] more, or then.
-    Soon(Instant),
-    /// It has been given up; what has come is still here.
-    Now,
+struct Leaving {
+    /// What had come as the period began.
+    since: u64,
+    /// When it is over.
+    until: Instant,
+    /// How many are to come in all, where the server has been told.
+    end: Option<u64>,
+    has_left: bool,
 }
 
-/// More than can be on their way at a time.
-const SOME: u64 = 1024;
+/// Longer than what comes is on its way.
+const PERIOD: Duration = Duration::from_millis(250);
 
-/// How long they may take to come.
-const SOON: Duration = Duration::from_millis(250);
+/// They may come faster and faster meanwhile.
+const AHEAD: u64 = 4;
 
 impl Requests {
     pub(super) fn new(subscriber: Subscriber) -> Self {
-        Self { subscriber, count: 0, leaving: Leaving::No }
+        Self { subscriber, count: 0, is_all: true, leaving: None }
     }
 
-    /// Begins to leave.
-    pub(super) async fn leave(&mut self) -> Result<(), UnsubscribeError> {
-        if matches!(self.leaving, Leaving::No) {
-            self.leaving = Leaving::Soon(Instant::now() + SOON);
-            self.subscriber.unsubscribe_after(self.count + SOME).await?;
-        }
-        Ok(())
-    }
-
-    /// When it is time to [`leave_now`](Self::leave_now).
+    /// When [`leave`](Self::leave) has something to do again.
     pub(super) fn due(&self) -> Option<Instant> {
-        match self.leaving {
-            Leaving::Soon(at) => Some(at),
-            Leaving::No | Leaving::Now => None,
-        }
+        let leaving = self.leaving.as_ref().filter(|leaving| !leaving.has_left);
+        leaving.map(|leaving| leaving.until)
     }
 
-    /// Leaves without waiting for more, if it is leaving.
-    pub(super) async fn leave_now(&mut self) -> Result<(), UnsubscribeError> {
-        if self.due().is_some() {
-            self.leaving = Leaving::Now;
-            self.subscriber.drain().await?;
+    /// Leaves, bit by bit: called again and again until the end has come.
+    pub(super) async fn leave(&mut self, now: Instant) -> Result<(), UnsubscribeError> {
+        let (count, until) = (self.count, now + PERIOD);
+        let leaving =
+            self.leaving.get_or_insert(Leaving { since: count, until, end: None, has_left: false });
+        // What is here and not taken is not counted.
+        if leaving.has_left || now < leaving.until || !self.is_all {
+            return Ok(());
+        }
+        let came = count - leaving.since;
+        (leaving.since, leaving.until) = (count, until);
+        if came == 0 {
+            leaving.has_left = true;
+            return self.subscriber.drain().await;
+        }
+        // Sooner than was told, if they come more slowly now.
+        let end = count + AHEAD * came;
+        if leaving.end.is_none_or(|told| end < told) {
+            leaving.end = Some(end);
+            return self.subscriber.unsubscribe_after(end).await;
         }
         Ok(())
+    }
+
+    /// Stays, if it may still: else it is to be subscribed to again when the end has come.
+    pub(super) fn stay(&mut self) {
+        if self.leaving.as_ref().is_some_and(|leaving| leaving.end.is_none() && !leaving.has_left) {
+            self.leaving = None;
+        }
     }
 }
 
@@ -92,6 +109,7 @@ pub(super) async fn next(
             let before = batch.len();
             has_ended = !drain(&mut requests.subscriber, Came::Request, batch, cx);
             requests.count += (batch.len() - before) as u64;
+            requests.is_all = batch.len() < MOST;
         }
         if has_ended {
             *requests = None;

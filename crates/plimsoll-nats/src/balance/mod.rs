@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::{Client, Subscriber};
+use futures_util::StreamExt;
 use plimsoll::Snapshot;
 use plimsoll_core::Time;
 use tokio::task::JoinSet;
@@ -149,8 +150,7 @@ impl Balance {
                     let ending = async {
                         lead.mandate.end().await;
                         lead.retire().await;
-                        // What was sent is not yet written.
-                        let _ = client.flush().await;
+                        settle(&client).await;
                     };
                     // Where there is no connection nothing of it can be done.
                     let _ = tokio::time::timeout(RETIRES * 2, ending).await;
@@ -385,21 +385,21 @@ impl Lead {
 
     /// Subscribes to requests, or leaves, as the dispatcher wants it.
     async fn attend(&mut self) -> Result<(), async_nats::Error> {
-        let wants = self.dispatcher.attends();
-        match &mut self.requests {
-            None if wants => {
+        let now = Instant::now();
+        match (&mut self.requests, self.dispatcher.attends()) {
+            (None, false) => {}
+            (None, true) => {
                 let subscriber = self.client.subscribe(self.service.requests().to_owned()).await?;
                 self.requests = Some(Requests::new(subscriber));
             }
-            None => {}
-            // And comes back when that is over.
-            Some(requests) if wants => requests.leave_now().await?,
-            Some(requests) => {
-                requests.leave().await?;
-                if requests.due().is_some_and(|at| at <= Instant::now()) {
-                    requests.leave_now().await?;
+            (Some(requests), true) => {
+                requests.stay();
+                // It may be told already that it leaves.
+                if requests.due().is_some() {
+                    requests.leave(now).await?;
                 }
             }
+            (Some(requests), false) => requests.leave(now).await?,
         }
         Ok(())
     }
@@ -424,5 +424,16 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits until the server has all that was sent: what comes back was sent after it. The client's
+/// own flush is over when a socket that is full has not taken all.
+async fn settle(client: &Client) {
+    let inbox = client.new_inbox();
+    if let Ok(mut back) = client.subscribe(inbox.clone()).await
+        && client.publish(inbox, bytes::Bytes::new()).await.is_ok()
+    {
+        let _ = back.next().await;
     }
 }
