@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -97,13 +97,21 @@ impl World {
         }
     }
 
-    /// What is open may be lost now: some of it runs, and some does not.
-    fn excuse_what_is_open(&mut self) {
-        let open = self.recorder.open();
-        let running = self.running();
-        assert!(!running.is_empty(), "nothing runs of {open:?}");
-        assert!(open.len() > running.len(), "nothing waits: {open:?}");
-        self.excused.extend(open);
+    /// What is open may be lost now: some of it runs, and some does not. Nothing is sent while
+    /// what this returns is held.
+    fn excuse_what_is_open<'a>(&mut self, load: &'a Load) -> MutexGuard<'a, ()> {
+        let until = Instant::now() + SOON;
+        loop {
+            let pause = load.pause();
+            let (open, running) = (self.recorder.open(), self.running());
+            if !running.is_empty() && open.len() > running.len() {
+                self.excused.extend(open);
+                return pause;
+            }
+            drop(pause);
+            assert!(Instant::now() < until, "{running:?} runs of {open:?}");
+            sleep(Duration::from_millis(10));
+        }
     }
 
     /// Waits until requests are answered; those that it takes are excused.
@@ -152,8 +160,9 @@ fn n7_workers_that_are_killed_cost_no_request_its_reply() {
         let dies = workers.remove(0);
         let id = dies.id();
         held += world.running().iter().filter(|(_, worker)| *worker == id).count();
-        world.excuse_what_is_open();
+        let pause = world.excuse_what_is_open(&load);
         dies.kill();
+        drop(pause);
         workers.push(world.work());
     }
     sleep(Duration::from_millis(300));
@@ -165,11 +174,12 @@ fn n7_workers_that_are_killed_cost_no_request_its_reply() {
     assert!(odd.values().all(|fate| fate.replies() == 2), "{odd:?}");
     let fates = world.recorder.fates();
     let failed: Vec<_> = fates.values().filter(|fate| fate.answers.is_empty()).collect();
-    assert!(failed.iter().all(|fate| !fate.is_repeatable), "{failed:?}");
     let counted = balancer.is_settled();
     let lost = usize::try_from(counted["lost"].as_u64().unwrap()).unwrap();
+    // One that may run twice fails when it was lost twice.
+    let losses: usize = failed.iter().map(|fate| 1 + usize::from(fate.is_repeatable)).sum();
     assert!(held >= kills, "{held} ran at {kills} kills");
-    assert!(failed.len() <= lost && lost <= kills * COPIES, "{} {lost}", failed.len());
+    assert!(losses <= lost && lost <= kills * COPIES, "{losses} {lost}: {failed:?}");
     assert!(lost > 0, "{counted}");
     world.is_sound(&balancer);
 }
@@ -214,8 +224,7 @@ fn n1_a_server_that_is_killed_and_comes_back_finds_all_at_work() {
         sleep(Duration::from_millis(400));
         // Nothing is sent before the balancer knows again that it leads: the key went with the
         // server.
-        let pause = load.pause();
-        world.excuse_what_is_open();
+        let pause = world.excuse_what_is_open(&load);
         world.server.end();
         sleep(Duration::from_millis(300));
         world.server.begin();
@@ -243,8 +252,7 @@ fn another_balancer_takes_over_from_one_that_is_killed() {
         let second = world.server.run(&STANDS_BY);
         sleep(Duration::from_millis(600));
         world.until_a_long_one_begins();
-        let pause = load.pause();
-        world.excuse_what_is_open();
+        let pause = world.excuse_what_is_open(&load);
         let running = world.running();
         first.kill();
         // The server has noticed.
@@ -279,7 +287,7 @@ fn a_balancer_that_was_stopped_does_not_act_on_what_it_missed() {
     for _ in 0..times(10, 1) {
         let second = world.server.run(&STANDS_BY);
         sleep(Duration::from_millis(500));
-        world.excuse_what_is_open();
+        drop(world.excuse_what_is_open(&load));
         let from = world.recorder.fates().len() as u64;
         first.signal(Signal::STOP);
         second.wait_for("leads");
