@@ -45,7 +45,8 @@ const REST: Duration = Duration::from_millis(50);
 ///     Ok(answer)
 /// });
 /// let balancer = plimsoll::Balancer::<()>::new();
-/// let overview = move || plimsoll_admin::Overview::new("worker", balancer.snapshot(), Vec::new());
+/// let pool = move || plimsoll_admin::PoolView::new(balancer.snapshot(), Vec::new());
+/// let overview = move || plimsoll_admin::Overview::new("worker", vec![pool()]);
 /// let asked = async { ask.await };
 /// let mut asked = std::pin::pin!(asked);
 /// let mut answer = None;

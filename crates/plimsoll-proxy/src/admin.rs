@@ -5,8 +5,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use plimsoll_admin::{Figure, Gauge, Overview};
+use plimsoll_admin::{Figure, Gauge, Overview, PoolView};
 
+use crate::pool::Pool;
 use crate::proxy::Proxy;
 use crate::shutdown::Phase;
 
@@ -28,16 +29,8 @@ pub(crate) fn start(proxy: Arc<Proxy>, listener: TcpListener) -> io::Result<Join
 }
 
 fn overview(proxy: &Proxy) -> Overview {
-    // No backend is ever removed, so that both have them in the order they came.
-    let backends = || proxy.backends.iter().map(|(_, backend)| backend);
-    let names = backends().map(|backend| backend.name.clone()).collect();
     let counter = |key, help, value| Figure { key, help, value };
     Overview {
-        gauges: vec![Gauge {
-            key: "open_connections",
-            help: "Idle ones included.",
-            values: backends().map(|backend| backend.open() as u64).collect(),
-        }],
         counters: vec![
             counter("requests", "Requests that are over.", proxy.stats.requests()),
             counter("retries", "Tries after a request's first.", proxy.stats.retries()),
@@ -48,6 +41,20 @@ fn overview(proxy: &Proxy) -> Overview {
             ),
         ],
         refused: proxy.stats.refusals().collect(),
-        ..Overview::new("backend", proxy.balancer.snapshot(), names)
+        ..Overview::new("backend", proxy.pools.iter().map(|pool| view(pool)).collect())
+    }
+}
+
+fn view(pool: &Pool) -> PoolView {
+    // No backend is ever removed, so that both have them in the order they came.
+    let names = pool.backends.iter().map(|backend| backend.name.clone()).collect();
+    PoolView {
+        name: Some(pool.config.name.clone()),
+        gauges: vec![Gauge {
+            key: "open_connections",
+            help: "Idle ones included.",
+            values: pool.backends.iter().map(|backend| backend.open() as u64).collect(),
+        }],
+        ..PoolView::new(pool.balancer.snapshot(), names)
     }
 }

@@ -3,7 +3,7 @@
 //! [`run`] serves until it is told to stop. Its workers are HTTP servers; one
 //! [`Balancer`](plimsoll::Balancer) for all threads knows how many requests
 //! each has, never gives one more than its capacity, and keeps what has to
-//! wait in one fair line.
+//! wait in one fair line: a pool. Several pools can be served by host and path.
 //!
 //! | where | what |
 //! |---|---|
@@ -21,9 +21,11 @@ mod front;
 mod health;
 mod log;
 mod pace;
+mod pool;
 mod proxy;
 mod refusal;
 mod retry;
+mod routes;
 mod share;
 mod shutdown;
 mod stats;
@@ -39,7 +41,8 @@ use std::thread::JoinHandle;
 use proxy::Proxy;
 
 pub use config::{
-    BackendConfig, Config, HealthConfig, Limits, LineConfig, LogConfig, LogFormat, Times,
+    BackendConfig, Config, HealthConfig, Limits, LineConfig, LogConfig, LogFormat, PoolConfig,
+    PoolTimes, RouteConfig, Times,
 };
 pub use shutdown::Shutdown;
 
@@ -72,7 +75,7 @@ pub struct Listeners {
 /// # Errors
 ///
 /// When the system gives no thread, or nothing to wait for sockets with, or the
-/// log's file cannot be opened.
+/// log's file cannot be opened, or a route leads to no pool.
 pub fn run(config: Config, listeners: Listeners, shutdown: &Shutdown) -> io::Result<()> {
     let proxy = Arc::new(Proxy::new(config, shutdown.clone())?);
     let admin = listeners.admin.map(|at| admin::start(Arc::clone(&proxy), at)).transpose()?;

@@ -5,31 +5,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use plimsoll::{Balancer, Lease, WorkerId, WorkerSpec};
+use plimsoll::{Balancer, Lease};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::config::Config;
-use crate::health::Ceiling;
 use crate::log::Log;
-use crate::pace::Pace;
-use crate::retry::Budget;
-use crate::share::Shares;
+use crate::pool::Pool;
+use crate::routes::Routes;
 use crate::shutdown::Shutdown;
 use crate::stats::Stats;
-use crate::upstream::Backend;
 
 /// The proxy, apart from its threads.
 pub(crate) struct Proxy {
     pub(crate) config: Config,
-    pub(crate) balancer: Balancer<Arc<Backend>>,
-    pub(crate) backends: Vec<(WorkerId, Arc<Backend>)>,
+    pub(crate) pools: Vec<Arc<Pool>>,
+    pub(crate) routes: Routes,
     /// Where connections go.
     pub(crate) seats: Balancer<SeatWorker>,
     pub(crate) shutdown: Shutdown,
-    pub(crate) pace: Pace,
-    pub(crate) shares: Shares,
-    pub(crate) retries: Budget,
-    pub(crate) ceiling: Ceiling,
     pub(crate) stats: Stats,
     pub(crate) log: Log,
 }
@@ -37,23 +30,14 @@ pub(crate) struct Proxy {
 impl Proxy {
     pub(crate) fn new(mut config: Config, shutdown: Shutdown) -> io::Result<Self> {
         config.limits = config.limits.bounded();
-        let builder = Balancer::builder().line(config.line.length).seed(fastrand::u64(..));
-        let balancer = builder.audit_every(config.audit_every).build();
-        let mut backends = Vec::new();
-        for (place, told) in config.backends.iter().enumerate() {
-            let backend = Arc::new(Backend::new(place, told, &config.health, config.threads.get()));
-            let spec = WorkerSpec { weight: told.weight, ..WorkerSpec::new(told.capacity) };
-            backends.push((balancer.add(Arc::clone(&backend), spec), backend));
-        }
+        let threads = config.threads.get();
+        let pool = |told| Arc::new(Pool::new(told, threads, config.audit_every));
+        let pools: Vec<_> = std::mem::take(&mut config.pools).into_iter().map(pool).collect();
         Ok(Self {
-            balancer,
-            backends,
+            routes: Routes::new(&config.routes, &pools)?,
+            pools,
             seats: Balancer::new(),
             shutdown,
-            pace: Pace::new(),
-            shares: Shares::default(),
-            retries: Budget::new(),
-            ceiling: Ceiling::new(config.health.most_ejected_percent, config.backends.len()),
             stats: Stats::default(),
             log: Log::start(&config.log)?,
             config,

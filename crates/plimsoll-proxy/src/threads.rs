@@ -123,14 +123,16 @@ async fn serve(
         let listener = tokio::net::TcpStream::from_std(OwnedFd::from(listener).into())?;
         accepting.spawn(accept(Arc::clone(&seat), alive.clone(), listener));
     }
-    if seat.index == 0 {
-        watching.spawn(health::weigh(Arc::clone(&seat.proxy)));
-    }
-    if seat.proxy.config.health.active {
-        for place in
-            (seat.index..seat.proxy.backends.len()).step_by(seat.proxy.config.threads.get())
-        {
-            watching.spawn(health::watch(Arc::clone(&seat.proxy), place, seat.index));
+    let mut nth = 0..;
+    for pool in &seat.proxy.pools {
+        if seat.index == 0 {
+            watching.spawn(health::weigh(Arc::clone(pool)));
+        }
+        for (backend, nth) in pool.backends.iter().zip(nth.by_ref()) {
+            if pool.config.health.active && nth % seat.proxy.config.threads.get() == seat.index {
+                let (pool, backend) = (Arc::clone(pool), Arc::clone(backend));
+                watching.spawn(health::watch(pool, backend, seat.index));
+            }
         }
     }
     let phase = seat.proxy.shutdown.watch();
@@ -147,10 +149,10 @@ async fn serve(
                 }
             }
             _ = sweep.tick() => {
-                let oldest = Instant::now().checked_sub(seat.proxy.config.times.backend_idle);
-                for (_, backend) in &seat.proxy.backends {
-                    if let Some(oldest) = oldest {
-                        backend.sweep(seat.index, oldest);
+                let now = Instant::now();
+                for pool in &seat.proxy.pools {
+                    if let Some(oldest) = now.checked_sub(pool.config.times.backend_idle) {
+                        pool.backends.iter().for_each(|backend| backend.sweep(seat.index, oldest));
                     }
                 }
             }

@@ -22,8 +22,8 @@ use self::attempt::serve;
 use self::head::Outgoing;
 pub(crate) use self::record::Record;
 pub(crate) use self::tunnel::Tunnel;
-use crate::config::Config;
 use crate::front::Asking;
+use crate::pool::Pool;
 use crate::proxy::Seat;
 use crate::refusal::Refusal;
 use crate::upstream::{Held, Upload};
@@ -39,18 +39,17 @@ pub(crate) fn answer(
     asking: Asking,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> {
-    seat.proxy.retries.earn();
     // It goes from hand to hand.
     let mut record = Box::new(Record::new(Arc::clone(&seat), asking, &request));
-    let mut asked = Asked::new(&seat.proxy.config, &record, request);
+    let mut asked = Asked::new(&mut record, request);
     // A block, which has what it captures once; an `async fn` has its arguments twice.
     async move {
         let proxy = &seat.proxy;
         let (http2, last) = (record.asking().client().http2, record.asking().last);
         let served = match &asked {
-            Ok(Asked { outgoing, upload }) => {
-                let served = serve(&seat, &mut record, outgoing, upload.as_ref());
-                match proxy.config.times.request {
+            Ok(Asked { outgoing, upload, pool }) => {
+                let served = serve(&seat, pool, &mut record, outgoing, upload.as_ref());
+                match pool.config.times.request {
                     None => served.await,
                     // The line's time and the client's; it sees to the backend's itself.
                     Some(limit) => Box::pin(tokio::time::timeout(limit, served))
@@ -82,23 +81,31 @@ pub(crate) fn answer(
 struct Asked {
     outgoing: Outgoing,
     upload: Option<Upload>,
+    pool: Arc<Pool>,
 }
 
 impl Asked {
-    fn new(config: &Config, record: &Record, request: Request<Incoming>) -> Result<Self, Refusal> {
+    /// Reads a request's head, and notes its pool.
+    fn new(record: &mut Record, request: Request<Incoming>) -> Result<Self, Refusal> {
         if let Some(fault) = record.asking().fault() {
             return Err(Refusal::Fault(fault));
         }
+        let proxy = Arc::clone(&record.seat().proxy);
+        let config = &proxy.config;
         let (head, incoming) = request.into_parts();
         let outgoing =
             Outgoing::new(head, record.asking(), config.limits).map_err(Refusal::Fault)?;
+        let pool = proxy.routes.find(outgoing.host(), outgoing.path()).ok_or(Refusal::NoRoute)?;
+        let pool = Arc::clone(pool);
+        pool.retries.earn();
+        record.pool = Some(Arc::clone(&pool));
         let most = config.limits.body_bytes;
         if most.is_some_and(|most| incoming.size_hint().lower() > most) {
             return Err(Refusal::BodyTooLarge);
         }
         let body = !incoming.is_end_stream();
         let upload = body.then(|| Upload::new(incoming, most, outgoing.is_idempotent()));
-        Ok(Self { outgoing, upload })
+        Ok(Self { outgoing, upload, pool })
     }
 }
 
@@ -127,7 +134,7 @@ fn forward(
 
 /// An answer of the proxy's own.
 fn refuse(refusal: Refusal, mut record: Box<Record>) -> Response<Answer> {
-    let proxy = Arc::clone(&record.seat().proxy);
+    let pool = record.pool.clone();
     let status = refusal.status();
     record.waited(Instant::now());
     // Nobody is there for this one: its record tells it as it does elsewhere.
@@ -142,8 +149,10 @@ fn refuse(refusal: Refusal, mut record: Box<Record>) -> Response<Answer> {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    if refusal.invites_retry() {
-        let after = proxy.pace.retry_after(proxy.balancer.waiting());
+    if let Some(pool) = pool
+        && refusal.invites_retry()
+    {
+        let after = pool.pace.retry_after(pool.balancer.waiting());
         headers.insert(header::RETRY_AFTER, HeaderValue::from(after));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {

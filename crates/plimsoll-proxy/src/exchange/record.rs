@@ -8,6 +8,7 @@ use hyper::{Method, Request, Uri};
 
 use crate::front::Asking;
 use crate::health;
+use crate::pool::Pool;
 use crate::proxy::Seat;
 use crate::refusal::Refusal;
 use crate::upstream::Backend;
@@ -26,6 +27,8 @@ pub(crate) struct Record {
     uri: Uri,
     /// 0 while there is no answer.
     pub(crate) status: u16,
+    /// Where its route leads.
+    pub(super) pool: Option<Arc<Pool>>,
     pub(crate) backend: Option<Arc<Backend>>,
     /// The backend's, this request included, when it got its lease.
     pub(crate) pending: u32,
@@ -57,6 +60,7 @@ impl Record {
             method,
             uri,
             status: 0,
+            pool: None,
             backend: None,
             pending: 0,
             tries: 0,
@@ -99,6 +103,12 @@ impl Record {
         self.uri.path_and_query().map_or("-", |target| target.as_str())
     }
 
+    /// When it has had all the time that a request may take.
+    pub(super) fn ends(&self) -> Option<Instant> {
+        let limit = self.pool.as_ref().and_then(|pool| pool.config.times.request);
+        limit.map(|limit| self.began + limit)
+    }
+
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
@@ -106,8 +116,8 @@ impl Record {
     /// Notes how its backend did.
     pub(super) fn served(&mut self, good: bool, now: Instant) {
         self.served = Some(now);
-        if let Some(backend) = &self.backend {
-            health::served(&self.seat.proxy, backend, good, self.leased, now);
+        if let (Some(pool), Some(backend)) = (&self.pool, &self.backend) {
+            health::served(pool, backend, good, self.leased, now);
         }
     }
 
@@ -149,8 +159,11 @@ impl Drop for Record {
         }
         let proxy = &self.seat.proxy;
         // Who leaves makes room, but not at the pace of those that are answered.
-        if self.backend.is_some() && self.status != 0 {
-            proxy.pace.completed(self.served.unwrap_or_else(Instant::now));
+        if let Some(pool) = &self.pool
+            && self.backend.is_some()
+            && self.status != 0
+        {
+            pool.pace.completed(self.served.unwrap_or_else(Instant::now));
         }
         proxy.stats.note(self);
         proxy.log.line(self);

@@ -72,9 +72,10 @@ impl Judge {
         }
     }
 
-    /// Whether requests have it out.
-    pub(crate) fn is_ejected(&self) -> bool {
-        matches!(self.mode, Mode::Ejected(_))
+    /// Whether a request is to tell how it is: it is ejected, or on trial with one
+    /// place, which a check would take.
+    pub(crate) fn awaits_request(&self) -> bool {
+        matches!(self.mode, Mode::Ejected(_) | Mode::Trial)
     }
 
     /// A check has answered.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub(crate) use self::ceiling::Ceiling;
 pub(crate) use self::judge::Judge;
 use self::judge::Verdict;
-use crate::proxy::Proxy;
+use crate::pool::Pool;
 use crate::upstream::Backend;
 use plimsoll::Penalty;
 
@@ -26,39 +26,43 @@ const MOST: Duration = Duration::from_secs(10);
 
 /// Notes how a request went that got its lease at `leased`.
 pub(crate) fn served(
-    proxy: &Arc<Proxy>,
-    backend: &Backend,
+    pool: &Arc<Pool>,
+    backend: &Arc<Backend>,
     good: bool,
     leased: Instant,
     now: Instant,
 ) {
-    if !good && !proxy.config.health.passive {
+    if !good && !pool.config.health.passive {
         return;
     }
-    let may_eject = || proxy.ceiling.take();
-    judge(proxy, backend, |judge| judge.served(good, may_eject, leased, now));
+    let may_eject = || pool.ceiling.take();
+    judge(pool, backend, |judge| judge.served(good, may_eject, leased, now));
 }
 
 /// Tells the judge something, and does what it says. Its lock is held until
 /// that is done: else another thread could do what it says next before. The
 /// balancer, which has a lock of its own, calls nothing of this.
-fn judge(proxy: &Arc<Proxy>, backend: &Backend, tell: impl FnOnce(&mut Judge) -> Option<Verdict>) {
+fn judge(
+    pool: &Arc<Pool>,
+    backend: &Arc<Backend>,
+    tell: impl FnOnce(&mut Judge) -> Option<Verdict>,
+) {
     let mut judge = backend.judge();
     if let Some(verdict) = tell(&mut judge) {
-        carry_out(proxy, backend, verdict);
+        carry_out(pool, backend, verdict);
     }
 }
 
-fn carry_out(proxy: &Arc<Proxy>, backend: &Backend, verdict: Verdict) {
+fn carry_out(pool: &Arc<Pool>, backend: &Arc<Backend>, verdict: Verdict) {
     use plimsoll::Health;
-    let balancer = &proxy.balancer;
-    let id = proxy.backends[backend.place].0;
-    // All known as long as the proxy runs.
+    let balancer = &pool.balancer;
+    let id = backend.id();
+    // All known as long as the pool is there.
     let _ = match verdict {
         Verdict::Down => balancer.set_health(id, Health::Down),
         Verdict::Ejected(until) => {
             backend.ejected.notify_waiters();
-            tokio::spawn(try_again(Arc::clone(proxy), backend.place, until));
+            tokio::spawn(try_again(Arc::clone(pool), Arc::clone(backend), until));
             balancer.set_health(id, Health::Down)
         }
         Verdict::Trial => {
@@ -66,13 +70,13 @@ fn carry_out(proxy: &Arc<Proxy>, backend: &Backend, verdict: Verdict) {
                 .set_capacity(id, NonZeroU32::MIN)
                 .and_then(|()| balancer.set_health(id, Health::Up));
             // Not before it is back: else another could go while it is still out.
-            proxy.ceiling.give_back();
+            pool.ceiling.give_back();
             known
         }
         Verdict::Up => balancer
             .set_capacity(id, backend.capacity)
             .and_then(|()| balancer.set_health(id, Health::Up))
-            .and_then(|()| match proxy.config.health.slow_start {
+            .and_then(|()| match pool.config.health.slow_start {
                 Duration::ZERO => Ok(()),
                 over => balancer.start_ramp(id, over),
             }),
@@ -80,20 +84,20 @@ fn carry_out(proxy: &Arc<Proxy>, backend: &Backend, verdict: Verdict) {
 }
 
 /// Ends an ejection.
-async fn try_again(proxy: Arc<Proxy>, place: usize, at: Instant) {
+async fn try_again(pool: Arc<Pool>, backend: Arc<Backend>, at: Instant) {
     tokio::time::sleep_until(at.into()).await;
-    judge(&proxy, &proxy.backends[place].1, |judge| judge.tick(Instant::now()));
+    judge(&pool, &backend, |judge| judge.tick(Instant::now()));
 }
 
 /// Has a failure weigh on its backend for about as long as a request takes, so
 /// that one which fails fast looks as busy as those that answer. A request's
 /// time is the median of late.
-pub(crate) async fn weigh(proxy: Arc<Proxy>) {
+pub(crate) async fn weigh(pool: Arc<Pool>) {
     const STEP: Penalty = Penalty { step: 2, most: 1024, half_life: LEAST };
-    let mut seconds = VecDeque::from([proxy.balancer.snapshot().run]);
+    let mut seconds = VecDeque::from([pool.balancer.snapshot().run]);
     loop {
         tokio::time::sleep(WEIGHED).await;
-        let snapshot = proxy.balancer.snapshot();
+        let snapshot = pool.balancer.snapshot();
         let late =
             seconds.front().map_or_else(|| snapshot.run.clone(), |at| snapshot.run.since(at));
         seconds.push_back(snapshot.run);
@@ -106,17 +110,17 @@ pub(crate) async fn weigh(proxy: Arc<Proxy>) {
             let room: f64 = up.map(|worker| f64::from(worker.capacity_in_force)).sum();
             let a_second = room / median.as_secs_f64().max(1e-6);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate")]
-            proxy.pace.set_possible(a_second as u64);
+            pool.pace.set_possible(a_second as u64);
         }
         // Two halve to one, and one to none.
         let half_life = (median / 2).clamp(LEAST, MOST);
-        proxy.balancer.set_penalty(Penalty { half_life, ..STEP });
+        pool.balancer.set_penalty(Penalty { half_life, ..STEP });
     }
 }
 
 /// Checks one backend until the proxy stops.
-pub(crate) async fn watch(proxy: Arc<Proxy>, place: usize, thread: usize) {
-    let (config, backend) = (&proxy.config.health, &proxy.backends[place].1);
+pub(crate) async fn watch(pool: Arc<Pool>, backend: Arc<Backend>, thread: usize) {
+    let config = &pool.config.health;
     // Spread, so that not all are checked at once.
     let mut rest = fastrand::f64();
     loop {
@@ -125,14 +129,14 @@ pub(crate) async fn watch(proxy: Arc<Proxy>, place: usize, thread: usize) {
         let mut ejected = std::pin::pin!(ejected);
         // From here on it is told.
         ejected.as_mut().enable();
-        // One that is ejected is tried by a request, whose connection a check would hold.
-        if !backend.judge().is_ejected() {
+        // One that is ejected is tried by a request, whose place a check would hold.
+        if !backend.judge().awaits_request() {
             let checked = tokio::select! {
-                checked = check::check(&proxy, place, thread) => checked,
+                checked = check::check(&pool, &backend, thread) => checked,
                 () = ejected => None,
             };
             if let Some(good) = checked {
-                judge(&proxy, backend, |judge| judge.checked(good));
+                judge(&pool, &backend, |judge| judge.checked(good));
             }
         }
         rest = 0.9 + 0.2 * fastrand::f64();

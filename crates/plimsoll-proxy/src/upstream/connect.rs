@@ -202,7 +202,7 @@ mod tests {
         let (silent, _filled) = deaf();
         let mut config = BackendConfig::new("silent", vec![silent]);
         config.capacity = NonZeroU32::MIN;
-        let backend = Backend::new(0, &config, &HealthConfig::default(), 1);
+        let backend = Backend::new(&config, &HealthConfig::default(), 1);
         let begun = Instant::now();
         let connected = block_on(async {
             let place = backend.connections.room().unwrap();

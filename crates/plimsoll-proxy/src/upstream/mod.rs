@@ -8,10 +8,11 @@ mod upload;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use hyper::header::HeaderValue;
+use plimsoll::WorkerId;
 use tokio::sync::Notify;
 
 pub(crate) use self::connect::ConnectError;
@@ -24,8 +25,8 @@ use crate::health::Judge;
 
 /// One worker: where it is, and the connections that it has.
 pub(crate) struct Backend {
-    /// Its place among the proxy's backends, of which none is ever removed.
-    pub(crate) place: usize,
+    /// As the pool's balancer knows it.
+    id: OnceLock<WorkerId>,
     /// `host:port`, as it is shown.
     pub(crate) name: String,
     addresses: Vec<SocketAddr>,
@@ -40,15 +41,10 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    pub(crate) fn new(
-        place: usize,
-        config: &BackendConfig,
-        health: &HealthConfig,
-        threads: usize,
-    ) -> Self {
+    pub(crate) fn new(config: &BackendConfig, health: &HealthConfig, threads: usize) -> Self {
         let fallback = || HeaderValue::from_static("backend");
         Self {
-            place,
+            id: OnceLock::new(),
             name: config.name.clone(),
             addresses: config.addresses.clone(),
             host: HeaderValue::from_str(&config.name).unwrap_or_else(|_| fallback()),
@@ -57,6 +53,19 @@ impl Backend {
             judge: Mutex::new(Judge::new(health.clone(), Instant::now())),
             ejected: Notify::new(),
         }
+    }
+
+    /// It is a worker of a balancer's now.
+    pub(crate) fn joined_as(&self, id: WorkerId) {
+        // Once: it is of one pool.
+        let _ = self.id.set(id);
+    }
+
+    /// # Panics
+    ///
+    /// Before it is a worker.
+    pub(crate) fn id(&self) -> WorkerId {
+        *self.id.get().expect("a pool adds its backends as it is made")
     }
 
     /// What is known of its health.
