@@ -1,16 +1,23 @@
 //! `plimsoll serve`: HTTP servers as workers.
 
 mod args;
+mod check;
+mod file;
+mod kinds;
+mod settings;
 
-use std::fs::OpenOptions;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use plimsoll_proxy::{Listeners, Shutdown};
+use plimsoll_proxy::{Config, Listeners, Shutdown};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 pub(crate) use self::args::Args;
+pub(crate) use self::check::{Args as CheckArgs, run as check};
+use self::file::File;
+use self::settings::{Settings, Wrong};
 use crate::{listen, usage};
 
 /// Serves until a signal says otherwise.
@@ -24,18 +31,40 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
+/// What is to be served, and where.
+struct Told {
+    config: Config,
+    clients: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+}
+
+impl Told {
+    fn new(settings: &Settings) -> Result<Self, Wrong> {
+        Ok(Self {
+            clients: settings.listen()?,
+            config: settings.config()?,
+            admin: settings.admin()?,
+        })
+    }
+
+    /// By a file, or by options.
+    fn by(args: &Args) -> Result<Self, String> {
+        match &args.config {
+            Some(path) => {
+                let file = File::read(path)?;
+                Self::new(&file.settings).map_err(|wrong| file.sentence(&wrong))
+            }
+            None => Self::new(&args.settings()).map_err(|wrong| args::sentence(&wrong)),
+        }
+    }
+}
+
 fn serve(args: &Args) -> Result<(), String> {
     allow_descriptors();
-    let addresses = args.listen()?;
-    let config = args.config()?;
-    if let Some(file) = &config.log.file {
-        // Before it is said where it listens.
-        let opened = OpenOptions::new().create(true).append(true).open(file);
-        opened.map_err(|error| format!("--log-file {}: {error}", file.display()))?;
-    }
+    let Told { config, clients, admin } = Told::by(args)?;
     let clients: Vec<_> =
-        addresses.iter().map(|&at| listen::listener("--listen", at)).collect::<Result<_, _>>()?;
-    let admin = args.admin()?.map(|at| listen::listener("--admin", at)).transpose()?;
+        clients.iter().map(|&at| listen::listener("--listen", at)).collect::<Result<_, _>>()?;
+    let admin = admin.map(|at| listen::listener("--admin", at)).transpose()?;
     let shutdown = Shutdown::new();
     let mut signals = Signals::new([SIGINT, SIGTERM])
         .map_err(|error| format!("signals cannot be caught: {error}"))?;
