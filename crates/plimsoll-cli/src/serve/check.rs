@@ -4,9 +4,11 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use serde_json::Value;
+
 use super::Told;
 use super::file::File;
-use super::settings::Settings;
+use super::settings::{PoolSettings, Settings};
 use crate::usage;
 
 /// Says whether `plimsoll serve --config` would take a file.
@@ -47,9 +49,25 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
+/// Of [`Settings`], with the defaults that the options have.
 fn schema() -> String {
-    let schema = schemars::schema_for!(Settings);
-    serde_json::to_string_pretty(&schema).expect("a schema is JSON")
+    let mut schema = schemars::schema_for!(Settings).to_value();
+    add_defaults::<Settings>(&mut schema["properties"]);
+    add_defaults::<PoolSettings>(&mut schema["$defs"]["PoolSettings"]["properties"]);
+    format!("{schema:#}")
+}
+
+fn add_defaults<T: clap::Args>(properties: &mut Value) {
+    for option in T::augment_args(clap::Command::new("defaults")).get_arguments() {
+        let key = option.get_id().as_str();
+        if let [default] = option.get_default_values()
+            && let Some(property) = properties.get_mut(key)
+        {
+            let text = default.to_string_lossy();
+            // A number, or else a word.
+            property["default"] = text.parse().unwrap_or_else(|_| Value::from(&*text));
+        }
+    }
 }
 
 impl Told {

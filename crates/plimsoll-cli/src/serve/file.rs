@@ -69,7 +69,8 @@ fn one_line(message: &str) -> String {
 
 /// An unknown key, with the known one that is nearest.
 fn explained(message: &str) -> String {
-    let message = one_line(message);
+    // TOML's own word for it.
+    let message = one_line(message).replace("a sequence", "a list in [ ]");
     let quoted: Vec<_> = message.split('`').skip(1).step_by(2).collect();
     let is_unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
     let [unknown, known @ ..] = &quoted[..] else { return message };

@@ -16,7 +16,7 @@ use crate::listen;
 const MOST_HEADERS: u64 = Limits::MOST_HEADERS as u64;
 const MOST_TARGET_BYTES: u64 = Limits::MOST_TARGET_BYTES as u64;
 
-/// All of it; by options there is one pool, beside it.
+/// What `plimsoll serve` is told.
 #[derive(clap::Args, Deserialize, JsonSchema, Clone, Debug)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
@@ -269,9 +269,7 @@ impl Settings {
             let told = file.display().to_string();
             let wrong = |sentence: String| Wrong::new("log_file", &told, sentence);
             if config.log.format.is_none() {
-                return Err(wrong(
-                    "the log is off, which leaves it empty".into(),
-                ));
+                return Err(wrong("the log is off, which leaves it empty".into()));
             }
             // Before it is said where it listens.
             let opened = OpenOptions::new().create(true).append(true).open(file);

@@ -35,7 +35,10 @@ fn each_mistake_gets_one_sentence() {
         ([&listen[..], &to, &["--slow-start", "-1"]].concat(), "such as 2.5, or 0"),
         ([&listen[..], &to, &["--no-health", "--health", "/x"]].concat(), "--no-health"),
         ([&listen[..], &to, &["--no-health", "--rise", "3"]].concat(), "--no-health"),
-        ([&listen[..], &to, &["--log", "off", "--log-file", "/dev/null"]].concat(), "--log-file '/dev/null': the log is off"),
+        (
+            [&listen[..], &to, &["--log", "off", "--log-file", "/dev/null"]].concat(),
+            "--log-file '/dev/null': the log is off",
+        ),
         ([&listen[..], &to, &["--max-head", "1048577"]].concat(), "from 1 to 1048576"),
         ([&listen[..], &to, &["--max-headers", "16385"]].concat(), "from 1 to 16384"),
         ([&listen[..], &to, &["--max-target", "65535"]].concat(), "from 1 to 65534"),

@@ -1,6 +1,6 @@
 //! The program under test, and what must hold when a test is over.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -79,12 +79,27 @@ impl Proxy {
         switches
     }
 
+    /// With this file, which says where the backends are.
+    pub(crate) fn told(text: &str) -> Self {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let listen = "listen = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\n";
+        file.write_all([listen, text].concat().as_bytes()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
+        command.args(["serve", "--config"]).arg(file.path());
+        Self::start(command)
+    }
+
     fn run(mut command: Command, backends: &[SocketAddr], options: &[&str]) -> Self {
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         for backend in backends {
             command.args(["--to", &backend.to_string()]);
         }
-        command.args(options).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.args(options);
+        Self::start(command)
+    }
+
+    fn start(mut command: Command) -> Self {
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut address = |what: &str| {
