@@ -8,4 +8,4 @@ mod overview;
 mod server;
 
 pub use overview::{Figure, Gauge, Overview, PoolView};
-pub use server::serve;
+pub use server::{Action, serve};

@@ -1,26 +1,30 @@
 //! What an operator sees of the proxy: an overview, on a thread of its own.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use plimsoll_admin::{Figure, Gauge, Overview, PoolView};
 
+use crate::Admin;
+use crate::control::Phase;
 use crate::pool::Pool;
 use crate::proxy::Proxy;
-use crate::shutdown::Phase;
 
 /// Serves until the proxy has stopped.
-pub(crate) fn start(proxy: Arc<Proxy>, listener: TcpListener) -> io::Result<JoinHandle<()>> {
+pub(crate) fn start(
+    proxy: Arc<Proxy>,
+    Admin { socket, reload }: Admin,
+) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("serve-admin".into());
     thread.spawn(move || {
-        let phase = proxy.shutdown.watch();
+        let phase = proxy.control.watch();
         let shown = Arc::clone(&proxy);
         let serving = plimsoll_admin::serve(
-            listener,
+            socket,
             move || overview(&shown),
+            reload.map(|reload| ("/reload", reload)).into_iter().collect(),
             phase.reached(Phase::Stopped),
         );
         // Without it the proxy still serves.
@@ -41,20 +45,20 @@ fn overview(proxy: &Proxy) -> Overview {
             ),
         ],
         refused: proxy.stats.refusals().collect(),
-        ..Overview::new("backend", proxy.pools.iter().map(|pool| view(pool)).collect())
+        ..Overview::new("backend", proxy.live().pools.iter().map(|pool| view(pool)).collect())
     }
 }
 
 fn view(pool: &Pool) -> PoolView {
-    // No backend is ever removed, so that both have them in the order they came.
-    let names = pool.backends.iter().map(|backend| backend.name.clone()).collect();
+    let (snapshot, backends) = pool.books.snapshot();
+    let names = backends.iter().map(|backend| backend.name.clone()).collect();
     PoolView {
         name: Some(pool.config.name.clone()),
         gauges: vec![Gauge {
             key: "open_connections",
             help: "Idle ones included.",
-            values: pool.backends.iter().map(|backend| backend.open() as u64).collect(),
+            values: backends.iter().map(|backend| backend.open() as u64).collect(),
         }],
-        ..PoolView::new(pool.balancer.snapshot(), names)
+        ..PoolView::new(snapshot, names)
     }
 }

@@ -1,24 +1,26 @@
 //! Which pool a request goes to.
 
 use std::cmp::Reverse;
-use std::io;
 use std::sync::Arc;
 
 use crate::config::RouteConfig;
 use crate::pool::Pool;
 
-/// The routes, those that say most first.
-pub(crate) struct Routes<P = Arc<Pool>>(Vec<Route<P>>);
+/// The routes, those that say most first; each leads to the place of a pool.
+#[derive(Clone)]
+pub(crate) struct Routes(Vec<Route>);
 
-struct Route<P> {
+#[derive(Clone)]
+struct Route {
     host: Host,
     /// Empty for every path, and without a slash at its end.
     path: String,
-    to: P,
+    /// The place of its pool.
+    to: usize,
 }
 
 /// Hosts in lower case.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Host {
     Any,
     /// With its first dot: `.example.com`.
@@ -61,23 +63,16 @@ impl Host {
 }
 
 impl Routes {
-    /// # Errors
-    ///
-    /// When a route leads to no pool.
-    pub(crate) fn new(told: &[RouteConfig], pools: &[Arc<Pool>]) -> io::Result<Self> {
-        let mut routes = Vec::new();
-        for route in told {
-            let pool = pools.iter().find(|pool| pool.config.name == route.pool);
-            let missing = || io::Error::other(format!("there is no pool '{}'", route.pool));
-            routes.push((route, Arc::clone(pool.ok_or_else(missing)?)));
-        }
-        Ok(Self::to(routes))
+    /// Where a pool has no route's name, nothing leads to it.
+    pub(crate) fn new(told: &[RouteConfig], pools: &[Arc<Pool>]) -> Self {
+        let at = |route: &RouteConfig| pools.iter().position(|pool| pool.config.name == route.pool);
+        Self::to(told.iter().filter_map(|route| Some((route, at(route)?))).collect())
     }
 }
 
-impl<P> Routes<P> {
-    fn to(told: Vec<(&RouteConfig, P)>) -> Self {
-        let route = |(told, to): (&RouteConfig, P)| Route {
+impl Routes {
+    fn to(told: Vec<(&RouteConfig, usize)>) -> Self {
+        let route = |(told, to): (&RouteConfig, usize)| Route {
             host: Host::new(told.host.as_deref()),
             path: told.path.as_deref().unwrap_or_default().trim_end_matches('/').to_owned(),
             to,
@@ -88,16 +83,16 @@ impl<P> Routes<P> {
     }
 
     /// Where a request goes for this host (with its port, as clients send it) and path.
-    pub(crate) fn find(&self, host: &str, path: &str) -> Option<&P> {
+    pub(crate) fn find(&self, host: &str, path: &str) -> Option<usize> {
         let host = without_port(host);
-        let meets = |route: &&Route<P>| {
+        let meets = |route: &&Route| {
             let rest = path.strip_prefix(route.path.as_str());
             route.host.is_met_by(host)
                 && rest.is_some_and(|rest| {
                     rest.is_empty() || rest.starts_with('/') || route.path.is_empty()
                 })
         };
-        self.0.iter().find(meets).map(|route| &route.to)
+        self.0.iter().find(meets).map(|route| route.to)
     }
 }
 
@@ -113,7 +108,7 @@ fn without_port(host: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn routes(told: &[(Option<&str>, Option<&str>)]) -> Routes<usize> {
+    fn routes(told: &[(Option<&str>, Option<&str>)]) -> Routes {
         let owned = |text: &Option<&str>| text.map(str::to_owned);
         let told: Vec<_> = told
             .iter()
@@ -151,7 +146,7 @@ mod tests {
             ("a.example.com", "/apix", 5),
             ("[::1]:80", "/", 0),
         ] {
-            assert_eq!(routes.find(host, path), Some(&to), "{host} {path}");
+            assert_eq!(routes.find(host, path), Some(to), "{host} {path}");
         }
     }
 
@@ -160,6 +155,6 @@ mod tests {
         let routes = routes(&[(Some("a.org"), Some("/x"))]);
         assert_eq!(routes.find("a.org", "/"), None);
         assert_eq!(routes.find("b.org", "/x"), None);
-        assert_eq!(routes.find("a.org", "/x/y"), Some(&0));
+        assert_eq!(routes.find("a.org", "/x/y"), Some(0));
     }
 }

@@ -8,14 +8,18 @@ use super::settings::{ONE, PoolSettings, Settings, Wrong};
 ///
 /// No server ever has more requests, or open connections, than its capacity; what has to wait
 /// stands in one fair line. Ctrl-C, or SIGTERM, accepts no more and finishes what runs; a second
-/// one ends at once.
+/// one ends at once. SIGHUP reads the file of --config again.
 ///
 /// Exit status: 0 ended as told, 2 usage, a bad file or address, or an occupied port.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
     /// Read all that the options tell, and more, from a TOML file instead
-    #[arg(long, value_name = "FILE", exclusive = true)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["Settings", "PoolSettings"])]
     pub(super) config: Option<PathBuf>,
+
+    /// Read the file again when it has changed
+    #[arg(long, requires = "config")]
+    pub(super) watch: bool,
 
     #[command(flatten)]
     settings: Settings,

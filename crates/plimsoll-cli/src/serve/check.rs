@@ -71,7 +71,7 @@ fn add_defaults<T: clap::Args>(properties: &mut Value) {
 }
 
 impl Told {
-    fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         let pools = &self.config.pools;
         let backends: usize = pools.iter().map(|pool| pool.backends.len()).sum();
         let of =

@@ -117,7 +117,7 @@ impl Body for Answer {
         if let Some(broke_off) = forwarded.broke_off {
             return Poll::Ready(Some(Err(broke_off)));
         }
-        let body_idle = forwarded.record.seat().proxy.config.times.body_idle;
+        let body_idle = forwarded.record.live().config.times.body_idle;
         let ends = forwarded.record.ends();
         let mut silent = false;
         // The backend is not to blame for a limit that counts the client's reading, too.

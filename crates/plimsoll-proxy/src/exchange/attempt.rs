@@ -40,12 +40,13 @@ struct Failed {
 /// answers.
 pub(super) async fn serve(
     seat: &Seat,
-    pool: &Pool,
     record: &mut Record,
     outgoing: &Outgoing,
     upload: Option<&Upload>,
 ) -> Result<Served, Refusal> {
     let stats = &seat.proxy.stats;
+    let (live, at) = (Arc::clone(record.live()), record.pool_at().ok_or(Refusal::NoRoute)?);
+    let pool = &live.pools[at];
     let mut excluded = Vec::new();
     let mut last = Refusal::NoBackend;
     let mut stale = false;
@@ -99,7 +100,7 @@ pub(super) async fn serve(
         if !again {
             return Err(last);
         }
-        if record.tries >= pool.config.tries.get() || !pool.retries.spend() {
+        if record.tries >= pool.config.tries.get() || !pool.books.retries.spend() {
             return Err(last);
         }
         stats.retried();
@@ -116,7 +117,7 @@ async fn lease(
     now: Instant,
     left: Duration,
 ) -> Result<(Lease<Arc<Backend>>, Instant), Refusal> {
-    let request = pool.balancer.request().deadline(now + left);
+    let request = pool.books.balancer.request().deadline(now + left);
     let request = excluded.iter().fold(request, |request, &id| request.exclude(id));
     let mut acquire = pin!(request.acquire());
     let at_once = poll_fn(|cx| Poll::Ready(acquire.as_mut().poll(cx))).await;
@@ -124,7 +125,7 @@ async fn lease(
         return lease.map(|lease| (lease, now)).map_err(Refusal::from);
     }
     // In line. Half of the forecast: it errs, and a refusal can't be taken back.
-    let forecast = pool.pace.forecast(pool.balancer.waiting());
+    let forecast = pool.books.pace.forecast(pool.books.balancer.waiting());
     if forecast.is_some_and(|forecast| forecast / 2 > pool.config.line.time) {
         return Err(Refusal::LineTooSlow);
     }
@@ -133,7 +134,7 @@ async fn lease(
     let _share = match pool.config.line.per_client {
         None => None,
         Some(most) => {
-            let share = pool.shares.take(client.peer.ip().to_canonical(), most);
+            let share = pool.books.shares.take(client.peer.ip().to_canonical(), most);
             Some(share.ok_or(Refusal::LineShare)?)
         }
     };
@@ -157,7 +158,7 @@ async fn attempt(
     outgoing: &Outgoing,
     upload: Option<&Upload>,
 ) -> Result<Served, Failed> {
-    let (times, body_idle) = (&pool.config.times, seat.proxy.config.times.body_idle);
+    let (times, body_idle) = (&pool.config.times, record.live().config.times.body_idle);
     let backend = Arc::clone(lease.worker());
     let body = match upload {
         None => ToBackend::Empty,

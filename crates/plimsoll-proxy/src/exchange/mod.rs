@@ -23,7 +23,6 @@ use self::head::Outgoing;
 pub(crate) use self::record::Record;
 pub(crate) use self::tunnel::Tunnel;
 use crate::front::Asking;
-use crate::pool::Pool;
 use crate::proxy::Seat;
 use crate::refusal::Refusal;
 use crate::upstream::{Held, Upload};
@@ -47,9 +46,10 @@ pub(crate) fn answer(
         let proxy = &seat.proxy;
         let (http2, last) = (record.asking().client().http2, record.asking().last);
         let served = match &asked {
-            Ok(Asked { outgoing, upload, pool }) => {
-                let served = serve(&seat, pool, &mut record, outgoing, upload.as_ref());
-                match pool.config.times.request {
+            Ok(Asked { outgoing, upload }) => {
+                let limit = record.pool().and_then(|pool| pool.config.times.request);
+                let served = serve(&seat, &mut record, outgoing, upload.as_ref());
+                match limit {
                     None => served.await,
                     // The line's time and the client's; it sees to the backend's itself.
                     Some(limit) => Box::pin(tokio::time::timeout(limit, served))
@@ -68,7 +68,7 @@ pub(crate) fn answer(
                 (refuse(refusal, record), unread || refusal.is_the_clients())
             }
         };
-        let closes = closes || last || proxy.shutdown.is_draining();
+        let closes = closes || last || proxy.control.is_draining();
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if closes && !http2 && !switched {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -81,7 +81,6 @@ pub(crate) fn answer(
 struct Asked {
     outgoing: Outgoing,
     upload: Option<Upload>,
-    pool: Arc<Pool>,
 }
 
 impl Asked {
@@ -90,22 +89,21 @@ impl Asked {
         if let Some(fault) = record.asking().fault() {
             return Err(Refusal::Fault(fault));
         }
-        let proxy = Arc::clone(&record.seat().proxy);
-        let config = &proxy.config;
+        let live = Arc::clone(record.live());
+        let config = &live.config;
         let (head, incoming) = request.into_parts();
         let outgoing =
             Outgoing::new(head, record.asking(), config.limits).map_err(Refusal::Fault)?;
-        let pool = proxy.routes.find(outgoing.host(), outgoing.path()).ok_or(Refusal::NoRoute)?;
-        let pool = Arc::clone(pool);
-        pool.retries.earn();
-        record.pool = Some(Arc::clone(&pool));
+        let pool = live.routes.find(outgoing.host(), outgoing.path()).ok_or(Refusal::NoRoute)?;
+        live.pools[pool].books.retries.earn();
+        record.goes_to(pool);
         let most = config.limits.body_bytes;
         if most.is_some_and(|most| incoming.size_hint().lower() > most) {
             return Err(Refusal::BodyTooLarge);
         }
         let body = !incoming.is_end_stream();
         let upload = body.then(|| Upload::new(incoming, most, outgoing.is_idempotent()));
-        Ok(Self { outgoing, upload, pool })
+        Ok(Self { outgoing, upload })
     }
 }
 
@@ -134,8 +132,9 @@ fn forward(
 
 /// An answer of the proxy's own.
 fn refuse(refusal: Refusal, mut record: Box<Record>) -> Response<Answer> {
-    let pool = record.pool.clone();
     let status = refusal.status();
+    let again = record.pool().filter(|_| refusal.invites_retry());
+    let again = again.map(|pool| pool.books.pace.retry_after(pool.books.balancer.waiting()));
     record.waited(Instant::now());
     // Nobody is there for this one: its record tells it as it does elsewhere.
     if refusal != Refusal::ClientGone {
@@ -149,11 +148,8 @@ fn refuse(refusal: Refusal, mut record: Box<Record>) -> Response<Answer> {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    if let Some(pool) = pool
-        && refusal.invites_retry()
-    {
-        let after = pool.pace.retry_after(pool.balancer.waiting());
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(after));
+    if let Some(seconds) = again {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));

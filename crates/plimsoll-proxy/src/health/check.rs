@@ -10,7 +10,8 @@ use hyper::header::{self, HeaderValue};
 use plimsoll::DispatchToError;
 use tokio::time::timeout_at;
 
-use crate::pool::Pool;
+use crate::config::HealthConfig;
+use crate::pool::Books;
 use crate::upstream::{Backend, ConnectError, Connection, ToBackend};
 
 /// The most that is read of what a check is answered.
@@ -24,14 +25,18 @@ const MOST: usize = 64 << 10;
 ///
 /// A request to a backend that is up has a lease besides: it is at work there, and
 /// one whose own lease says that there is room would wait for its connection.
-pub(super) async fn check(pool: &Pool, backend: &Backend, thread: usize) -> Option<bool> {
-    let config = &pool.config.health;
+pub(super) async fn check(
+    books: &Books,
+    backend: &Backend,
+    config: &HealthConfig,
+    thread: usize,
+) -> Option<bool> {
     let due = Instant::now() + config.timeout;
     let Some(path) = &config.path else {
         return verdict(backend.accepts(thread, due).await?);
     };
     // Given back when its connection is, or is closed.
-    let _lease = match pool.balancer.try_acquire_from(backend.id()) {
+    let _lease = match books.balancer.try_acquire_from(backend.id()) {
         Ok(lease) => Some(lease),
         Err(DispatchToError::NoRoom) => return None,
         // It is given no request besides.

@@ -76,7 +76,7 @@ impl Backend {
     ) -> Option<Result<(), ConnectError>> {
         loop {
             if let Some(opened) = self.connections.room() {
-                let stream = reach(&self.addresses, due).await;
+                let stream = reach(&self.addresses(), due).await;
                 // The socket goes first, and then its place.
                 let accepted = stream.map(drop);
                 drop(opened);
@@ -121,7 +121,7 @@ impl Backend {
         opened: Opened,
         due: Instant,
     ) -> Result<Box<Connection>, ConnectError> {
-        let stream = reach(&self.addresses, due).await?;
+        let stream = reach(&self.addresses(), due).await?;
         tune(&stream).map_err(|_| ConnectError::Refused)?;
         Connection::start(stream, thread, opened).await.map_err(|_| ConnectError::Refused)
     }

@@ -8,11 +8,12 @@ mod upload;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use hyper::header::HeaderValue;
-use plimsoll::WorkerId;
+use plimsoll::{Balancer, WorkerId};
 use tokio::sync::Notify;
 
 pub(crate) use self::connect::ConnectError;
@@ -29,15 +30,17 @@ pub(crate) struct Backend {
     id: OnceLock<WorkerId>,
     /// `host:port`, as it is shown.
     pub(crate) name: String,
-    addresses: Vec<SocketAddr>,
+    addresses: Mutex<Arc<[SocketAddr]>>,
     /// For requests that name no host of their own.
     pub(crate) host: HeaderValue,
     /// As it was told, whatever is in force.
-    pub(crate) capacity: NonZeroU32,
+    capacity: AtomicU32,
     connections: Arc<Connections>,
     judge: Mutex<Judge>,
     /// Told when it is ejected.
     pub(crate) ejected: Notify,
+    /// Whether a thread checks it.
+    watched: AtomicBool,
 }
 
 impl Backend {
@@ -46,12 +49,13 @@ impl Backend {
         Self {
             id: OnceLock::new(),
             name: config.name.clone(),
-            addresses: config.addresses.clone(),
+            addresses: Mutex::new(config.addresses.clone().into()),
             host: HeaderValue::from_str(&config.name).unwrap_or_else(|_| fallback()),
-            capacity: config.capacity,
+            capacity: AtomicU32::new(config.capacity.get()),
             connections: Arc::new(Connections::new(config.capacity, threads)),
             judge: Mutex::new(Judge::new(health.clone(), Instant::now())),
             ejected: Notify::new(),
+            watched: AtomicBool::new(false),
         }
     }
 
@@ -66,6 +70,41 @@ impl Backend {
     /// Before it is a worker.
     pub(crate) fn id(&self) -> WorkerId {
         *self.id.get().expect("a pool adds its backends as it is made")
+    }
+
+    pub(crate) fn capacity(&self) -> NonZeroU32 {
+        let capacity = NonZeroU32::new(self.capacity.load(Ordering::Relaxed));
+        capacity.expect("it is told as more than 0")
+    }
+
+    /// Where it listens.
+    fn addresses(&self) -> Arc<[SocketAddr]> {
+        Arc::clone(&self.addresses.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What was told of it has changed. Its balancer is told by who knows its health.
+    pub(crate) fn retell(&self, told: &BackendConfig) {
+        *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) =
+            told.addresses.clone().into();
+        self.capacity.store(told.capacity.get(), Ordering::Relaxed);
+        self.connections.set_most(told.capacity);
+    }
+
+    /// Gets no request any more, and keeps no connection when it has finished those that it has.
+    pub(crate) fn retire(&self, balancer: &Balancer<Arc<Self>>) {
+        // It is a worker, or was removed already.
+        let _ = balancer.remove(self.id());
+        self.connections.keep_none();
+    }
+
+    /// Whether it is to be checked and nobody does, who asks then being the one that does.
+    pub(crate) fn wants_watch(&self) -> bool {
+        self.judge().settings().active && !self.watched.swap(true, Ordering::Relaxed)
+    }
+
+    /// Nobody checks it any more.
+    pub(crate) fn unwatch(&self) {
+        self.watched.store(false, Ordering::Relaxed);
     }
 
     /// What is known of its health.
