@@ -45,7 +45,7 @@ fn overview(proxy: &Proxy) -> Overview {
             ),
         ],
         refused: proxy.stats.refusals().collect(),
-        ..Overview::new("backend", proxy.live().pools.iter().map(|pool| view(pool)).collect())
+        ..Overview::new("backend", proxy.pools().iter().map(|pool| view(pool)).collect())
     }
 }
 

@@ -20,6 +20,8 @@ use crate::stats::Stats;
 pub(crate) struct Proxy {
     /// As it was told last.
     live: Mutex<Live>,
+    /// Pools that are told of no more, and have something to finish.
+    leaving: Mutex<Vec<Arc<Pool>>>,
     /// Threads; as it was told first.
     pub(crate) threads: usize,
     audit_every: u64,
@@ -49,6 +51,7 @@ impl Proxy {
         let live = Live::new(config, pool).map_err(io::Error::other)?;
         Ok(Self {
             live: Mutex::new(live),
+            leaving: Mutex::default(),
             threads,
             audit_every,
             seats: Balancer::new(),
@@ -77,7 +80,7 @@ impl Proxy {
         })?;
         let stays =
             |old: &&Arc<Pool>| live.pools.iter().any(|pool| Arc::ptr_eq(&pool.books, &old.books));
-        before.iter().filter(|old| !stays(old)).for_each(|old| old.retire());
+        self.leaving().extend(before.iter().filter(|old| !stays(old)).map(Arc::clone));
         self.seat(&live.config);
         for errands in self.errands.get().into_iter().flatten() {
             // A thread that is gone takes no more: the process ends.
@@ -103,6 +106,28 @@ impl Proxy {
                 .seats
                 .set_capacity(worker.id, NonZeroU32::new(share).unwrap_or(NonZeroU32::MIN));
         }
+    }
+
+    /// All pools that have requests, or may have them.
+    pub(crate) fn pools(&self) -> Vec<Arc<Pool>> {
+        let mut pools = self.live().pools;
+        pools.extend(self.leaving().iter().map(Arc::clone));
+        pools
+    }
+
+    /// Lets pools go that are told of no more, once their line is empty; their backends finish
+    /// what they have.
+    pub(crate) fn let_go(&self) {
+        self.leaving().retain(|pool| {
+            if pool.books.balancer.waiting() == 0 {
+                pool.retire();
+            }
+            !pool.books.balancer.snapshot().workers.is_empty()
+        });
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, Vec<Arc<Pool>>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Live> {

@@ -109,12 +109,12 @@ mod tests {
     use super::*;
 
     fn routes(told: &[(Option<&str>, Option<&str>)]) -> Routes {
-        let owned = |text: &Option<&str>| text.map(str::to_owned);
+        let owned = |text: Option<&str>| text.map(str::to_owned);
         let told: Vec<_> = told
             .iter()
             .map(|(host, path)| RouteConfig {
-                host: owned(host),
-                path: owned(path),
+                host: owned(*host),
+                path: owned(*path),
                 pool: String::new(),
             })
             .collect();

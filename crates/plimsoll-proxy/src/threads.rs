@@ -150,6 +150,9 @@ async fn serve(
             _ = sweep.tick() => {
                 // Those that have ended are noticed.
                 while watching.try_join_next().is_some() {}
+                if seat.index == 0 {
+                    seat.proxy.let_go();
+                }
                 let now = Instant::now();
                 for pool in &seat.live().pools {
                     if let Some(oldest) = now.checked_sub(pool.config.times.backend_idle) {

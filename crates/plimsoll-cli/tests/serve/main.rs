@@ -18,6 +18,7 @@ mod options;
 mod parsers;
 mod passing;
 mod proxy;
+mod reload;
 mod retries;
 mod routes;
 mod seeing;
