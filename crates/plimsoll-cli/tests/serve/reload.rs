@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -37,40 +39,94 @@ fn ask(proxy: &Proxy) -> Wire {
 /// P5: under load, with good files, files that say nothing new, and bad ones.
 #[test]
 fn p5_no_request_fails_whatever_the_file_says() {
+    reloads(60);
+}
+
+/// The long form: `scripts/long/serve-reloads`.
+#[test]
+#[ignore = "takes a minute"]
+fn many_reloads() {
+    let told = std::env::var("PLIMSOLL_RELOADS").ok().and_then(|told| told.parse().ok());
+    reloads(told.unwrap_or(1000));
+}
+
+/// Requests a second while it is told anew.
+const RATE: u32 = 2000;
+const CLIENTS: u32 = 8;
+
+/// So many reloads, of which one in five is of a file that is not right.
+fn reloads(count: usize) {
+    let random = fastrand::Rng::with_seed(crate::proxy::seed());
     let backends: Vec<_> = (0..3).map(|_| Backend::says("x")).collect();
     let at: Vec<_> = backends.iter().map(|backend| backend.address).collect();
-    let proxy = Proxy::told(&pool(&at, "capacity = 2\nno_health = true"));
+    let proxy = Proxy::told(&pool(&at, "capacity = 4\nno_health = true"));
     let (over, asked) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
-        for _ in 0..4 {
+        for _ in 0..CLIENTS {
             scope.spawn(|| {
                 let mut wire = proxy.connect();
+                let mut next = Instant::now();
                 while !over.load(Ordering::Relaxed) {
                     wire.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-                    assert_eq!(wire.response().status, 200);
+                    let response = wire.response();
+                    assert_eq!(response.status, 200, "{}", response.text());
                     asked.fetch_add(1, Ordering::Relaxed);
+                    next += Duration::from_secs(1) * CLIENTS / RATE;
+                    thread::sleep(next.saturating_duration_since(Instant::now()));
                 }
             });
         }
-        for round in 0..60 {
+        // What is told stands where requests can see it, whatever becomes of them.
+        let _over = Over(&over);
+        let mut random = random;
+        for round in 0..count {
             let some = &at[..=round % 3];
-            let (text, status) = match round % 5 {
-                0 => ("[pool.web".to_owned(), 422),
-                1 => (pool(some, "capacity = 0"), 422),
-                2 => (pool(some, "capacity = 4\nno_health = true"), 200),
-                _ => (pool(some, "capacity = 2\nline = 2048\nhealth_interval = 0.05"), 200),
-            };
-            proxy.write(&text);
-            let (got, said) = proxy.reload();
-            assert_eq!(got, status, "{said}");
-            assert!(said.contains(".tmp") || said.contains(": "), "{said}");
+            let more = ["no_health = true", "line = 2048\nhealth_interval = 0.05"];
+            let capacity = 2 + round % 3;
+            let good = pool(some, &format!("capacity = {capacity}\n{}", more[round % 2]));
+            let is_bad = round % 5 == 0;
+            proxy.write(&if is_bad { broken(&good, &mut random) } else { good });
+            let (status, said) = proxy.reload();
+            assert_eq!(status, if is_bad { 422 } else { 200 }, "{said}");
         }
-        over.store(true, Ordering::Relaxed);
     });
     let workers = proxy.workers();
     assert_eq!(workers["requests"].as_u64().unwrap(), asked.load(Ordering::Relaxed));
     assert!(backends.iter().all(|backend| backend.most_active() <= 4));
     proxy.finish();
+}
+
+/// Tells the clients that it is over, also by a failure.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A file that is not right any more, by a byte that is another, gone, or one too many.
+fn broken(good: &str, random: &mut fastrand::Rng) -> String {
+    loop {
+        let mut bytes = good.as_bytes().to_vec();
+        let at = random.usize(..bytes.len());
+        match random.u8(0..3) {
+            0 => bytes[at] = random.u8(b' '..=b'~'),
+            1 => drop(bytes.remove(at)),
+            _ => bytes.insert(at, random.u8(b' '..=b'~')),
+        }
+        let text = String::from_utf8(bytes).unwrap();
+        if !is_right(&text) {
+            return text;
+        }
+    }
+}
+
+fn is_right(text: &str) -> bool {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), [LISTEN, text].concat()).unwrap();
+    let mut check = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
+    check.arg("check").arg(file.path()).output().unwrap().status.success()
 }
 
 #[test]
@@ -135,9 +191,8 @@ fn a_pool_that_is_removed_finishes_its_line() {
         assert_eq!(wire.response().text(), "old");
     }
     drop(asked);
-    proxy.until("the pool is gone", |proxy| {
-        proxy.workers()["pools"].as_array().unwrap().len() == 1
-    });
+    proxy
+        .until("the pool is gone", |proxy| proxy.workers()["pools"].as_array().unwrap().len() == 1);
     proxy.finish();
 }
 
@@ -210,9 +265,7 @@ fn pages_of_a_browser_reload_nothing() {
     let backend = Backend::says("x");
     let proxy = Proxy::told(&pool(&[backend.address], ""));
     let mut wire = Wire::connect(proxy.admin);
-    wire.send(
-        "POST /reload HTTP/1.1\r\nHost: x\r\nOrigin: http://a\r\nContent-Length: 0\r\n\r\n",
-    );
+    wire.send("POST /reload HTTP/1.1\r\nHost: x\r\nOrigin: http://a\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(wire.response().status, 403);
     wire.send("POST /other HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(wire.response().text(), "there is /reload\n");
