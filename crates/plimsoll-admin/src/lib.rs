@@ -7,5 +7,5 @@
 mod overview;
 mod server;
 
-pub use overview::{Figure, Gauge, Overview};
-pub use server::serve;
+pub use overview::{Figure, Gauge, Overview, PoolView};
+pub use server::{Action, serve};

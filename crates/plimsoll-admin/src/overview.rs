@@ -12,23 +12,32 @@ const BUCKETS: [f64; 15] = [
     10.0,
 ];
 
-/// A balancer as an operator sees it.
+/// Balancers as an operator sees them.
 #[derive(Clone, Debug)]
 pub struct Overview {
     /// What a worker is called: `backend`, or `worker`. It is in the names of metrics.
     pub word: &'static str,
-    /// What the balancer knows.
-    pub snapshot: Snapshot,
-    /// The workers' names, in the snapshot's order.
-    pub names: Vec<String>,
-    /// What else is known of each worker.
-    pub gauges: Vec<Gauge>,
-    /// What else is counted: it only grows.
+    /// Each balancer and its workers.
+    pub pools: Vec<PoolView>,
+    /// What is counted: it only grows.
     pub counters: Vec<Figure>,
     /// What else is so just now.
     pub levels: Vec<Figure>,
     /// Requests that got no worker's answer, by reason.
     pub refused: Vec<(String, u64)>,
+}
+
+/// One balancer.
+#[derive(Clone, Debug)]
+pub struct PoolView {
+    /// Its name, where there may be several.
+    pub name: Option<String>,
+    /// What it knows.
+    pub snapshot: Snapshot,
+    /// The workers' names, in the snapshot's order.
+    pub workers: Vec<String>,
+    /// What else is known of each worker.
+    pub gauges: Vec<Gauge>,
 }
 
 /// Something of each worker.
@@ -73,52 +82,103 @@ const OF_WORKER: [OfWorker; 7] = [
     ("failed_total", "counter", "Of those, for a failure.", |stats| float(stats.failed)),
 ];
 
-impl Overview {
-    /// Of a snapshot, with the workers' names in its order; the rest is empty.
-    pub fn new(word: &'static str, snapshot: Snapshot, names: Vec<String>) -> Self {
+/// What is told of a pool, or of all together.
+struct Figures {
+    pending: u64,
+    waiting: usize,
+    longest_wait: Option<Duration>,
+    wait: Times,
+    run: Times,
+    audits: u64,
+    regret: f64,
+    idle_while_waiting: u64,
+}
+
+type OfPool = (&'static str, &'static str, &'static str, fn(&Figures) -> f64);
+
+const OF_POOL: [OfPool; 4] = [
+    ("plimsoll_line_length", "gauge", "Requests in line.", |figures| float(figures.waiting as u64)),
+    ("plimsoll_audits_total", "counter", "Dispatches that were audited.", |figures| {
+        float(figures.audits)
+    }),
+    (
+        "plimsoll_idle_while_waiting_total",
+        "counter",
+        "Audits that found a request in line beside a worker with room.",
+        |figures| float(figures.idle_while_waiting),
+    ),
+    (
+        "plimsoll_regret_total",
+        "counter",
+        "Load above the least that audited dispatches chose.",
+        |figures| figures.regret,
+    ),
+];
+
+type TimesOfPool = (&'static str, &'static str, fn(&Figures) -> &Times);
+
+const TIMES_OF_POOL: [TimesOfPool; 2] = [
+    ("plimsoll_wait_seconds", "From a request's arrival to its lease.", |figures| &figures.wait),
+    ("plimsoll_run_seconds", "How long leases were held.", |figures| &figures.run),
+];
+
+impl Figures {
+    fn of(pools: &[PoolView]) -> Self {
+        let snapshots = || pools.iter().map(|pool| &pool.snapshot);
+        let together = |times: fn(&Snapshot) -> &Times| {
+            snapshots().map(times).fold(Times::new(), |mut all, some| {
+                all.add(some);
+                all
+            })
+        };
+        let audits = || snapshots().map(|snapshot| &snapshot.audit);
         Self {
-            word,
-            snapshot,
-            names,
-            gauges: vec![],
-            counters: vec![],
-            levels: vec![],
-            refused: vec![],
+            pending: snapshots().map(Snapshot::pending).sum(),
+            waiting: snapshots().map(|snapshot| snapshot.waiting).sum(),
+            longest_wait: snapshots().filter_map(|snapshot| snapshot.longest_wait).max(),
+            wait: together(|snapshot| &snapshot.wait),
+            run: together(|snapshot| &snapshot.run),
+            audits: audits().map(|audit| audit.audits).sum(),
+            regret: audits().map(|audit| audit.regret).sum(),
+            idle_while_waiting: audits().map(|audit| audit.idle_while_waiting).sum(),
         }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "pending": self.pending,
+            "line": {
+                "length": self.waiting,
+                "longest_wait_seconds": self.longest_wait.map(|time| time.as_secs_f64()),
+            },
+            "wait_seconds": times(&self.wait),
+            "run_seconds": times(&self.run),
+            "regret": self.regret,
+            "idle_while_waiting": self.idle_while_waiting,
+            "audits": self.audits,
+        })
+    }
+}
+
+impl PoolView {
+    /// Of a snapshot, with the workers' names in its order; the rest is empty.
+    pub fn new(snapshot: Snapshot, workers: Vec<String>) -> Self {
+        Self { name: None, snapshot, workers, gauges: vec![] }
     }
 
     fn workers(&self) -> impl Iterator<Item = (usize, &str, &WorkerStats)> {
-        let named = self.names.iter().zip(&self.snapshot.workers).enumerate();
+        let named = self.workers.iter().zip(&self.snapshot.workers).enumerate();
         named.map(|(nth, (name, stats))| (nth, name.as_str(), stats))
     }
 
-    /// `/workers`.
-    pub(crate) fn json(&self) -> String {
-        let snapshot = &self.snapshot;
-        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
-        let mut whole = json!({
-            "workers": self.workers().map(|worker| self.worker(worker)).collect::<Vec<_>>(),
-            "pending": snapshot.pending(),
-            "line": {
-                "length": snapshot.waiting,
-                "longest_wait_seconds": seconds(snapshot.longest_wait),
-            },
-            "wait_seconds": times(&snapshot.wait),
-            "run_seconds": times(&snapshot.run),
-            "refused": self.refused.iter().cloned().map(|(reason, count)| (reason, count.into())).collect::<Map<_, _>>(),
-            "regret": snapshot.audit.regret,
-            "idle_while_waiting": snapshot.audit.idle_while_waiting,
-            "audits": snapshot.audit.audits,
-        });
-        for figure in self.counters.iter().chain(&self.levels) {
-            whole[figure.key] = figure.value.into();
-        }
-        whole.to_string()
+    /// What its metrics carry.
+    fn labels(&self) -> Vec<(&str, &str)> {
+        self.name.iter().map(|name| ("pool", name.as_str())).collect()
     }
 
-    fn worker(&self, (nth, name, stats): (usize, &str, &WorkerStats)) -> Value {
+    fn json_of(&self, word: &str, (nth, name, stats): (usize, &str, &WorkerStats)) -> Value {
         let mut worker = json!({
-            self.word: name,
+            word: name,
             "pending": stats.pending,
             "capacity": stats.capacity,
             "capacity_in_force": stats.capacity_in_force,
@@ -133,39 +193,52 @@ impl Overview {
             "completed": stats.completed,
             "failed": stats.failed,
         });
+        if let Some(pool) = &self.name {
+            worker["pool"] = pool.as_str().into();
+        }
         for gauge in &self.gauges {
             worker[gauge.key] = gauge.values.get(nth).copied().into();
         }
         worker
     }
+}
+
+impl Overview {
+    /// Of these; the rest is empty.
+    pub fn new(word: &'static str, pools: Vec<PoolView>) -> Self {
+        Self { word, pools, counters: vec![], levels: vec![], refused: vec![] }
+    }
+
+    /// `/workers`.
+    pub(crate) fn json(&self) -> String {
+        let mut whole = Figures::of(&self.pools).json();
+        let workers = |pool| {
+            let of_one = move |worker| PoolView::json_of(pool, self.word, worker);
+            PoolView::workers(pool).map(of_one)
+        };
+        whole["workers"] = self.pools.iter().flat_map(workers).collect();
+        let refused = self.refused.iter().map(|(reason, count)| (reason.clone(), (*count).into()));
+        whole["refused"] = Value::Object(refused.collect::<Map<_, _>>());
+        for figure in self.counters.iter().chain(&self.levels) {
+            whole[figure.key] = figure.value.into();
+        }
+        let named = self.pools.iter().filter_map(|pool| {
+            let mut one = Figures::of(std::slice::from_ref(pool)).json();
+            one["pool"] = pool.name.as_deref()?.into();
+            Some(one)
+        });
+        let named: Vec<_> = named.collect();
+        if !named.is_empty() {
+            whole["pools"] = named.into();
+        }
+        whole.to_string()
+    }
 
     /// `/metrics`: the text format of Prometheus, version 0.0.4.
     pub(crate) fn metrics(&self) -> String {
-        let snapshot = &self.snapshot;
         let mut page = Page::default();
-        let word = self.word;
-        for (key, kind, help, value) in OF_WORKER {
-            let name = format!("plimsoll_{word}_{key}");
-            page.head(&name, kind, help);
-            for (_, worker, stats) in self.workers() {
-                page.line(&name, &[(word, worker)], value(stats));
-            }
-        }
-        for gauge in &self.gauges {
-            let name = format!("plimsoll_{word}_{}", gauge.key);
-            page.head(&name, "gauge", gauge.help);
-            for ((_, worker, _), &value) in self.workers().zip(&gauge.values) {
-                page.line(&name, &[(word, worker)], float(value));
-            }
-        }
-        page.head("plimsoll_line_length", "gauge", "Requests in line.");
-        page.line("plimsoll_line_length", &[], float(snapshot.waiting as u64));
-        page.histogram(
-            "plimsoll_wait_seconds",
-            "From a request's arrival to its lease.",
-            &snapshot.wait,
-        );
-        page.histogram("plimsoll_run_seconds", "How long leases were held.", &snapshot.run);
+        self.metrics_of_workers(&mut page);
+        self.metrics_of_pools(&mut page);
         let name = "plimsoll_refused_total";
         page.head(name, "counter", "Requests that got no worker's answer, by reason.");
         for (reason, count) in &self.refused {
@@ -176,24 +249,55 @@ impl Overview {
             page.head(&name, "gauge", level.help);
             page.line(&name, &[], float(level.value));
         }
-        let of_audit = [
-            ("audits", "Dispatches that were audited.", snapshot.audit.audits),
-            (
-                "idle_while_waiting",
-                "Audits that found a request in line beside a worker with room.",
-                snapshot.audit.idle_while_waiting,
-            ),
-        ];
-        let of_audit = of_audit.map(|(key, help, value)| Figure { key, help, value });
-        for counter in self.counters.iter().chain(&of_audit) {
+        for counter in &self.counters {
             let name = format!("plimsoll_{}_total", counter.key);
             page.head(&name, "counter", counter.help);
             page.line(&name, &[], float(counter.value));
         }
-        let name = "plimsoll_regret_total";
-        page.head(name, "counter", "Load above the least that audited dispatches chose.");
-        page.line(name, &[], snapshot.audit.regret);
         page.text
+    }
+
+    fn metrics_of_workers(&self, page: &mut Page) {
+        let word = self.word;
+        for (key, kind, help, value) in OF_WORKER {
+            let name = format!("plimsoll_{word}_{key}");
+            page.head(&name, kind, help);
+            for pool in &self.pools {
+                for (_, worker, stats) in pool.workers() {
+                    let labels = [pool.labels(), vec![(word, worker)]].concat();
+                    page.line(&name, &labels, value(stats));
+                }
+            }
+        }
+        // All pools have the same.
+        let gauges = self.pools.first().map_or(&[][..], |pool| &pool.gauges);
+        for (which, gauge) in gauges.iter().enumerate() {
+            let name = format!("plimsoll_{word}_{}", gauge.key);
+            page.head(&name, "gauge", gauge.help);
+            for pool in &self.pools {
+                for ((_, worker, _), &value) in pool.workers().zip(&pool.gauges[which].values) {
+                    let labels = [pool.labels(), vec![(word, worker)]].concat();
+                    page.line(&name, &labels, float(value));
+                }
+            }
+        }
+    }
+
+    fn metrics_of_pools(&self, page: &mut Page) {
+        let one = |pool| Figures::of(std::slice::from_ref(pool));
+        let pools: Vec<_> = self.pools.iter().map(|pool| (pool.labels(), one(pool))).collect();
+        for (name, kind, help, value) in OF_POOL {
+            page.head(name, kind, help);
+            for (labels, figures) in &pools {
+                page.line(name, labels, value(figures));
+            }
+        }
+        for (name, help, times) in TIMES_OF_POOL {
+            page.head(name, "histogram", help);
+            for (labels, figures) in &pools {
+                page.histogram(name, labels, times(figures));
+            }
+        }
     }
 }
 
@@ -223,16 +327,16 @@ impl Page {
         let _ = writeln!(self.text, "{end} {value}");
     }
 
-    fn histogram(&mut self, name: &str, help: &str, times: &Times) {
-        self.head(name, "histogram", help);
+    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], times: &Times) {
         let bucket = format!("{name}_bucket");
+        let mut line = |limit: &str, count| {
+            self.line(&bucket, &[labels, &[("le", limit)]].concat(), float(count));
+        };
         for limit in BUCKETS {
-            let within = float(times.within(Duration::from_secs_f64(limit)));
-            self.line(&bucket, &[("le", &limit.to_string())], within);
+            line(&limit.to_string(), times.within(Duration::from_secs_f64(limit)));
         }
-        let count = float(times.count());
-        self.line(&bucket, &[("le", "+Inf")], count);
-        self.line(&format!("{name}_sum"), &[], times.sum().as_secs_f64());
-        self.line(&format!("{name}_count"), &[], count);
+        line("+Inf", times.count());
+        self.line(&format!("{name}_sum"), labels, times.sum().as_secs_f64());
+        self.line(&format!("{name}_count"), labels, float(times.count()));
     }
 }

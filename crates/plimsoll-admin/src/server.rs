@@ -25,7 +25,11 @@ const HEADER_TIME: Duration = Duration::from_secs(5);
 /// How long nobody is accepted after the system would not.
 const REST: Duration = Duration::from_millis(50);
 
-/// Shows what `overview` says, to whoever connects, until `end` is over. It runs on a tokio runtime.
+/// What an operator may have done by `POST`: a path such as `/reload`, and what does it and says
+/// what has come of it.
+pub type Action = (&'static str, Arc<dyn Fn() -> Result<String, String> + Send + Sync>);
+
+/// Shows what `overview` says, to whoever connects, until `end` is over, and has `actions` done. It runs on a tokio runtime.
 ///
 /// # Errors
 ///
@@ -45,11 +49,12 @@ const REST: Duration = Duration::from_millis(50);
 ///     Ok(answer)
 /// });
 /// let balancer = plimsoll::Balancer::<()>::new();
-/// let overview = move || plimsoll_admin::Overview::new("worker", balancer.snapshot(), Vec::new());
+/// let pool = move || plimsoll_admin::PoolView::new(balancer.snapshot(), Vec::new());
+/// let overview = move || plimsoll_admin::Overview::new("worker", vec![pool()]);
 /// let asked = async { ask.await };
 /// let mut asked = std::pin::pin!(asked);
 /// let mut answer = None;
-/// plimsoll_admin::serve(listener, overview, async { answer = Some(asked.as_mut().await) }).await?;
+/// plimsoll_admin::serve(listener, overview, vec![], async { answer = Some(asked.as_mut().await) }).await?;
 /// assert!(answer.unwrap()??.contains("plimsoll_line_length 0"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
@@ -58,11 +63,12 @@ const REST: Duration = Duration::from_millis(50);
 pub async fn serve(
     listener: TcpListener,
     overview: impl Fn() -> Overview + Send + Sync + 'static,
+    actions: Vec<Action>,
     end: impl Future<Output = ()>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let overview = Arc::new(overview);
+    let shown = Arc::new((overview, actions));
     let mut end = pin!(end);
     loop {
         let accepted = tokio::select! {
@@ -73,10 +79,22 @@ pub async fn serve(
             tokio::time::sleep(REST).await;
             continue;
         };
-        let overview = Arc::clone(&overview);
-        let service = service_fn(move |request| {
-            let answered = answer(&*overview, &request);
-            async { Ok::<_, Infallible>(answered) }
+        let shown = Arc::clone(&shown);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let shown = Arc::clone(&shown);
+            async move {
+                let (overview, actions) = &*shown;
+                let answered = match *request.method() {
+                    Method::GET | Method::HEAD => show(overview, request.uri().path()),
+                    Method::POST => act(actions, &request).await,
+                    _ => text(
+                        StatusCode::METHOD_NOT_ALLOWED,
+                        "text/plain",
+                        "only GET and POST\n".into(),
+                    ),
+                };
+                Ok::<_, Infallible>(answered)
+            }
         });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
@@ -86,14 +104,35 @@ pub async fn serve(
     }
 }
 
-fn answer(overview: &impl Fn() -> Overview, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET and HEAD\n".into());
-    }
-    match request.uri().path() {
+fn show(overview: &impl Fn() -> Overview, path: &str) -> Response<Full<Bytes>> {
+    match path {
         "/metrics" => text(StatusCode::OK, "text/plain; version=0.0.4", overview().metrics()),
         "/workers" => text(StatusCode::OK, "application/json", overview().json() + "\n"),
         _ => text(StatusCode::NOT_FOUND, "text/plain", "there are /metrics and /workers\n".into()),
+    }
+}
+
+async fn act(actions: &[Action], request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let said = |status, said: String| text(status, "text/plain", said + "\n");
+    // A page in an operator's browser may send to this machine, too.
+    if request.headers().contains_key(header::ORIGIN) {
+        return said(StatusCode::FORBIDDEN, "not for pages of a browser".into());
+    }
+    let path = request.uri().path();
+    let Some((_, action)) = actions.iter().find(|(at, _)| *at == path) else {
+        let known: Vec<_> = actions.iter().map(|(at, _)| *at).collect();
+        let what = match &known[..] {
+            [] => "nothing can be done here".into(),
+            known => format!("there is {}", known.join(", ")),
+        };
+        return said(StatusCode::NOT_FOUND, what);
+    };
+    // It may take its time, and others look meanwhile.
+    let action = Arc::clone(action);
+    match tokio::task::spawn_blocking(move || action()).await {
+        Ok(Ok(done)) => said(StatusCode::OK, done),
+        Ok(Err(sentence)) => said(StatusCode::UNPROCESSABLE_ENTITY, sentence),
+        Err(_) => said(StatusCode::INTERNAL_SERVER_ERROR, "it failed".into()),
     }
 }
 

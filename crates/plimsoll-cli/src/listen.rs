@@ -36,32 +36,49 @@ fn open(at: SocketAddr) -> rustix::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// The address that an option tells to listen at; `:8080` is every one of the machine's.
+/// The address to listen at; `:8080` is every one of the machine's.
+///
+/// # Errors
+///
+/// What would be right.
+pub(crate) fn place(text: &str) -> Result<SocketAddr, String> {
+    let whole = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
+    let found = lookup(&whole)?;
+    found.first().copied().ok_or_else(|| "the name has no address".into())
+}
+
+/// The address that an option tells to listen at.
 ///
 /// # Errors
 ///
 /// The sentence to print.
 pub(crate) fn address(option: &str, text: &str) -> Result<SocketAddr, String> {
-    let whole = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
-    let found = resolve(option, text, &whole)?;
-    found.first().copied().ok_or_else(|| format!("{option} '{text}': the name has no address"))
+    place(text).map_err(|sentence| format!("{option} '{text}': {sentence}"))
 }
 
-/// The addresses that an option tells, of the name in it.
+/// The addresses of what is told as `HOST:PORT`.
 ///
 /// # Errors
 ///
-/// The sentence to print.
-pub(crate) fn resolve(option: &str, told: &str, address: &str) -> Result<Vec<SocketAddr>, String> {
-    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
-    // A slash is of a URL: no name has one.
-    if port.is_none_or(|port| port.parse::<u16>().is_err()) || address.contains('/') {
-        return Err(format!(
-            "{option} '{told}': it is HOST:PORT with a port up to 65535, such as 127.0.0.1:8080"
-        ));
-    }
-    let found = address.to_socket_addrs().map_err(|error| format!("{option} '{told}': {error}"))?;
+/// What would be right, or why the name is not known.
+pub(crate) fn lookup(text: &str) -> Result<Vec<SocketAddr>, String> {
+    check(text)?;
+    let found = text.to_socket_addrs().map_err(|error| error.to_string())?;
     Ok(found.collect())
+}
+
+/// Whether it is `HOST:PORT`.
+///
+/// # Errors
+///
+/// What would be right.
+pub(crate) fn check(text: &str) -> Result<(), String> {
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+    // A slash is of a URL: no name has one.
+    if port.is_none_or(|port| port.parse::<u16>().is_err()) || text.contains('/') {
+        return Err("it is HOST:PORT with a port up to 65535, such as 127.0.0.1:8080".into());
+    }
+    Ok(())
 }
 
 /// Listens there, as an option tells.

@@ -24,6 +24,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Face {
+    Check(serve::CheckArgs),
     Demo(demo::Args),
     Map(map::Args),
     Nats(nats::Args),
@@ -33,6 +34,7 @@ enum Face {
 
 fn main() -> ExitCode {
     match Cli::try_parse() {
+        Ok(Cli { face: Face::Check(args) }) => serve::check(&args),
         Ok(Cli { face: Face::Demo(args) }) => demo::run(args),
         Ok(Cli { face: Face::Map(args) }) => map::run(args),
         Ok(Cli { face: Face::Nats(args) }) => nats::run(args),

@@ -1,25 +1,30 @@
 //! What an operator sees of the proxy: an overview, on a thread of its own.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use plimsoll_admin::{Figure, Gauge, Overview};
+use plimsoll_admin::{Figure, Gauge, Overview, PoolView};
 
+use crate::Admin;
+use crate::control::Phase;
+use crate::pool::Pool;
 use crate::proxy::Proxy;
-use crate::shutdown::Phase;
 
 /// Serves until the proxy has stopped.
-pub(crate) fn start(proxy: Arc<Proxy>, listener: TcpListener) -> io::Result<JoinHandle<()>> {
+pub(crate) fn start(
+    proxy: Arc<Proxy>,
+    Admin { socket, reload }: Admin,
+) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("serve-admin".into());
     thread.spawn(move || {
-        let phase = proxy.shutdown.watch();
+        let phase = proxy.control.watch();
         let shown = Arc::clone(&proxy);
         let serving = plimsoll_admin::serve(
-            listener,
+            socket,
             move || overview(&shown),
+            reload.map(|reload| ("/reload", reload)).into_iter().collect(),
             phase.reached(Phase::Stopped),
         );
         // Without it the proxy still serves.
@@ -28,16 +33,8 @@ pub(crate) fn start(proxy: Arc<Proxy>, listener: TcpListener) -> io::Result<Join
 }
 
 fn overview(proxy: &Proxy) -> Overview {
-    // No backend is ever removed, so that both have them in the order they came.
-    let backends = || proxy.backends.iter().map(|(_, backend)| backend);
-    let names = backends().map(|backend| backend.name.clone()).collect();
     let counter = |key, help, value| Figure { key, help, value };
     Overview {
-        gauges: vec![Gauge {
-            key: "open_connections",
-            help: "Idle ones included.",
-            values: backends().map(|backend| backend.open() as u64).collect(),
-        }],
         counters: vec![
             counter("requests", "Requests that are over.", proxy.stats.requests()),
             counter("retries", "Tries after a request's first.", proxy.stats.retries()),
@@ -48,6 +45,20 @@ fn overview(proxy: &Proxy) -> Overview {
             ),
         ],
         refused: proxy.stats.refusals().collect(),
-        ..Overview::new("backend", proxy.balancer.snapshot(), names)
+        ..Overview::new("backend", proxy.pools().iter().map(|pool| view(pool)).collect())
+    }
+}
+
+fn view(pool: &Pool) -> PoolView {
+    let (snapshot, backends) = pool.books.snapshot();
+    let names = backends.iter().map(|backend| backend.name.clone()).collect();
+    PoolView {
+        name: Some(pool.config.name.clone()),
+        gauges: vec![Gauge {
+            key: "open_connections",
+            help: "Idle ones included.",
+            values: backends.iter().map(|backend| backend.open() as u64).collect(),
+        }],
+        ..PoolView::new(snapshot, names)
     }
 }

@@ -15,27 +15,23 @@ use ipnet::IpNet;
 ///
 /// let backend = BackendConfig::new("127.0.0.1:9001", vec!["127.0.0.1:9001".parse()?]);
 /// let config = Config::new(vec![backend]);
-/// assert_eq!(config.line.length, 1024);
+/// assert_eq!(config.pools[0].line.length, 1024);
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The workers.
-    pub backends: Vec<BackendConfig>,
+    /// Backends that serve the same, each with one line in front.
+    pub pools: Vec<PoolConfig>,
+    /// Which request goes to which pool; what finds no route is answered 404.
+    pub routes: Vec<RouteConfig>,
     /// Threads, each with a runtime of its own; the cores by default.
     pub threads: NonZeroUsize,
-    /// The line of requests that wait for a backend.
-    pub line: LineConfig,
     /// Bounds on what a client may send.
     pub limits: Limits,
     /// How long each part of an exchange may take.
     pub times: Times,
-    /// The most backends that one request is tried at.
-    pub tries: NonZeroU32,
     /// Peers whose `X-Forwarded-*` fields are believed.
     pub trust: Vec<IpNet>,
-    /// How backends are watched.
-    pub health: HealthConfig,
     /// The access log.
     pub log: LogConfig,
     /// Every so many dispatches one is audited by a plain scan; 0 is never, and
@@ -44,21 +40,67 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults, with these backends.
+    /// The defaults, with one pool of these backends, to which all requests go.
     pub fn new(backends: Vec<BackendConfig>) -> Self {
+        let pool = PoolConfig::new("default", backends);
+        let route = RouteConfig { host: None, path: None, pool: pool.name.clone() };
         Self {
-            backends,
+            pools: vec![pool],
+            routes: vec![route],
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            line: LineConfig::default(),
             limits: Limits::default(),
             times: Times::default(),
-            tries: NonZeroU32::MIN.saturating_add(2),
             trust: Vec::new(),
-            health: HealthConfig::default(),
             log: LogConfig::default(),
             audit_every: 100,
         }
     }
+}
+
+/// Backends that serve the same.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// What it is called.
+    pub name: String,
+    /// The workers.
+    pub backends: Vec<BackendConfig>,
+    /// The line of requests that wait for one.
+    pub line: LineConfig,
+    /// How long they may take.
+    pub times: PoolTimes,
+    /// The most backends that one request is tried at.
+    pub tries: NonZeroU32,
+    /// How they are watched.
+    pub health: HealthConfig,
+}
+
+impl PoolConfig {
+    /// The defaults, with these backends.
+    pub fn new(name: impl Into<String>, backends: Vec<BackendConfig>) -> Self {
+        Self {
+            name: name.into(),
+            backends,
+            line: LineConfig::default(),
+            times: PoolTimes::default(),
+            tries: NonZeroU32::MIN.saturating_add(2),
+            health: HealthConfig::default(),
+        }
+    }
+}
+
+/// Requests that go to a pool: of those routes that a request meets, the one that
+/// says most of its host has it, and of those with the same host the one with the
+/// longest path.
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    /// The host that is asked for, without a port; `*.` before it is any one under it,
+    /// and none any.
+    pub host: Option<String>,
+    /// What the path begins with, in whole parts: `/a` is met by `/a` and `/a/b`, and
+    /// not by `/ab`. Paths are compared as they come.
+    pub path: Option<String>,
+    /// The pool's name.
+    pub pool: String,
 }
 
 /// One backend.
@@ -219,44 +261,58 @@ impl Default for Limits {
     }
 }
 
-/// How long each part of an exchange may take.
+/// How long what clients do may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// Connecting to a backend.
-    pub connect: Duration,
-    /// From the request sent to the response's head.
-    pub response_header: Duration,
     /// Without a byte of a body, either way.
     pub body_idle: Duration,
-    /// The whole request, from its head to the end of its response; off by
-    /// default.
-    pub request: Option<Duration>,
     /// From a head's first byte to its last.
     pub client_header: Duration,
     /// Without a byte through a tunnel, either way.
     pub tunnel_idle: Duration,
     /// A client's connection without a request.
     pub client_idle: Duration,
-    /// A connection to a backend without a request.
-    pub backend_idle: Duration,
     /// From the call to stop until what still runs is cut off.
     pub drain: Duration,
 }
 
 impl Default for Times {
-    /// 1 s, 60 s, 60 s, off, 10 s, 1 h, 75 s, 30 s, 30 s.
+    /// 60 s, 10 s, 1 h, 75 s, 30 s.
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            body_idle: seconds(60),
+            client_header: seconds(10),
+            tunnel_idle: seconds(3600),
+            client_idle: seconds(75),
+            drain: seconds(30),
+        }
+    }
+}
+
+/// How long what a pool does may take.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolTimes {
+    /// Connecting to a backend.
+    pub connect: Duration,
+    /// From the request sent to the response's head.
+    pub response_header: Duration,
+    /// The whole request, from its head to the end of its response; off by
+    /// default.
+    pub request: Option<Duration>,
+    /// A connection to a backend without a request.
+    pub backend_idle: Duration,
+}
+
+impl Default for PoolTimes {
+    /// 1 s, 60 s, off, 30 s.
     fn default() -> Self {
         let seconds = Duration::from_secs;
         Self {
             connect: seconds(1),
             response_header: seconds(60),
-            body_idle: seconds(60),
             request: None,
-            client_header: seconds(10),
-            tunnel_idle: seconds(3600),
-            client_idle: seconds(75),
             backend_idle: seconds(30),
-            drain: seconds(30),
         }
     }
 }

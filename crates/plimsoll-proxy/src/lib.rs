@@ -3,7 +3,7 @@
 //! [`run`] serves until it is told to stop. Its workers are HTTP servers; one
 //! [`Balancer`](plimsoll::Balancer) for all threads knows how many requests
 //! each has, never gives one more than its capacity, and keeps what has to
-//! wait in one fair line.
+//! wait in one fair line: a pool. Several pools can be served by host and path.
 //!
 //! | where | what |
 //! |---|---|
@@ -16,21 +16,24 @@
 mod admin;
 mod alarm;
 mod config;
+mod control;
 mod exchange;
 mod front;
 mod health;
 mod log;
 mod pace;
+mod pool;
 mod proxy;
 mod refusal;
 mod retry;
+mod routes;
 mod share;
-mod shutdown;
 mod stats;
 mod stream;
 mod threads;
 mod upstream;
 
+use std::fmt;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -39,45 +42,65 @@ use std::thread::JoinHandle;
 use proxy::Proxy;
 
 pub use config::{
-    BackendConfig, Config, HealthConfig, Limits, LineConfig, LogConfig, LogFormat, Times,
+    BackendConfig, Config, HealthConfig, Limits, LineConfig, LogConfig, LogFormat, PoolConfig,
+    PoolTimes, RouteConfig, Times,
 };
-pub use shutdown::Shutdown;
+pub use control::{Change, Control, Listener};
 
 /// The sockets that a proxy serves.
 #[derive(Debug)]
 pub struct Listeners {
     /// For clients.
-    pub clients: Vec<TcpListener>,
-    /// For operators: `/metrics` and `/workers`.
-    pub admin: Option<TcpListener>,
+    pub clients: Vec<Listener>,
+    /// For operators.
+    pub admin: Option<Admin>,
 }
 
-/// Serves what comes to the listeners until `shutdown` says otherwise.
+/// Where operators see `/metrics` and `/workers`.
+pub struct Admin {
+    /// The socket.
+    pub socket: TcpListener,
+    /// What `POST /reload` does, and says what has come of it; it is called on a thread that may
+    /// wait.
+    pub reload: Option<Reload>,
+}
+
+/// Reads anew what is told, and says what has come of it, or why nothing has changed.
+pub type Reload = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+/// Serves what comes to the listeners until `control` says otherwise.
 ///
 /// Told to drain, it accepts no more, finishes what runs, and returns when
 /// that is done, or cuts it off when the drain's time is over.
 ///
 /// ```
-/// use plimsoll_proxy::{BackendConfig, Config, Listeners, Shutdown, run};
+/// use plimsoll_proxy::{BackendConfig, Config, Control, Listener, Listeners, run};
 /// use std::net::TcpListener;
 ///
 /// let backend = BackendConfig::new("127.0.0.1:9", vec!["127.0.0.1:9".parse()?]);
-/// let clients = vec![TcpListener::bind("127.0.0.1:0")?];
-/// let shutdown = Shutdown::new();
-/// shutdown.drain();
-/// run(Config::new(vec![backend]), Listeners { clients, admin: None }, &shutdown)?;
+/// let at = "127.0.0.1:0".parse()?;
+/// let clients = vec![Listener { at, socket: TcpListener::bind(at)? }];
+/// let control = Control::new();
+/// control.drain();
+/// run(Config::new(vec![backend]), Listeners { clients, admin: None }, &control)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
 ///
 /// When the system gives no thread, or nothing to wait for sockets with, or the
-/// log's file cannot be opened.
-pub fn run(config: Config, listeners: Listeners, shutdown: &Shutdown) -> io::Result<()> {
-    let proxy = Arc::new(Proxy::new(config, shutdown.clone())?);
+/// log's file cannot be opened, or a route leads to no pool.
+pub fn run(config: Config, listeners: Listeners, control: &Control) -> io::Result<()> {
+    let proxy = Arc::new(Proxy::new(config, control.clone())?);
     let admin = listeners.admin.map(|at| admin::start(Arc::clone(&proxy), at)).transpose()?;
     let served = threads::run(&proxy, listeners.clients);
-    shutdown.stop();
+    control.stop();
     // What it panicked with is on stderr, and the end of the proxy is no worse.
     let _ = admin.map(JoinHandle::join);
     // The last to hold it, and with it the log, whose lines are written now.

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,52 +28,61 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Dropped, it has its last lines written.
 pub(crate) struct Log {
-    format: Option<LogFormat>,
-    writer: Option<Writer>,
+    /// What lines look like: a place in [`FORMATS`].
+    format: AtomicUsize,
+    sender: Option<SyncSender<Entry>>,
+    /// Says that the writer has ended, by being closed; in a lock only to be shared.
+    ended: Mutex<Receiver<()>>,
     dropped: Arc<AtomicU64>,
 }
 
-struct Writer {
-    sender: SyncSender<String>,
-    /// Says that it has ended, by being closed; in a lock only to be shared.
-    ended: Mutex<Receiver<()>>,
+const FORMATS: [Option<LogFormat>; 3] = [None, Some(LogFormat::Text), Some(LogFormat::Json)];
+
+/// What the writer gets.
+enum Entry {
+    Line(String),
+    /// Where lines go from here on.
+    To(Box<dyn Write + Send>),
 }
 
 impl Log {
     /// Opens the file and starts the writer.
     pub(crate) fn start(config: &LogConfig) -> io::Result<Self> {
         let dropped = Arc::new(AtomicU64::new(0));
-        let mut log = Self { format: config.format, writer: None, dropped: Arc::clone(&dropped) };
-        if config.format.is_none() {
-            return Ok(log);
-        }
-        let to: Box<dyn Write + Send> = match &config.file {
-            None => Box::new(io::stdout()),
-            Some(path) => {
-                let opened = OpenOptions::new().create(true).append(true).open(path);
-                let told = |error| io::Error::other(format!("{}: {error}", path.display()));
-                Box::new(opened.map_err(told)?)
-            }
-        };
-        let (sender, lines) = sync_channel(ROOM);
+        let to = open(config)?;
+        let (sender, entries) = sync_channel(ROOM);
         let (ends, ended) = sync_channel(0);
+        let counted = Arc::clone(&dropped);
         let thread = std::thread::Builder::new().name("serve-log".into());
         thread.spawn(move || {
-            write(&lines, to, &dropped);
+            write(&entries, to, &counted);
             drop(ends);
         })?;
-        log.writer = Some(Writer { sender, ended: Mutex::new(ended) });
-        Ok(log)
+        let format = AtomicUsize::new(place(config.format));
+        Ok(Self { format, sender: Some(sender), ended: Mutex::new(ended), dropped })
+    }
+
+    /// Logs as this tells from now on; a file is opened again, as it may have been moved.
+    pub(crate) fn set(&self, config: &LogConfig) -> io::Result<()> {
+        let to = open(config)?;
+        self.format.store(place(config.format), Ordering::Relaxed);
+        if let Some(sender) = &self.sender {
+            // Behind the lines that are on their way. Who cannot write them does not come to it,
+            // and is not waited for.
+            let _ = sender.try_send(Entry::To(to));
+        }
+        Ok(())
     }
 
     /// Notes an exchange that is over.
     pub(crate) fn line(&self, record: &Record) {
-        let (Some(writer), Some(format)) = (&self.writer, self.format) else { return };
-        let line = match format {
-            LogFormat::Text => text(record),
-            LogFormat::Json => json(record),
+        let line = match FORMATS[self.format.load(Ordering::Relaxed)] {
+            None => return,
+            Some(LogFormat::Text) => text(record),
+            Some(LogFormat::Json) => json(record),
         };
-        if writer.sender.try_send(line).is_err() {
+        let sent = self.sender.as_ref().map(|sender| sender.try_send(Entry::Line(line)));
+        if sent.is_some_and(|sent| sent.is_err()) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -86,32 +95,49 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        if let Some(Writer { sender, ended }) = self.writer.take() {
-            // Its end is what the writer waits for.
-            drop(sender);
-            let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
-            let _ = ended.recv_timeout(FAREWELL);
+        // Its end is what the writer waits for.
+        self.sender = None;
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = ended.recv_timeout(FAREWELL);
+    }
+}
+
+fn place(format: Option<LogFormat>) -> usize {
+    FORMATS.iter().position(|one| *one == format).unwrap_or(0)
+}
+
+fn open(config: &LogConfig) -> io::Result<Box<dyn Write + Send>> {
+    match &config.file {
+        None => Ok(Box::new(io::stdout())),
+        Some(path) => {
+            let opened = OpenOptions::new().create(true).append(true).open(path);
+            let told = |error| io::Error::other(format!("{}: {error}", path.display()));
+            Ok(Box::new(opened.map_err(told)?))
         }
     }
 }
 
 /// Writes what there is in one go: a line at a time when there is little, many
 /// when there is much.
-fn write(lines: &Receiver<String>, mut to: Box<dyn Write + Send>, dropped: &AtomicU64) {
+fn write(entries: &Receiver<Entry>, mut to: Box<dyn Write + Send>, dropped: &AtomicU64) {
     let mut batch = Vec::with_capacity(BATCH);
-    while let Ok(first) = lines.recv() {
+    let mut next = entries.recv().ok();
+    while let Some(first) = next.take() {
+        let mut count = 0;
         batch.clear();
-        batch.extend_from_slice(first.as_bytes());
-        let mut count = 1;
-        while batch.len() < BATCH
-            && let Ok(line) = lines.try_recv()
-        {
+        let mut entry = Some(first);
+        while let Some(Entry::Line(line)) = entry {
             batch.extend_from_slice(line.as_bytes());
             count += 1;
+            entry = if batch.len() < BATCH { entries.try_recv().ok() } else { None };
         }
-        if to.write_all(&batch).and_then(|()| to.flush()).is_err() {
+        if count > 0 && to.write_all(&batch).and_then(|()| to.flush()).is_err() {
             dropped.fetch_add(count, Ordering::Relaxed);
         }
+        if let Some(Entry::To(other)) = entry {
+            to = other;
+        }
+        next = entries.recv().ok();
     }
 }
 

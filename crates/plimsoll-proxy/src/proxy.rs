@@ -2,69 +2,179 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::num::NonZeroU32;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use plimsoll::{Balancer, Lease, WorkerId, WorkerSpec};
+use plimsoll::{Balancer, Lease};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::config::Config;
-use crate::health::Ceiling;
+use crate::config::{Config, PoolConfig};
+use crate::control::{Change, Control, Listener};
 use crate::log::Log;
-use crate::pace::Pace;
-use crate::retry::Budget;
-use crate::share::Shares;
-use crate::shutdown::Shutdown;
+use crate::pool::Pool;
+use crate::routes::Routes;
 use crate::stats::Stats;
-use crate::upstream::Backend;
 
 /// The proxy, apart from its threads.
 pub(crate) struct Proxy {
-    pub(crate) config: Config,
-    pub(crate) balancer: Balancer<Arc<Backend>>,
-    pub(crate) backends: Vec<(WorkerId, Arc<Backend>)>,
+    /// As it was told last.
+    live: Mutex<Live>,
+    /// Pools that are told of no more, and have something to finish.
+    leaving: Mutex<Vec<Arc<Pool>>>,
+    /// Threads; as it was told first.
+    pub(crate) threads: usize,
+    audit_every: u64,
     /// Where connections go.
     pub(crate) seats: Balancer<SeatWorker>,
-    pub(crate) shutdown: Shutdown,
-    pub(crate) pace: Pace,
-    pub(crate) shares: Shares,
-    pub(crate) retries: Budget,
-    pub(crate) ceiling: Ceiling,
+    /// What its threads are told by, in their order.
+    pub(crate) errands: OnceLock<Vec<UnboundedSender<Errand>>>,
+    pub(crate) control: Control,
     pub(crate) stats: Stats,
     pub(crate) log: Log,
 }
 
+/// What requests are served by. Each thread has one of its own, so that requests of several do
+/// not count their holds in one place.
+#[derive(Clone)]
+pub(crate) struct Live {
+    pub(crate) config: Arc<Config>,
+    pub(crate) pools: Vec<Arc<Pool>>,
+    pub(crate) routes: Routes,
+}
+
 impl Proxy {
-    pub(crate) fn new(mut config: Config, shutdown: Shutdown) -> io::Result<Self> {
-        config.limits = config.limits.bounded();
-        let builder = Balancer::builder().line(config.line.length).seed(fastrand::u64(..));
-        let balancer = builder.audit_every(config.audit_every).build();
-        let mut backends = Vec::new();
-        for (place, told) in config.backends.iter().enumerate() {
-            let backend = Arc::new(Backend::new(place, told, &config.health, config.threads.get()));
-            let spec = WorkerSpec { weight: told.weight, ..WorkerSpec::new(told.capacity) };
-            backends.push((balancer.add(Arc::clone(&backend), spec), backend));
-        }
+    pub(crate) fn new(config: Config, control: Control) -> io::Result<Self> {
+        let (threads, audit_every) = (config.threads.get(), config.audit_every);
+        let log = Log::start(&config.log)?;
+        let pool = |told| Pool::new(told, threads, audit_every);
+        let live = Live::new(config, pool).map_err(io::Error::other)?;
         Ok(Self {
-            balancer,
-            backends,
+            live: Mutex::new(live),
+            leaving: Mutex::default(),
+            threads,
+            audit_every,
             seats: Balancer::new(),
-            shutdown,
-            pace: Pace::new(),
-            shares: Shares::default(),
-            retries: Budget::new(),
-            ceiling: Ceiling::new(config.health.most_ejected_percent, config.backends.len()),
+            errands: OnceLock::new(),
+            control,
             stats: Stats::default(),
-            log: Log::start(&config.log)?,
-            config,
+            log,
         })
     }
+
+    pub(crate) fn live(&self) -> Live {
+        self.lock().clone()
+    }
+
+    /// Serves by other settings from now on.
+    pub(crate) fn change(&self, change: Change) -> Result<(), String> {
+        let Change { config, opens, closes } = change;
+        // One at a time.
+        let mut live = self.lock();
+        let before = live.pools.clone();
+        let of = |name: &str| before.iter().find(|pool| pool.config.name == name);
+        self.log.set(&config.log).map_err(|error| error.to_string())?;
+        *live = Live::new(config, |told| match of(&told.name) {
+            Some(pool) => pool.changed(told, self.threads),
+            None => Pool::new(told, self.threads, self.audit_every),
+        })?;
+        let stays =
+            |old: &&Arc<Pool>| live.pools.iter().any(|pool| Arc::ptr_eq(&pool.books, &old.books));
+        self.leaving().extend(before.iter().filter(|old| !stays(old)).map(Arc::clone));
+        self.seat(&live.config);
+        for errands in self.errands.get().into_iter().flatten() {
+            // A thread that is gone takes no more: the process ends.
+            let _ = errands.send(Errand::Serve(Box::new(live.clone())));
+            for at in &closes {
+                let _ = errands.send(Errand::Close(*at));
+            }
+            for Listener { at, socket } in &opens {
+                let copy = socket.try_clone().map_err(|error| format!("{at}: {error}"))?;
+                let _ = errands.send(Errand::Listen(Listener { at: *at, socket: copy }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Shares the limit on connections out among the threads.
+    fn seat(&self, config: &Config) {
+        let workers = self.seats.snapshot().workers;
+        let shares = shares(config.limits.connections.get(), workers.len());
+        for (worker, share) in workers.iter().zip(shares) {
+            // With fewer connections than threads, some have one more than their share.
+            let _ = self
+                .seats
+                .set_capacity(worker.id, NonZeroU32::new(share).unwrap_or(NonZeroU32::MIN));
+        }
+    }
+
+    /// All pools that have requests, or may have them.
+    pub(crate) fn pools(&self) -> Vec<Arc<Pool>> {
+        let mut pools = self.live().pools;
+        pools.extend(self.leaving().iter().map(Arc::clone));
+        pools
+    }
+
+    /// Lets pools go that are told of no more, once their line is empty; their backends finish
+    /// what they have.
+    pub(crate) fn let_go(&self) {
+        self.leaving().retain(|pool| {
+            if pool.books.balancer.waiting() == 0 {
+                pool.retire();
+            }
+            !pool.books.balancer.snapshot().workers.is_empty()
+        });
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, Vec<Arc<Pool>>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Live {
+    fn new(mut config: Config, pool: impl Fn(PoolConfig) -> Pool) -> Result<Self, String> {
+        config.limits = config.limits.bounded();
+        // Before anything is changed.
+        for route in &config.routes {
+            if !config.pools.iter().any(|pool| pool.name == route.pool) {
+                return Err(format!("there is no pool '{}'", route.pool));
+            }
+        }
+        let told = std::mem::take(&mut config.pools);
+        let pools: Vec<_> = told.into_iter().map(|told| Arc::new(pool(told))).collect();
+        Ok(Self { routes: Routes::new(&config.routes, &pools), pools, config: Arc::new(config) })
+    }
+}
+
+/// A number in so many parts, that differ by one at the most.
+pub(crate) fn shares(mut whole: u32, parts: usize) -> impl Iterator<Item = u32> {
+    (1..=parts).rev().map(move |left| {
+        let share = whole.div_ceil(u32::try_from(left).unwrap_or(u32::MAX));
+        whole -= share;
+        share
+    })
+}
+
+/// What a thread is told.
+pub(crate) enum Errand {
+    /// A connection for it.
+    Client(Arrival),
+    /// Other settings.
+    Serve(Box<Live>),
+    /// Clients come here, too.
+    Listen(Listener),
+    /// No more come here.
+    Close(SocketAddr),
 }
 
 /// A thread as a worker: its requests are connections.
 pub(crate) struct SeatWorker {
     pub(crate) index: usize,
-    pub(crate) arrivals: UnboundedSender<Arrival>,
+    pub(crate) errands: UnboundedSender<Errand>,
 }
 
 /// A connection on its way to the thread that serves it.
@@ -78,6 +188,23 @@ pub(crate) struct Arrival {
 pub(crate) struct Seat {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) index: usize,
+    live: Mutex<Arc<Live>>,
     /// What is under way is cut off: the drain's time is over.
     pub(crate) ends: AtomicBool,
+}
+
+impl Seat {
+    pub(crate) fn new(proxy: Arc<Proxy>, index: usize) -> Self {
+        let live = Mutex::new(Arc::new(proxy.live()));
+        Self { proxy, index, live, ends: AtomicBool::new(false) }
+    }
+
+    /// What is told now.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_live(&self, live: Live) {
+        *self.live.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+    }
 }

@@ -10,6 +10,8 @@ use crate::front::Fault;
 pub(crate) enum Refusal {
     /// The client's head is not as it should be.
     Fault(Fault),
+    /// No route leads to a pool.
+    NoRoute,
     LineFull,
     /// The client has its share of the line.
     LineShare,
@@ -54,6 +56,7 @@ macro_rules! kinds {
 
 kinds! {
     Refusal::Fault(_) => "bad_request",
+    Refusal::NoRoute => "no_route",
     Refusal::LineFull => "line_full",
     Refusal::LineTooSlow => "line_too_slow",
     Refusal::NoBackend => "no_backend",
@@ -78,6 +81,7 @@ impl Refusal {
             Self::Fault(fault) => {
                 StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST)
             }
+            Self::NoRoute => StatusCode::NOT_FOUND,
             Self::LineFull
             | Self::LineShare
             | Self::LineTooSlow
@@ -98,6 +102,7 @@ impl Refusal {
     pub(crate) fn what(self) -> &'static str {
         match self {
             Self::Fault(fault) => fault.what(),
+            Self::NoRoute => "no route leads there",
             Self::LineFull => "the line is full",
             Self::LineShare => "the client has as many requests in line as it may",
             Self::LineTooSlow => "the line takes longer than its time limit",

@@ -6,12 +6,12 @@
 
 use std::convert::Infallible;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use plimsoll::WorkerSpec;
@@ -19,12 +19,12 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::io::Interest;
 use tokio::sync::Barrier;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, channel, unbounded_channel};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
+use crate::control::{Control, Listener, Phase};
 use crate::front;
 use crate::health;
-use crate::proxy::{Arrival, Proxy, Seat, SeatWorker};
-use crate::shutdown::{Phase, Shutdown};
+use crate::proxy::{Arrival, Errand, Proxy, Seat, SeatWorker, shares};
 
 /// How often idle connections to backends are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -37,46 +37,48 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n
     connection: close\r\ncontent-length: 34\r\n\r\n503 there are too many connections";
 
 /// Serves until the shutdown is over.
-pub(crate) fn run(proxy: &Arc<Proxy>, listeners: Vec<TcpListener>) -> io::Result<()> {
-    let mut connections = proxy.config.limits.connections.get();
-    let mut arrivals = Vec::new();
-    for left in (1..=proxy.config.threads.get()).rev() {
+pub(crate) fn run(proxy: &Arc<Proxy>, listeners: Vec<Listener>) -> io::Result<()> {
+    let all = proxy.threads;
+    let limits = proxy.live().config.limits;
+    let (mut errands, mut receivers) = (Vec::new(), Vec::new());
+    for (index, share) in shares(limits.connections.get(), all).enumerate() {
         let (sender, receiver) = unbounded_channel();
-        let share = connections.div_ceil(u32::try_from(left).unwrap_or(u32::MAX));
-        connections -= share;
         // With fewer connections than threads, some have none.
         if let Some(share) = NonZeroU32::new(share) {
-            proxy.seats.add(
-                SeatWorker { index: arrivals.len(), arrivals: sender },
-                WorkerSpec::new(share),
-            );
+            let worker = SeatWorker { index, errands: sender.clone() };
+            proxy.seats.add(worker, WorkerSpec::new(share));
         }
-        arrivals.push(receiver);
+        errands.push(sender);
+        receivers.push(receiver);
     }
-    let closed = Arc::new(Barrier::new(arrivals.len()));
+    // Once: a proxy runs once.
+    let _ = proxy.errands.set(errands);
+    let closed = Arc::new(Barrier::new(all));
     let mut started = Vec::new();
-    let all = arrivals.len();
-    for (index, arrivals) in arrivals.into_iter().enumerate() {
+    for (index, errands) in receivers.into_iter().enumerate() {
         let cannot = |error: io::Error| {
             let nth = index + 1;
             io::Error::other(format!("of {all} threads number {nth} cannot be started: {error}"))
         };
-        let copies = listeners.iter().map(TcpListener::try_clone);
-        let listeners: Vec<_> = copies.collect::<Result<_, _>>().map_err(cannot)?;
-        let seat = Arc::new(Seat { proxy: Arc::clone(proxy), index, ends: AtomicBool::new(false) });
+        let copy = |Listener { at, socket }: &Listener| {
+            Ok(Listener { at: *at, socket: socket.try_clone()? })
+        };
+        let listeners = listeners.iter().map(copy).collect::<io::Result<_>>().map_err(cannot)?;
+        let seat = Arc::new(Seat::new(Arc::clone(proxy), index));
         let closed = Arc::clone(&closed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(cannot)?;
         let thread = std::thread::Builder::new().name(format!("serve-{index}"));
-        let others = Others(Some(proxy.shutdown.clone()));
+        let others = Others(Some(proxy.control.clone()));
         let thread = thread.spawn(move || {
-            let served = runtime.block_on(serve(seat, listeners, arrivals, closed));
+            let served = runtime.block_on(serve(seat, listeners, errands, closed));
             others.unless_all_is_well(served)
         });
         started.push(thread.map_err(cannot)?);
     }
     // What is left of them is the threads': they close the ports when they drain.
     drop(listeners);
+    proxy.control.is_of(proxy);
     for thread in started {
         thread.join().map_err(|_| io::Error::other("a thread panicked"))??;
     }
@@ -85,7 +87,7 @@ pub(crate) fn run(proxy: &Arc<Proxy>, listeners: Vec<TcpListener>) -> io::Result
 
 /// The other threads: what ends one too early ends all. Without it its seat would
 /// stay, with the fewest connections, and get every new one.
-struct Others(Option<Shutdown>);
+struct Others(Option<Control>);
 
 impl Others {
     fn unless_all_is_well(mut self, served: io::Result<()>) -> io::Result<()> {
@@ -98,42 +100,28 @@ impl Others {
 
 impl Drop for Others {
     fn drop(&mut self) {
-        if let Some(shutdown) = &self.0 {
-            shutdown.stop();
+        if let Some(control) = &self.0 {
+            control.stop();
         }
     }
 }
 
 async fn serve(
     seat: Arc<Seat>,
-    listeners: Vec<TcpListener>,
-    mut arrivals: UnboundedReceiver<Arrival>,
+    listeners: Vec<Listener>,
+    mut errands: UnboundedReceiver<Errand>,
     closed: Arc<Barrier>,
 ) -> io::Result<()> {
     // Each connection has a copy, and who accepts them: those end when the drain
     // begins, and when all copies are gone, so are the connections.
     let (alive, mut gone) = channel(1);
-    let mut accepting = JoinSet::new();
-    let mut watching = JoinSet::new();
+    let mut accepting = Accepting::default();
     for listener in listeners {
-        listener.set_nonblocking(true)?;
-        // As a stream, of which the runtime tells when it can be read. Its listener
-        // would take what it accepts into this runtime, and its way for descriptors
-        // of all kinds is `unsafe`.
-        let listener = tokio::net::TcpStream::from_std(OwnedFd::from(listener).into())?;
-        accepting.spawn(accept(Arc::clone(&seat), alive.clone(), listener));
+        accepting.begin(&seat, &alive, listener)?;
     }
-    if seat.index == 0 {
-        watching.spawn(health::weigh(Arc::clone(&seat.proxy)));
-    }
-    if seat.proxy.config.health.active {
-        for place in
-            (seat.index..seat.proxy.backends.len()).step_by(seat.proxy.config.threads.get())
-        {
-            watching.spawn(health::watch(Arc::clone(&seat.proxy), place, seat.index));
-        }
-    }
-    let phase = seat.proxy.shutdown.watch();
+    let mut watching = JoinSet::new();
+    watch_all(&seat, &mut watching);
+    let phase = seat.proxy.control.watch();
     let mut draining = None;
     // Until all threads have closed their ports, another may give this one a connection.
     let mut alive = Some(alive);
@@ -141,27 +129,47 @@ async fn serve(
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
-            Some(arrival) = arrivals.recv() => {
-                if let Some(alive) = &alive {
-                    begin(&seat, alive, arrival);
+            Some(errand) = errands.recv() => match errand {
+                Errand::Client(arrival) => {
+                    if let Some(alive) = &alive {
+                        begin(&seat, alive, arrival);
+                    }
                 }
-            }
+                Errand::Serve(live) => {
+                    seat.set_live(*live);
+                    watch_all(&seat, &mut watching);
+                }
+                Errand::Listen(listener) => {
+                    if let (Some(alive), None) = (&alive, draining) {
+                        // The others have it where this thread cannot.
+                        let _ = accepting.begin(&seat, alive, listener);
+                    }
+                }
+                Errand::Close(at) => accepting.end(at).await,
+            },
             _ = sweep.tick() => {
-                let oldest = Instant::now().checked_sub(seat.proxy.config.times.backend_idle);
-                for (_, backend) in &seat.proxy.backends {
-                    if let Some(oldest) = oldest {
-                        backend.sweep(seat.index, oldest);
+                // Those that have ended are noticed.
+                while watching.try_join_next().is_some() {}
+                if seat.index == 0 {
+                    seat.proxy.let_go();
+                }
+                let now = Instant::now();
+                for pool in &seat.live().pools {
+                    if let Some(oldest) = now.checked_sub(pool.config.times.backend_idle) {
+                        pool.backends.iter().for_each(|backend| backend.sweep(seat.index, oldest));
                     }
                 }
             }
             () = phase.reached(Phase::Draining), if draining.is_none() => {
-                draining = Some(tokio::time::Instant::now() + seat.proxy.config.times.drain);
-                accepting.shutdown().await;
+                draining = Some(tokio::time::Instant::now() + seat.live().config.times.drain);
+                accepting.end_all().await;
             }
             _ = &mut closing, if draining.is_some() && alive.is_some() => {
                 if let Some(alive) = alive.take() {
-                    while let Ok(arrival) = arrivals.try_recv() {
-                        begin(&seat, &alive, arrival);
+                    while let Ok(errand) = errands.try_recv() {
+                        if let Errand::Client(arrival) = errand {
+                            begin(&seat, &alive, arrival);
+                        }
                     }
                 }
             }
@@ -173,6 +181,63 @@ async fn serve(
     // What is left of the connections ends with the thread's runtime.
     seat.ends.store(true, Ordering::Relaxed);
     Ok(())
+}
+
+/// What accepts connections, by the listener.
+#[derive(Default)]
+struct Accepting {
+    tasks: JoinSet<()>,
+    by: Vec<(SocketAddr, AbortHandle)>,
+}
+
+impl Accepting {
+    fn begin(
+        &mut self,
+        seat: &Arc<Seat>,
+        alive: &Sender<Infallible>,
+        Listener { at, socket }: Listener,
+    ) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        // As a stream, of which the runtime tells when it can be read. Its listener
+        // would take what it accepts into this runtime, and its way for descriptors
+        // of all kinds is `unsafe`.
+        let socket = tokio::net::TcpStream::from_std(OwnedFd::from(socket).into())?;
+        let task = self.tasks.spawn(accept(Arc::clone(seat), alive.clone(), socket));
+        self.by.push((at, task));
+        Ok(())
+    }
+
+    /// Accepts no more there.
+    async fn end(&mut self, at: SocketAddr) {
+        let Some(which) = self.by.iter().position(|(listens, _)| *listens == at) else { return };
+        let (_, task) = self.by.remove(which);
+        task.abort();
+        // Its socket is closed when it has ended.
+        while !task.is_finished() {
+            self.tasks.join_next().await;
+        }
+    }
+
+    async fn end_all(&mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Watches what nobody does yet: of each pool how long requests take, and each backend's health.
+fn watch_all(seat: &Arc<Seat>, watching: &mut JoinSet<()>) {
+    let live = seat.live();
+    let mut nth = 0..;
+    for pool in &live.pools {
+        let books = || Arc::downgrade(&pool.books);
+        if seat.index == 0 && pool.books.wants_weighing() {
+            watching.spawn(health::weigh(books()));
+        }
+        for (backend, nth) in pool.backends.iter().zip(nth.by_ref()) {
+            if nth % seat.proxy.threads == seat.index && backend.wants_watch() {
+                watching.spawn(health::watch(books(), Arc::downgrade(backend), seat.index));
+            }
+        }
+    }
 }
 
 /// Serves a connection in a task of its own, on this thread.
@@ -225,9 +290,9 @@ fn give(seat: &Arc<Seat>, alive: &Sender<Infallible>, mut stream: TcpStream, pee
     if to.index == seat.index {
         begin(seat, alive, Arrival { stream, peer, lease });
     } else {
-        let arrivals = to.arrivals.clone();
+        let errands = to.errands.clone();
         // A thread that is gone takes no more: the process ends.
-        let _ = arrivals.send(Arrival { stream, peer, lease });
+        let _ = errands.send(Errand::Client(Arrival { stream, peer, lease }));
     }
 }
 
@@ -238,11 +303,11 @@ mod tests {
     #[test]
     fn a_thread_that_fails_or_panics_ends_all() {
         let ends = |serve: fn() -> io::Result<()>| {
-            let shutdown = Shutdown::new();
-            let others = Others(Some(shutdown.clone()));
-            // What it comes to is asked of the shutdown.
+            let control = Control::new();
+            let others = Others(Some(control.clone()));
+            // What it comes to is asked of the control.
             let _ = std::thread::spawn(move || others.unless_all_is_well(serve())).join();
-            shutdown.is_draining()
+            control.is_draining()
         };
         assert!(!ends(|| Ok(())));
         assert!(ends(|| Err(io::ErrorKind::Other.into())));

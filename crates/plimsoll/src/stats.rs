@@ -260,8 +260,23 @@ impl Times {
         self.0.saturating_record(nanos);
     }
 
-    fn add(&mut self, other: &Self) {
-        self.0.add(&other.0).expect("both have the same bounds");
+    /// Counts those of another, too.
+    ///
+    /// # Panics
+    ///
+    /// Never: all have the same bounds.
+    ///
+    /// ```
+    /// use plimsoll::Times;
+    /// use std::time::Duration;
+    ///
+    /// let (mut all, mut some) = (Times::new(), Times::new());
+    /// some.record(Duration::from_secs(1));
+    /// all.add(&some);
+    /// assert_eq!(all.count(), 1);
+    /// ```
+    pub fn add(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("all have the same bounds");
     }
 }
 

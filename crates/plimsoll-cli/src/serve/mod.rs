@@ -1,16 +1,28 @@
 //! `plimsoll serve`: HTTP servers as workers.
 
 mod args;
+mod check;
+mod file;
+mod kinds;
+mod settings;
+mod site;
 
-use std::fs::OpenOptions;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
 
-use plimsoll_proxy::{Listeners, Shutdown};
+use plimsoll_proxy::{Admin, Config, Control, Listener, Listeners, Reload};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 pub(crate) use self::args::Args;
+pub(crate) use self::check::{Args as CheckArgs, run as check};
+use self::file::File;
+use self::settings::{Settings, Wrong};
+use self::site::Site;
 use crate::{listen, usage};
 
 /// Serves until a signal says otherwise.
@@ -24,40 +36,80 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
+/// What is to be served, and where.
+struct Told {
+    config: Config,
+    clients: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+}
+
+impl Told {
+    fn new(settings: &Settings) -> Result<Self, Wrong> {
+        Ok(Self {
+            clients: settings.listen()?,
+            config: settings.config()?,
+            admin: settings.admin()?,
+        })
+    }
+
+    fn by_file(path: &Path) -> Result<Self, String> {
+        let file = File::read(path)?;
+        Self::new(&file.settings).map_err(|wrong| file.sentence(&wrong))
+    }
+
+    /// By a file, or by options.
+    fn by(args: &Args) -> Result<Self, String> {
+        match &args.config {
+            Some(path) => Self::by_file(path),
+            None => Self::new(&args.settings()).map_err(|wrong| args::sentence(&wrong)),
+        }
+    }
+}
+
 fn serve(args: &Args) -> Result<(), String> {
     allow_descriptors();
-    let addresses = args.listen()?;
-    let config = args.config()?;
-    if let Some(file) = &config.log.file {
-        // Before it is said where it listens.
-        let opened = OpenOptions::new().create(true).append(true).open(file);
-        opened.map_err(|error| format!("--log-file {}: {error}", file.display()))?;
-    }
-    let clients: Vec<_> =
-        addresses.iter().map(|&at| listen::listener("--listen", at)).collect::<Result<_, _>>()?;
-    let admin = args.admin()?.map(|at| listen::listener("--admin", at)).transpose()?;
-    let shutdown = Shutdown::new();
-    let mut signals = Signals::new([SIGINT, SIGTERM])
-        .map_err(|error| format!("signals cannot be caught: {error}"))?;
-    let told = shutdown.clone();
-    let watcher = std::thread::spawn(move || {
-        let mut times = signals.forever();
-        if times.next().is_some() {
-            told.drain();
-        }
-        if times.next().is_some() {
-            told.stop();
-        }
-    });
-    for (what, listener) in
-        clients.iter().map(|l| ("listening", l)).chain(admin.iter().map(|l| ("admin", l)))
+    let told = Told::by(args)?;
+    let control = Control::new();
+    let site = args.config.as_ref().map(|path| Site::new(path, &told, control.clone()));
+    let site = site.map(Arc::new);
+    let client = |&at: &SocketAddr| Ok(Listener { at, socket: listen::listener("--listen", at)? });
+    let clients = told.clients.iter().map(client).collect::<Result<Vec<_>, String>>()?;
+    let admin = told.admin.map(|at| listen::listener("--admin", at)).transpose()?;
+    listen_to_signals(&control, site.clone())?;
+    for (what, listener) in clients
+        .iter()
+        .map(|client| ("listening", &client.socket))
+        .chain(admin.iter().map(|admin| ("admin", admin)))
     {
         let at = listener.local_addr().map_err(|error| error.to_string())?;
         eprintln!("plimsoll: {what} on {at}");
     }
-    let served = plimsoll_proxy::run(config, Listeners { clients, admin }, &shutdown);
-    drop(watcher);
+    if let (true, Some(site)) = (args.watch, site.clone()) {
+        thread::spawn(move || site.watch());
+    }
+    let reload = site.map(|site| -> Reload { Arc::new(move || site.reload()) });
+    let admin = admin.map(|socket| Admin { socket, reload });
+    let served = plimsoll_proxy::run(told.config, Listeners { clients, admin }, &control);
     served.map_err(|error| error.to_string())
+}
+
+/// Ends gently at the first signal, and at once at the second; a hangup has the file read again,
+/// where there is one.
+fn listen_to_signals(control: &Control, site: Option<Arc<Site>>) -> Result<(), String> {
+    let hangup = site.as_ref().map(|_| SIGHUP);
+    let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup))
+        .map_err(|error| format!("signals cannot be caught: {error}"))?;
+    let control = control.clone();
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            match (signal, &site) {
+                (SIGHUP, Some(site)) => site.reload_and_say(),
+                _ if control.is_draining() => control.stop(),
+                _ => control.drain(),
+            }
+        }
+    });
+    Ok(())
 }
 
 /// Allows itself as many descriptors as it may have: every client takes one, and

@@ -1,5 +1,6 @@
 //! The program under test, and what must hold when a test is over.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,6 +14,9 @@ use serde_json::Value;
 
 use crate::backend::Backend;
 use crate::wire::{self, Wire};
+
+/// Where a file has it listen.
+pub(crate) const LISTEN: &str = "listen = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\n";
 
 /// The longest that a test waits for something to become so.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,6 +35,8 @@ pub(crate) struct Proxy {
     pub(crate) admin: SocketAddr,
     said: Arc<Mutex<String>>,
     descriptors: usize,
+    /// What it was told by, where that is a file.
+    file: Option<tempfile::NamedTempFile>,
 }
 
 impl Proxy {
@@ -79,12 +85,59 @@ impl Proxy {
         switches
     }
 
+    /// With this file, which says where the backends are.
+    pub(crate) fn told(text: &str) -> Self {
+        Self::told_with(text, &[])
+    }
+
+    /// The same, with options beside it.
+    pub(crate) fn told_with(text: &str, options: &[&str]) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), [LISTEN, text].concat()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
+        command.args(["serve", "--config"]).arg(file.path()).args(options);
+        let mut proxy = Self::start(command);
+        proxy.file = Some(file);
+        proxy
+    }
+
+    /// Writes its file anew, as an editor does.
+    pub(crate) fn write(&self, text: &str) {
+        self.write_whole(&[LISTEN, text].concat());
+    }
+
+    /// The same, with where it listens.
+    pub(crate) fn write_whole(&self, text: &str) {
+        let file = self.file.as_ref().expect("it was told by a file");
+        let other = file.path().with_extension("new");
+        fs::write(&other, text).unwrap();
+        fs::rename(other, file.path()).unwrap();
+    }
+
+    /// Has its file read again; the status and what is said.
+    pub(crate) fn reload(&self) -> (u16, String) {
+        let mut wire = Wire::connect(self.admin);
+        wire.send("POST /reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+        let response = wire.response();
+        (response.status, response.text().to_owned())
+    }
+
+    /// What it has said on stderr since it listens.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
     fn run(mut command: Command, backends: &[SocketAddr], options: &[&str]) -> Self {
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         for backend in backends {
             command.args(["--to", &backend.to_string()]);
         }
-        command.args(options).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.args(options);
+        Self::start(command)
+    }
+
+    fn start(mut command: Command) -> Self {
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut address = |what: &str| {
@@ -100,7 +153,7 @@ impl Proxy {
                 heard.lock().unwrap().push_str(&(line + "\n"));
             }
         });
-        let mut proxy = Self { child, address, admin, said, descriptors: 0 };
+        let mut proxy = Self { child, address, admin, said, descriptors: 0, file: None };
         // Its threads open what they need as they start.
         proxy.workers();
         thread::sleep(Duration::from_millis(50));

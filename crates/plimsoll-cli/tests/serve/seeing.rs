@@ -24,17 +24,17 @@ fn metrics_are_in_prometheus_form_and_true() {
     proxy.until("over", |proxy| proxy.workers()["requests"] == 5);
     let page = wire::get(proxy.admin, "/metrics");
     assert_eq!(page.field("content-type"), Some("text/plain; version=0.0.4"));
-    let name = format!("{{backend=\"{}\"}}", backend.address);
+    let name = format!("{{pool=\"default\",backend=\"{}\"}}", backend.address);
     for line in [
         format!("plimsoll_backend_dispatched_total{name} 5"),
         format!("plimsoll_backend_pending{name} 0"),
         format!("plimsoll_backend_up{name} 1"),
         "plimsoll_requests_total 5".to_owned(),
-        "plimsoll_line_length 0".to_owned(),
-        "plimsoll_wait_seconds_bucket{le=\"+Inf\"} 5".to_owned(),
-        "plimsoll_wait_seconds_bucket{le=\"10\"} 5".to_owned(),
-        "plimsoll_regret_total 0".to_owned(),
-        "plimsoll_idle_while_waiting_total 0".to_owned(),
+        "plimsoll_line_length{pool=\"default\"} 0".to_owned(),
+        "plimsoll_wait_seconds_bucket{pool=\"default\",le=\"+Inf\"} 5".to_owned(),
+        "plimsoll_wait_seconds_bucket{pool=\"default\",le=\"10\"} 5".to_owned(),
+        "plimsoll_regret_total{pool=\"default\"} 0".to_owned(),
+        "plimsoll_idle_while_waiting_total{pool=\"default\"} 0".to_owned(),
     ] {
         assert!(page.text().lines().any(|there| there == line), "{line} in\n{}", page.text());
     }
@@ -264,7 +264,7 @@ fn a_log_that_cannot_be_opened_is_said() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("/no/such/folder/log: No such file"), "{said}");
+    assert!(said.contains("--log-file '/no/such/folder/log': No such file"), "{said}");
 }
 
 /// A pipe as the log: what its reader does is for each test to say.

@@ -1,7 +1,7 @@
 //! What an operator sees.
 
 use plimsoll::Balancer;
-use plimsoll_admin::{Figure, Overview};
+use plimsoll_admin::{Figure, Overview, PoolView};
 
 use super::Status;
 use crate::Error;
@@ -43,7 +43,7 @@ impl Status {
                 ),
             ],
             refused: reasons.zip(counts.refused).collect(),
-            ..Overview::new("worker", snapshot, names)
+            ..Overview::new("worker", vec![PoolView::new(snapshot, names)])
         }
     }
 }

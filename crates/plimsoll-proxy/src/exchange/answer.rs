@@ -117,8 +117,8 @@ impl Body for Answer {
         if let Some(broke_off) = forwarded.broke_off {
             return Poll::Ready(Some(Err(broke_off)));
         }
-        let times = forwarded.record.seat().proxy.config.times;
-        let ends = times.request.map(|limit| forwarded.record.began + limit);
+        let body_idle = forwarded.record.live().config.times.body_idle;
+        let ends = forwarded.record.ends();
         let mut silent = false;
         // The backend is not to blame for a limit that counts the client's reading, too.
         let late = (Refusal::RequestTimeout.what(), false);
@@ -143,7 +143,7 @@ impl Body for Answer {
                     progress.waits_for_backend();
                 }
                 let since = *forwarded.silent_since.get_or_insert_with(Instant::now);
-                let due = since + times.body_idle;
+                let due = since + body_idle;
                 let first = ends.map_or(due, |ends| ends.min(due));
                 ready!(forwarded.record.asking_mut().alarm.poll(cx, first));
                 silent = due <= first;

@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use super::head::Outgoing;
 use super::record::Record;
-use crate::config::Times;
+use crate::config::PoolTimes;
 use crate::front::Asking;
+use crate::pool::Pool;
 use crate::proxy::Seat;
 use crate::refusal::Refusal;
 use crate::upstream::{Backend, ConnectError, Held, ToBackend, Upload, UploadFault};
@@ -43,15 +44,17 @@ pub(super) async fn serve(
     outgoing: &Outgoing,
     upload: Option<&Upload>,
 ) -> Result<Served, Refusal> {
-    let proxy = &seat.proxy;
+    let stats = &seat.proxy.stats;
+    let (live, at) = (Arc::clone(record.live()), record.pool_at().ok_or(Refusal::NoRoute)?);
+    let pool = &live.pools[at];
     let mut excluded = Vec::new();
     let mut last = Refusal::NoBackend;
     let mut stale = false;
     let mut now = record.began;
     loop {
         // What it has not waited of its time in line yet.
-        let left = proxy.config.line.time.checked_sub(record.line).unwrap_or_default();
-        let (lease, leased) = match lease(seat, record, &excluded, now, left).await {
+        let left = pool.config.line.time.checked_sub(record.line).unwrap_or_default();
+        let (lease, leased) = match lease(pool, record, &excluded, now, left).await {
             Ok(leased) => leased,
             // The failure that is behind it says more.
             Err(Refusal::ClientGone) => return Err(Refusal::ClientGone),
@@ -63,7 +66,7 @@ pub(super) async fn serve(
         record.pending = lease.pending();
         record.leased = leased;
         let id = lease.id();
-        let failed = match attempt(seat, record, lease, leased, outgoing, upload).await {
+        let failed = match attempt(seat, pool, record, lease, leased, outgoing, upload).await {
             Ok(served) => return Ok(served),
             Err(failed) => failed,
         };
@@ -86,7 +89,7 @@ pub(super) async fn serve(
                 // loaded still. It costs nothing of the budget: a backend that is
                 // down has no connection left for another.
                 stale = true;
-                proxy.stats.retried();
+                stats.retried();
                 continue;
             }
             held.failed();
@@ -97,10 +100,10 @@ pub(super) async fn serve(
         if !again {
             return Err(last);
         }
-        if record.tries >= proxy.config.tries.get() || !proxy.retries.spend() {
+        if record.tries >= pool.config.tries.get() || !pool.books.retries.spend() {
             return Err(last);
         }
-        proxy.stats.retried();
+        stats.retried();
         excluded.push(id);
     }
 }
@@ -108,14 +111,13 @@ pub(super) async fn serve(
 /// A lease, at once or after a wait in line of at most `left`, and when it was
 /// given.
 async fn lease(
-    seat: &Seat,
+    pool: &Pool,
     record: &mut Record,
     excluded: &[WorkerId],
     now: Instant,
     left: Duration,
 ) -> Result<(Lease<Arc<Backend>>, Instant), Refusal> {
-    let proxy = &seat.proxy;
-    let request = proxy.balancer.request().deadline(now + left);
+    let request = pool.books.balancer.request().deadline(now + left);
     let request = excluded.iter().fold(request, |request, &id| request.exclude(id));
     let mut acquire = pin!(request.acquire());
     let at_once = poll_fn(|cx| Poll::Ready(acquire.as_mut().poll(cx))).await;
@@ -123,16 +125,16 @@ async fn lease(
         return lease.map(|lease| (lease, now)).map_err(Refusal::from);
     }
     // In line. Half of the forecast: it errs, and a refusal can't be taken back.
-    let forecast = proxy.pace.forecast(proxy.balancer.waiting());
-    if forecast.is_some_and(|forecast| forecast / 2 > proxy.config.line.time) {
+    let forecast = pool.books.pace.forecast(pool.books.balancer.waiting());
+    if forecast.is_some_and(|forecast| forecast / 2 > pool.config.line.time) {
         return Err(Refusal::LineTooSlow);
     }
     let client = Arc::clone(record.asking().client());
     // All threads count in one place: only where there is something to count.
-    let _share = match proxy.config.line.per_client {
+    let _share = match pool.config.line.per_client {
         None => None,
         Some(most) => {
-            let share = proxy.shares.take(client.peer.ip().to_canonical(), most);
+            let share = pool.books.shares.take(client.peer.ip().to_canonical(), most);
             Some(share.ok_or(Refusal::LineShare)?)
         }
     };
@@ -149,13 +151,14 @@ async fn lease(
 /// One try at the backend of this lease.
 async fn attempt(
     seat: &Seat,
+    pool: &Pool,
     record: &mut Record,
     lease: Lease<Arc<Backend>>,
     leased: Instant,
     outgoing: &Outgoing,
     upload: Option<&Upload>,
 ) -> Result<Served, Failed> {
-    let times = &seat.proxy.config.times;
+    let (times, body_idle) = (&pool.config.times, record.live().config.times.body_idle);
     let backend = Arc::clone(lease.worker());
     let body = match upload {
         None => ToBackend::Empty,
@@ -184,8 +187,9 @@ async fn attempt(
     let hides = upload.is_some() || outgoing.asks_upgrade();
     let answered = {
         let answer = pin!(held.send(request));
-        let ends = times.request.map(|limit| record.began + limit);
-        in_time(answer, (connected, ends), times, upload, hides, record.asking_mut()).await
+        let ends = record.ends();
+        in_time(answer, (connected, ends), (times, body_idle), upload, hides, record.asking_mut())
+            .await
     };
     let answered = match answered {
         Ok(answered) => answered,
@@ -251,7 +255,7 @@ fn has_other_coding(response: &Response<Incoming>) -> bool {
 async fn in_time<F: Future>(
     mut answer: Pin<&mut F>,
     (sent, ends): (Instant, Option<Instant>),
-    times: &Times,
+    (times, body_idle): (&PoolTimes, Duration),
     upload: Option<&Upload>,
     hides: bool,
     asking: &mut Asking,
@@ -264,7 +268,7 @@ async fn in_time<F: Future>(
         }
         loop {
             let (due, late) = if let Some(since) = upload.and_then(Upload::waits_since) {
-                (since + times.body_idle, Refusal::BodyTimeout)
+                (since + body_idle, Refusal::BodyTimeout)
             } else {
                 let moved = upload.and_then(Upload::last_seen).map_or(sent, |at| at.max(sent));
                 let due = moved + times.response_header;

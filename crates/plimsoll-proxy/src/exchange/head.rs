@@ -136,6 +136,15 @@ impl Outgoing {
         request
     }
 
+    /// The host that is asked for, as it came; empty where the client names none.
+    pub(super) fn host(&self) -> &str {
+        self.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.uri.path()
+    }
+
     pub(super) fn asks_upgrade(&self) -> bool {
         self.upgrade.is_some()
     }

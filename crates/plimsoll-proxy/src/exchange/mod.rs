@@ -22,7 +22,6 @@ use self::attempt::serve;
 use self::head::Outgoing;
 pub(crate) use self::record::Record;
 pub(crate) use self::tunnel::Tunnel;
-use crate::config::Config;
 use crate::front::Asking;
 use crate::proxy::Seat;
 use crate::refusal::Refusal;
@@ -39,18 +38,18 @@ pub(crate) fn answer(
     asking: Asking,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> {
-    seat.proxy.retries.earn();
     // It goes from hand to hand.
     let mut record = Box::new(Record::new(Arc::clone(&seat), asking, &request));
-    let mut asked = Asked::new(&seat.proxy.config, &record, request);
+    let mut asked = Asked::new(&mut record, request);
     // A block, which has what it captures once; an `async fn` has its arguments twice.
     async move {
         let proxy = &seat.proxy;
         let (http2, last) = (record.asking().client().http2, record.asking().last);
         let served = match &asked {
             Ok(Asked { outgoing, upload }) => {
+                let limit = record.pool().and_then(|pool| pool.config.times.request);
                 let served = serve(&seat, &mut record, outgoing, upload.as_ref());
-                match proxy.config.times.request {
+                match limit {
                     None => served.await,
                     // The line's time and the client's; it sees to the backend's itself.
                     Some(limit) => Box::pin(tokio::time::timeout(limit, served))
@@ -69,7 +68,7 @@ pub(crate) fn answer(
                 (refuse(refusal, record), unread || refusal.is_the_clients())
             }
         };
-        let closes = closes || last || proxy.shutdown.is_draining();
+        let closes = closes || last || proxy.control.is_draining();
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if closes && !http2 && !switched {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -85,13 +84,19 @@ struct Asked {
 }
 
 impl Asked {
-    fn new(config: &Config, record: &Record, request: Request<Incoming>) -> Result<Self, Refusal> {
+    /// Reads a request's head, and notes its pool.
+    fn new(record: &mut Record, request: Request<Incoming>) -> Result<Self, Refusal> {
         if let Some(fault) = record.asking().fault() {
             return Err(Refusal::Fault(fault));
         }
+        let live = Arc::clone(record.live());
+        let config = &live.config;
         let (head, incoming) = request.into_parts();
         let outgoing =
             Outgoing::new(head, record.asking(), config.limits).map_err(Refusal::Fault)?;
+        let pool = live.routes.find(outgoing.host(), outgoing.path()).ok_or(Refusal::NoRoute)?;
+        live.pools[pool].books.retries.earn();
+        record.goes_to(pool);
         let most = config.limits.body_bytes;
         if most.is_some_and(|most| incoming.size_hint().lower() > most) {
             return Err(Refusal::BodyTooLarge);
@@ -127,8 +132,9 @@ fn forward(
 
 /// An answer of the proxy's own.
 fn refuse(refusal: Refusal, mut record: Box<Record>) -> Response<Answer> {
-    let proxy = Arc::clone(&record.seat().proxy);
     let status = refusal.status();
+    let again = record.pool().filter(|_| refusal.invites_retry());
+    let again = again.map(|pool| pool.books.pace.retry_after(pool.books.balancer.waiting()));
     record.waited(Instant::now());
     // Nobody is there for this one: its record tells it as it does elsewhere.
     if refusal != Refusal::ClientGone {
@@ -142,9 +148,8 @@ fn refuse(refusal: Refusal, mut record: Box<Record>) -> Response<Answer> {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    if refusal.invites_retry() {
-        let after = proxy.pace.retry_after(proxy.balancer.waiting());
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(after));
+    if let Some(seconds) = again {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));

@@ -8,7 +8,8 @@ use hyper::{Method, Request, Uri};
 
 use crate::front::Asking;
 use crate::health;
-use crate::proxy::Seat;
+use crate::pool::Pool;
+use crate::proxy::{Live, Seat};
 use crate::refusal::Refusal;
 use crate::upstream::Backend;
 
@@ -26,6 +27,10 @@ pub(crate) struct Record {
     uri: Uri,
     /// 0 while there is no answer.
     pub(crate) status: u16,
+    /// What is told as it begins.
+    live: Arc<Live>,
+    /// Where its route leads: the place of a pool.
+    pool: Option<usize>,
     pub(crate) backend: Option<Arc<Backend>>,
     /// The backend's, this request included, when it got its lease.
     pub(crate) pending: u32,
@@ -48,8 +53,10 @@ impl Record {
     pub(super) fn new<B>(seat: Arc<Seat>, asking: Asking, request: &Request<B>) -> Self {
         let began = Instant::now();
         let (method, uri) = (request.method().clone(), request.uri().clone());
+        let live = seat.live();
         Self {
             seat,
+            live,
             asking,
             began,
             leased: began,
@@ -57,6 +64,7 @@ impl Record {
             method,
             uri,
             status: 0,
+            pool: None,
             backend: None,
             pending: 0,
             tries: 0,
@@ -72,6 +80,25 @@ impl Record {
 
     pub(crate) fn seat(&self) -> &Arc<Seat> {
         &self.seat
+    }
+
+    pub(super) fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// Its route leads there.
+    pub(super) fn goes_to(&mut self, pool: usize) {
+        self.pool = Some(pool);
+    }
+
+    /// The place of the pool that its route leads to.
+    pub(super) fn pool_at(&self) -> Option<usize> {
+        self.pool
+    }
+
+    /// Where its route leads.
+    pub(super) fn pool(&self) -> Option<&Pool> {
+        self.pool.map(|at| &*self.live.pools[at])
     }
 
     pub(crate) fn asking(&self) -> &Asking {
@@ -99,6 +126,12 @@ impl Record {
         self.uri.path_and_query().map_or("-", |target| target.as_str())
     }
 
+    /// When it has had all the time that a request may take.
+    pub(super) fn ends(&self) -> Option<Instant> {
+        let limit = self.pool().and_then(|pool| pool.config.times.request);
+        limit.map(|limit| self.began + limit)
+    }
+
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
@@ -106,8 +139,8 @@ impl Record {
     /// Notes how its backend did.
     pub(super) fn served(&mut self, good: bool, now: Instant) {
         self.served = Some(now);
-        if let Some(backend) = &self.backend {
-            health::served(&self.seat.proxy, backend, good, self.leased, now);
+        if let (Some(pool), Some(backend)) = (self.pool(), &self.backend) {
+            health::served(&pool.books, backend, good, self.leased, now);
         }
     }
 
@@ -149,8 +182,11 @@ impl Drop for Record {
         }
         let proxy = &self.seat.proxy;
         // Who leaves makes room, but not at the pace of those that are answered.
-        if self.backend.is_some() && self.status != 0 {
-            proxy.pace.completed(self.served.unwrap_or_else(Instant::now));
+        if let Some(pool) = self.pool()
+            && self.backend.is_some()
+            && self.status != 0
+        {
+            pool.books.pace.completed(self.served.unwrap_or_else(Instant::now));
         }
         proxy.stats.note(self);
         proxy.log.line(self);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 
 use super::record::Record;
-use crate::shutdown::Phase;
+use crate::control::Phase;
 use crate::upstream::Held;
 
 /// Bytes on their way, in each direction.
@@ -50,7 +50,8 @@ impl Tunnel {
     pub(crate) async fn run(self, client: impl AsyncRead + AsyncWrite, early: Bytes) {
         let Self { held, mut told } = self;
         let proxy = Arc::clone(&told.record.seat().proxy);
-        let (phase, idle) = (proxy.shutdown.watch(), proxy.config.times.tunnel_idle);
+        let idle = told.record.live().config.times.tunnel_idle;
+        let phase = proxy.control.watch();
         let (_lease, backend) = held.switched().await;
         let (client, backend_side) = ((client, early), (backend.stream, backend.early));
         let cut_off = tokio::select! {

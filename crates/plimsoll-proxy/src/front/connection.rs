@@ -17,9 +17,9 @@ use super::screen;
 use super::socket::{Gate, Socket};
 use crate::alarm::Alarm;
 use crate::config::Config;
+use crate::control::Phase;
 use crate::exchange;
 use crate::proxy::Seat;
-use crate::shutdown::Phase;
 use crate::stream::{SharedStream, tune};
 
 /// What hyper reads of a head at the least, in bytes: more than that it refuses by itself, and
@@ -39,7 +39,8 @@ pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr) 
     if tune(&stream).is_err() {
         return;
     }
-    let config = &seat.proxy.config;
+    let live = seat.live();
+    let config = &live.config;
     let stream = SharedStream::new(stream);
     let gate = Arc::new(Gate::new(screen_limits(config)));
     let mut socket = Socket::new(stream.clone(), Arc::clone(&gate), config.times);
@@ -55,7 +56,8 @@ pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr) 
 }
 
 async fn serve_http1(seat: &Arc<Seat>, mut socket: Socket, client: Arc<Client>) {
-    let config = &seat.proxy.config;
+    let live = seat.live();
+    let config = &live.config;
     let room = config.limits.head_bytes.max(BUFFER);
     let mut alarm = Alarm::default();
     let _end = End(&client);
@@ -101,7 +103,8 @@ impl Drop for End<'_> {
 }
 
 async fn serve_http2(seat: &Arc<Seat>, socket: Socket, client: Arc<Client>) {
-    let config = &seat.proxy.config;
+    let live = seat.live();
+    let config = &live.config;
     let (limits, times) = (config.limits, config.times);
     let asked = Arc::clone(&client);
     let served = Arc::clone(seat);
@@ -114,7 +117,7 @@ async fn serve_http2(seat: &Arc<Seat>, socket: Socket, client: Arc<Client>) {
         .max_header_list_size(header_list)
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
-    let phase = seat.proxy.shutdown.watch();
+    let phase = seat.proxy.control.watch();
     let look = LOOK.min(times.client_idle).min(times.body_idle);
     let (mut idle_since, mut begun) = (Instant::now(), 0);
     let mut draining = false;

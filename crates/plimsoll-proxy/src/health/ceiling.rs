@@ -5,18 +5,26 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// The ejected ones, counted as they go and come.
 pub(crate) struct Ceiling {
     out: AtomicUsize,
-    most: usize,
+    most: AtomicUsize,
 }
 
 impl Ceiling {
     /// At most this share of so many.
     pub(crate) fn new(percent: u8, backends: usize) -> Self {
-        Self { out: AtomicUsize::new(0), most: backends * usize::from(percent) / 100 }
+        let ceiling = Self { out: AtomicUsize::new(0), most: AtomicUsize::new(0) };
+        ceiling.set(percent, backends);
+        ceiling
+    }
+
+    /// Of other backends. Those that are out stay so.
+    pub(crate) fn set(&self, percent: u8, backends: usize) {
+        self.most.store(backends * usize::from(percent) / 100, Ordering::Relaxed);
     }
 
     /// Counts one more, if it may go.
     pub(super) fn take(&self) -> bool {
-        let more = |out| (out < self.most).then_some(out + 1);
+        let most = self.most.load(Ordering::Relaxed);
+        let more = |out| (out < most).then_some(out + 1);
         self.out.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 

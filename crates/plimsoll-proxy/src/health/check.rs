@@ -10,8 +10,9 @@ use hyper::header::{self, HeaderValue};
 use plimsoll::DispatchToError;
 use tokio::time::timeout_at;
 
-use crate::proxy::Proxy;
-use crate::upstream::{ConnectError, Connection, ToBackend};
+use crate::config::HealthConfig;
+use crate::pool::Books;
+use crate::upstream::{Backend, ConnectError, Connection, ToBackend};
 
 /// The most that is read of what a check is answered.
 const MOST: usize = 64 << 10;
@@ -24,15 +25,18 @@ const MOST: usize = 64 << 10;
 ///
 /// A request to a backend that is up has a lease besides: it is at work there, and
 /// one whose own lease says that there is room would wait for its connection.
-pub(super) async fn check(proxy: &Proxy, place: usize, thread: usize) -> Option<bool> {
-    let config = &proxy.config.health;
-    let (id, backend) = &proxy.backends[place];
+pub(super) async fn check(
+    books: &Books,
+    backend: &Backend,
+    config: &HealthConfig,
+    thread: usize,
+) -> Option<bool> {
     let due = Instant::now() + config.timeout;
     let Some(path) = &config.path else {
         return verdict(backend.accepts(thread, due).await?);
     };
     // Given back when its connection is, or is closed.
-    let _lease = match proxy.balancer.try_acquire_from(*id) {
+    let _lease = match books.balancer.try_acquire_from(backend.id()) {
         Ok(lease) => Some(lease),
         Err(DispatchToError::NoRoom) => return None,
         // It is given no request besides.

@@ -72,9 +72,27 @@ impl Judge {
         }
     }
 
-    /// Whether requests have it out.
-    pub(crate) fn is_ejected(&self) -> bool {
-        matches!(self.mode, Mode::Ejected(_))
+    /// How it is watched.
+    pub(crate) fn settings(&self) -> &HealthConfig {
+        &self.config
+    }
+
+    /// Other settings. What checks have taken out comes back where there are none any more.
+    pub(crate) fn set(&mut self, config: HealthConfig) -> Option<Verdict> {
+        self.config = config;
+        let stays = self.config.active || self.mode != Mode::Failing;
+        (!stays).then(|| self.enter(Mode::Up))
+    }
+
+    /// Whether it has one place, for a request that tells how it is.
+    pub(crate) fn is_on_trial(&self) -> bool {
+        self.mode == Mode::Trial
+    }
+
+    /// Whether a request is to tell how it is: it is ejected, or on trial with one
+    /// place, which a check would take.
+    pub(crate) fn awaits_request(&self) -> bool {
+        matches!(self.mode, Mode::Ejected(_) | Mode::Trial)
     }
 
     /// A check has answered.

@@ -6,13 +6,14 @@ mod judge;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 pub(crate) use self::ceiling::Ceiling;
 pub(crate) use self::judge::Judge;
 use self::judge::Verdict;
-use crate::proxy::Proxy;
+use crate::config::{BackendConfig, HealthConfig};
+use crate::pool::Books;
 use crate::upstream::Backend;
 use plimsoll::Penalty;
 
@@ -26,39 +27,43 @@ const MOST: Duration = Duration::from_secs(10);
 
 /// Notes how a request went that got its lease at `leased`.
 pub(crate) fn served(
-    proxy: &Arc<Proxy>,
-    backend: &Backend,
+    books: &Arc<Books>,
+    backend: &Arc<Backend>,
     good: bool,
     leased: Instant,
     now: Instant,
 ) {
-    if !good && !proxy.config.health.passive {
+    if !good && !backend.judge().settings().passive {
         return;
     }
-    let may_eject = || proxy.ceiling.take();
-    judge(proxy, backend, |judge| judge.served(good, may_eject, leased, now));
+    let may_eject = || books.ceiling.take();
+    judge(books, backend, |judge| judge.served(good, may_eject, leased, now));
 }
 
 /// Tells the judge something, and does what it says. Its lock is held until
 /// that is done: else another thread could do what it says next before. The
 /// balancer, which has a lock of its own, calls nothing of this.
-fn judge(proxy: &Arc<Proxy>, backend: &Backend, tell: impl FnOnce(&mut Judge) -> Option<Verdict>) {
+fn judge(
+    books: &Arc<Books>,
+    backend: &Arc<Backend>,
+    tell: impl FnOnce(&mut Judge) -> Option<Verdict>,
+) {
     let mut judge = backend.judge();
     if let Some(verdict) = tell(&mut judge) {
-        carry_out(proxy, backend, verdict);
+        carry_out(books, backend, judge.settings().slow_start, verdict);
     }
 }
 
-fn carry_out(proxy: &Arc<Proxy>, backend: &Backend, verdict: Verdict) {
+fn carry_out(books: &Arc<Books>, backend: &Arc<Backend>, slow_start: Duration, verdict: Verdict) {
     use plimsoll::Health;
-    let balancer = &proxy.balancer;
-    let id = proxy.backends[backend.place].0;
-    // All known as long as the proxy runs.
+    let balancer = &books.balancer;
+    let id = backend.id();
+    // All known until it is removed, and then nothing more is to be done.
     let _ = match verdict {
         Verdict::Down => balancer.set_health(id, Health::Down),
         Verdict::Ejected(until) => {
             backend.ejected.notify_waiters();
-            tokio::spawn(try_again(Arc::clone(proxy), backend.place, until));
+            tokio::spawn(try_again(Arc::clone(books), Arc::clone(backend), until));
             balancer.set_health(id, Health::Down)
         }
         Verdict::Trial => {
@@ -66,13 +71,13 @@ fn carry_out(proxy: &Arc<Proxy>, backend: &Backend, verdict: Verdict) {
                 .set_capacity(id, NonZeroU32::MIN)
                 .and_then(|()| balancer.set_health(id, Health::Up));
             // Not before it is back: else another could go while it is still out.
-            proxy.ceiling.give_back();
+            books.ceiling.give_back();
             known
         }
         Verdict::Up => balancer
-            .set_capacity(id, backend.capacity)
+            .set_capacity(id, backend.capacity())
             .and_then(|()| balancer.set_health(id, Health::Up))
-            .and_then(|()| match proxy.config.health.slow_start {
+            .and_then(|()| match slow_start {
                 Duration::ZERO => Ok(()),
                 over => balancer.start_ramp(id, over),
             }),
@@ -80,20 +85,20 @@ fn carry_out(proxy: &Arc<Proxy>, backend: &Backend, verdict: Verdict) {
 }
 
 /// Ends an ejection.
-async fn try_again(proxy: Arc<Proxy>, place: usize, at: Instant) {
+async fn try_again(books: Arc<Books>, backend: Arc<Backend>, at: Instant) {
     tokio::time::sleep_until(at.into()).await;
-    judge(&proxy, &proxy.backends[place].1, |judge| judge.tick(Instant::now()));
+    judge(&books, &backend, |judge| judge.tick(Instant::now()));
 }
 
 /// Has a failure weigh on its backend for about as long as a request takes, so
 /// that one which fails fast looks as busy as those that answer. A request's
 /// time is the median of late.
-pub(crate) async fn weigh(proxy: Arc<Proxy>) {
+pub(crate) async fn weigh(books: Weak<Books>) {
     const STEP: Penalty = Penalty { step: 2, most: 1024, half_life: LEAST };
-    let mut seconds = VecDeque::from([proxy.balancer.snapshot().run]);
-    loop {
-        tokio::time::sleep(WEIGHED).await;
-        let snapshot = proxy.balancer.snapshot();
+    let mut seconds = VecDeque::new();
+    // Until the pool is gone.
+    while let Some(books) = books.upgrade() {
+        let snapshot = books.balancer.snapshot();
         let late =
             seconds.front().map_or_else(|| snapshot.run.clone(), |at| snapshot.run.since(at));
         seconds.push_back(snapshot.run);
@@ -106,33 +111,63 @@ pub(crate) async fn weigh(proxy: Arc<Proxy>) {
             let room: f64 = up.map(|worker| f64::from(worker.capacity_in_force)).sum();
             let a_second = room / median.as_secs_f64().max(1e-6);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate")]
-            proxy.pace.set_possible(a_second as u64);
+            books.pace.set_possible(a_second as u64);
         }
         // Two halve to one, and one to none.
         let half_life = (median / 2).clamp(LEAST, MOST);
-        proxy.balancer.set_penalty(Penalty { half_life, ..STEP });
+        books.balancer.set_penalty(Penalty { half_life, ..STEP });
+        drop(books);
+        tokio::time::sleep(WEIGHED).await;
     }
 }
 
-/// Checks one backend until the proxy stops.
-pub(crate) async fn watch(proxy: Arc<Proxy>, place: usize, thread: usize) {
-    let (config, backend) = (&proxy.config.health, &proxy.backends[place].1);
+/// What was told of a backend has changed.
+pub(crate) fn retune(
+    books: &Arc<Books>,
+    backend: &Arc<Backend>,
+    told: &BackendConfig,
+    health: &HealthConfig,
+) {
+    let capacity = backend.capacity();
+    judge(books, backend, |judge| {
+        backend.retell(told);
+        // Known, as it is kept.
+        let _ = books.balancer.set_weight(backend.id(), told.weight);
+        // On trial it has one place until that is over.
+        if told.capacity != capacity && !judge.is_on_trial() {
+            let _ = books.balancer.set_capacity(backend.id(), told.capacity);
+        }
+        judge.set(health.clone())
+    });
+}
+
+/// Checks one backend until it is gone, or is to be checked no more.
+pub(crate) async fn watch(books: Weak<Books>, backend: Weak<Backend>, thread: usize) {
     // Spread, so that not all are checked at once.
     let mut rest = fastrand::f64();
     loop {
-        tokio::time::sleep(config.interval.mul_f64(rest)).await;
+        let interval = match backend.upgrade() {
+            Some(backend) => backend.judge().settings().interval,
+            None => return,
+        };
+        tokio::time::sleep(interval.mul_f64(rest)).await;
+        let (Some(books), Some(backend)) = (books.upgrade(), backend.upgrade()) else { return };
+        let settings = backend.judge().settings().clone();
+        if !settings.active {
+            return backend.unwatch();
+        }
         let ejected = backend.ejected.notified();
         let mut ejected = std::pin::pin!(ejected);
         // From here on it is told.
         ejected.as_mut().enable();
-        // One that is ejected is tried by a request, whose connection a check would hold.
-        if !backend.judge().is_ejected() {
+        // One that is ejected is tried by a request, whose place a check would hold.
+        if !backend.judge().awaits_request() {
             let checked = tokio::select! {
-                checked = check::check(&proxy, place, thread) => checked,
+                checked = check::check(&books, &backend, &settings, thread) => checked,
                 () = ejected => None,
             };
             if let Some(good) = checked {
-                judge(&proxy, backend, |judge| judge.checked(good));
+                judge(&books, &backend, |judge| judge.checked(good));
             }
         }
         rest = 0.9 + 0.2 * fastrand::f64();

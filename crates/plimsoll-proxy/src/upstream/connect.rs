@@ -76,7 +76,7 @@ impl Backend {
     ) -> Option<Result<(), ConnectError>> {
         loop {
             if let Some(opened) = self.connections.room() {
-                let stream = reach(&self.addresses, due).await;
+                let stream = reach(&self.addresses(), due).await;
                 // The socket goes first, and then its place.
                 let accepted = stream.map(drop);
                 drop(opened);
@@ -121,7 +121,7 @@ impl Backend {
         opened: Opened,
         due: Instant,
     ) -> Result<Box<Connection>, ConnectError> {
-        let stream = reach(&self.addresses, due).await?;
+        let stream = reach(&self.addresses(), due).await?;
         tune(&stream).map_err(|_| ConnectError::Refused)?;
         Connection::start(stream, thread, opened).await.map_err(|_| ConnectError::Refused)
     }
@@ -202,7 +202,7 @@ mod tests {
         let (silent, _filled) = deaf();
         let mut config = BackendConfig::new("silent", vec![silent]);
         config.capacity = NonZeroU32::MIN;
-        let backend = Backend::new(0, &config, &HealthConfig::default(), 1);
+        let backend = Backend::new(&config, &HealthConfig::default(), 1);
         let begun = Instant::now();
         let connected = block_on(async {
             let place = backend.connections.room().unwrap();

@@ -28,6 +28,8 @@ struct State {
     idle: Vec<Vec<Box<Connection>>>,
     open: usize,
     most: usize,
+    /// Whether idle ones are kept.
+    keeps: bool,
     waiting: usize,
 }
 
@@ -56,7 +58,10 @@ impl Connections {
     pub(super) fn new(most: NonZeroU32, threads: usize) -> Self {
         let idle = (0..threads).map(|_| Vec::new()).collect();
         let most = most.get() as usize;
-        Self { state: Mutex::new(State { idle, open: 0, most, waiting: 0 }), change: Notify::new() }
+        Self {
+            state: Mutex::new(State { idle, open: 0, most, keeps: true, waiting: 0 }),
+            change: Notify::new(),
+        }
     }
 
     /// An idle connection, this thread's own if there is one, or room to open
@@ -98,10 +103,40 @@ impl Connections {
         state.idle[thread].pop().or_else(|| state.any_idle())
     }
 
-    /// Keeps a connection for the next request.
+    /// Keeps a connection for the next request, if it may.
     pub(super) fn keep(&self, connection: Box<Connection>) {
         let thread = connection.thread();
-        self.change(|state| state.idle[thread].push(connection));
+        let mut unkept = None;
+        self.change(|state| {
+            if state.keeps && state.open <= state.most {
+                state.idle[thread].push(connection);
+            } else {
+                unkept = Some(connection);
+            }
+        });
+        // Closed outside the lock, which its end takes.
+        drop(unkept);
+    }
+
+    /// Says how many may be open; idle ones beyond that are closed.
+    pub(super) fn set_most(&self, most: NonZeroU32) {
+        let mut beyond = Vec::new();
+        self.change(|state| {
+            state.most = most.get() as usize;
+            let too_many = state.most..state.open;
+            beyond.extend(too_many.map_while(|_| state.any_idle()));
+        });
+        drop(beyond);
+    }
+
+    /// Closes idle ones, and those that become so.
+    pub(super) fn keep_none(&self) {
+        let mut idle = Vec::new();
+        self.change(|state| {
+            state.keeps = false;
+            idle.extend(std::iter::from_fn(|| state.any_idle()));
+        });
+        drop(idle);
     }
 
     pub(super) fn open(&self) -> usize {

@@ -8,10 +8,12 @@ mod upload;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use hyper::header::HeaderValue;
+use plimsoll::{Balancer, WorkerId};
 use tokio::sync::Notify;
 
 pub(crate) use self::connect::ConnectError;
@@ -24,39 +26,85 @@ use crate::health::Judge;
 
 /// One worker: where it is, and the connections that it has.
 pub(crate) struct Backend {
-    /// Its place among the proxy's backends, of which none is ever removed.
-    pub(crate) place: usize,
+    /// As the pool's balancer knows it.
+    id: OnceLock<WorkerId>,
     /// `host:port`, as it is shown.
     pub(crate) name: String,
-    addresses: Vec<SocketAddr>,
+    addresses: Mutex<Arc<[SocketAddr]>>,
     /// For requests that name no host of their own.
     pub(crate) host: HeaderValue,
     /// As it was told, whatever is in force.
-    pub(crate) capacity: NonZeroU32,
+    capacity: AtomicU32,
     connections: Arc<Connections>,
     judge: Mutex<Judge>,
     /// Told when it is ejected.
     pub(crate) ejected: Notify,
+    /// Whether a thread checks it.
+    watched: AtomicBool,
 }
 
 impl Backend {
-    pub(crate) fn new(
-        place: usize,
-        config: &BackendConfig,
-        health: &HealthConfig,
-        threads: usize,
-    ) -> Self {
+    pub(crate) fn new(config: &BackendConfig, health: &HealthConfig, threads: usize) -> Self {
         let fallback = || HeaderValue::from_static("backend");
         Self {
-            place,
+            id: OnceLock::new(),
             name: config.name.clone(),
-            addresses: config.addresses.clone(),
+            addresses: Mutex::new(config.addresses.clone().into()),
             host: HeaderValue::from_str(&config.name).unwrap_or_else(|_| fallback()),
-            capacity: config.capacity,
+            capacity: AtomicU32::new(config.capacity.get()),
             connections: Arc::new(Connections::new(config.capacity, threads)),
             judge: Mutex::new(Judge::new(health.clone(), Instant::now())),
             ejected: Notify::new(),
+            watched: AtomicBool::new(false),
         }
+    }
+
+    /// It is a worker of a balancer's now.
+    pub(crate) fn joined_as(&self, id: WorkerId) {
+        // Once: it is of one pool.
+        let _ = self.id.set(id);
+    }
+
+    /// # Panics
+    ///
+    /// Before it is a worker.
+    pub(crate) fn id(&self) -> WorkerId {
+        *self.id.get().expect("a pool adds its backends as it is made")
+    }
+
+    pub(crate) fn capacity(&self) -> NonZeroU32 {
+        let capacity = NonZeroU32::new(self.capacity.load(Ordering::Relaxed));
+        capacity.expect("it is told as more than 0")
+    }
+
+    /// Where it listens.
+    fn addresses(&self) -> Arc<[SocketAddr]> {
+        Arc::clone(&self.addresses.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What was told of it has changed. Its balancer is told by who knows its health.
+    pub(crate) fn retell(&self, told: &BackendConfig) {
+        *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) =
+            told.addresses.clone().into();
+        self.capacity.store(told.capacity.get(), Ordering::Relaxed);
+        self.connections.set_most(told.capacity);
+    }
+
+    /// Gets no request any more, and keeps no connection when it has finished those that it has.
+    pub(crate) fn retire(&self, balancer: &Balancer<Arc<Self>>) {
+        // It is a worker, or was removed already.
+        let _ = balancer.remove(self.id());
+        self.connections.keep_none();
+    }
+
+    /// Whether it is to be checked and nobody does, who asks then being the one that does.
+    pub(crate) fn wants_watch(&self) -> bool {
+        self.judge().settings().active && !self.watched.swap(true, Ordering::Relaxed)
+    }
+
+    /// Nobody checks it any more.
+    pub(crate) fn unwatch(&self) {
+        self.watched.store(false, Ordering::Relaxed);
     }
 
     /// What is known of its health.

@@ -196,6 +196,24 @@ impl<W: Send + Sync + 'static> Balancer<W> {
         self.shared.with(Instant::now(), |state, _| state.pool.set_penalty(penalty));
     }
 
+    /// Says how many may wait in line. Those that do stay, also where they are more.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, Reason, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// balancer.set_line(0);
+    /// let _lease = balancer.try_acquire()?;
+    /// let refused = balancer.request().acquire_blocking(std::time::Duration::ZERO);
+    /// assert!(matches!(refused, Err(Reason::Full)));
+    /// # Ok::<(), Reason>(())
+    /// ```
+    pub fn set_line(&self, line: usize) {
+        self.shared.with(Instant::now(), |state, _| state.pool.set_line(line));
+    }
+
     /// Changes how workers are chosen.
     ///
     /// ```

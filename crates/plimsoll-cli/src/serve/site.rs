@@ -1,0 +1,99 @@
+//! What is served by a file, and how it is read again.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use plimsoll_proxy::{Change, Control, Listener};
+
+use super::Told;
+use crate::listen;
+
+/// How often a file is looked at that is watched.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A file, and what is served by it.
+pub(super) struct Site {
+    path: PathBuf,
+    control: Control,
+    serves: Mutex<Serves>,
+}
+
+/// What must be known of what is served, to tell what is different.
+struct Serves {
+    clients: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    threads: usize,
+}
+
+impl Serves {
+    fn new(told: &Told) -> Self {
+        Self {
+            clients: told.clients.clone(),
+            admin: told.admin,
+            threads: told.config.threads.get(),
+        }
+    }
+}
+
+impl Site {
+    pub(super) fn new(path: &Path, told: &Told, control: Control) -> Self {
+        Self { path: path.to_owned(), control, serves: Mutex::new(Serves::new(told)) }
+    }
+
+    /// Reads the file again, and serves by it from now on. Tells what there is now.
+    ///
+    /// # Errors
+    ///
+    /// A sentence; then nothing has changed.
+    pub(super) fn reload(&self) -> Result<String, String> {
+        // One at a time.
+        let mut serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = Told::by_file(&self.path)?;
+        let mut now = Serves::new(&told);
+        let mut said = format!("{}: {}", self.path.display(), told.summary());
+        if (now.admin, now.threads) != (serves.admin, serves.threads) {
+            said += "; admin and threads stay as they were until it is started anew";
+            (now.admin, now.threads) = (serves.admin, serves.threads);
+        }
+        let is_new = |at: &&SocketAddr| !serves.clients.contains(at);
+        let open = |&at: &SocketAddr| Ok(Listener { at, socket: listen::listener("listen", at)? });
+        let opens = now.clients.iter().filter(is_new).map(open).collect::<Result<_, String>>()?;
+        let is_gone = |at: &SocketAddr| !now.clients.contains(at);
+        let closes = serves.clients.iter().copied().filter(is_gone).collect();
+        self.control.change(Change { config: told.config, opens, closes })?;
+        *serves = now;
+        Ok(said)
+    }
+
+    /// The same, and tells the operator.
+    pub(super) fn reload_and_say(&self) {
+        match self.reload() {
+            Ok(said) => eprintln!("plimsoll: reloaded {said}"),
+            Err(sentence) => eprintln!("plimsoll: not reloaded: {sentence}"),
+        }
+    }
+
+    /// Reads the file again whenever it has changed, until the process ends.
+    pub(super) fn watch(&self) {
+        let stamp = || -> Option<(SystemTime, u64)> {
+            let known = self.path.metadata().ok()?;
+            Some((known.modified().ok()?, known.len()))
+        };
+        let mut seen = stamp();
+        loop {
+            thread::sleep(LOOK);
+            let now = stamp();
+            // While it is written anew it may be away, or grow still.
+            if now.is_some() && now != seen {
+                thread::sleep(LOOK / 5);
+                if stamp() == now {
+                    seen = now;
+                    self.reload_and_say();
+                }
+            }
+        }
+    }
+}

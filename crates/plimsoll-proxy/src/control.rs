@@ -1,0 +1,147 @@
+//! What a running proxy is told: other settings, and to stop, first gently, then at once.
+
+use std::fmt;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::Notify;
+
+use crate::config::Config;
+use crate::proxy::Proxy;
+
+/// How far stopping has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Serving,
+    /// No new connections; what runs is finished.
+    Draining,
+    /// What still runs is cut off.
+    Stopped,
+}
+
+/// The handle on a running proxy.
+///
+/// ```
+/// let control = plimsoll_proxy::Control::new();
+/// control.drain();
+/// assert!(control.is_draining());
+/// ```
+#[derive(Clone, Debug)]
+pub struct Control(Arc<State>);
+
+/// What is to be different. What is told again stays as it is, with all that is known of it.
+#[derive(Debug)]
+pub struct Change {
+    /// The settings; of threads there are as many as at first.
+    pub config: Config,
+    /// Where clients come besides.
+    pub opens: Vec<Listener>,
+    /// Where no more come, as it was told when it was opened.
+    pub closes: Vec<SocketAddr>,
+}
+
+/// A socket that waits for clients.
+#[derive(Debug)]
+pub struct Listener {
+    /// What it is known by: the address that it was opened at, whatever port it has.
+    pub at: SocketAddr,
+    /// The socket.
+    pub socket: TcpListener,
+}
+
+struct State {
+    /// A [`Phase`]: every response asks for it, so it is read without a lock.
+    phase: AtomicU8,
+    advanced: Notify,
+    /// What runs.
+    proxy: Mutex<Weak<Proxy>>,
+}
+
+impl Control {
+    /// For a proxy that runs.
+    pub fn new() -> Self {
+        let phase = AtomicU8::new(Phase::Serving as u8);
+        Self(Arc::new(State { phase, advanced: Notify::new(), proxy: Mutex::default() }))
+    }
+
+    pub(crate) fn is_of(&self, proxy: &Arc<Proxy>) {
+        *self.proxy() = Arc::downgrade(proxy);
+    }
+
+    /// Serves by other settings from now on: requests that come then, on connections that are
+    /// there already, too. Those that are under way go on as they began.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when nothing runs, or what is told cannot be; then nothing has changed.
+    pub fn change(&self, change: Change) -> Result<(), String> {
+        let proxy = self.proxy().upgrade().ok_or("nothing is served")?;
+        proxy.change(change)
+    }
+
+    fn proxy(&self) -> MutexGuard<'_, Weak<Proxy>> {
+        self.0.proxy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Accepts no more, finishes what runs, and stops when that is done or the
+    /// drain's time is over.
+    pub fn drain(&self) {
+        self.advance(Phase::Draining);
+    }
+
+    /// Cuts off what runs.
+    pub fn stop(&self) {
+        self.advance(Phase::Stopped);
+    }
+
+    /// Whether it has been told to stop, gently or at once.
+    pub fn is_draining(&self) -> bool {
+        self.0.has_reached(Phase::Draining)
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.0))
+    }
+
+    fn advance(&self, to: Phase) {
+        self.0.phase.fetch_max(to as u8, Ordering::Release);
+        self.0.advanced.notify_waiters();
+    }
+}
+
+impl State {
+    fn has_reached(&self, phase: Phase) -> bool {
+        self.phase.load(Ordering::Acquire) >= phase as u8
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("phase", &self.phase).finish_non_exhaustive()
+    }
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+pub(crate) struct Watch(Arc<State>);
+
+impl Watch {
+    /// Ready when stopping has come this far.
+    pub(crate) async fn reached(&self, phase: Phase) {
+        loop {
+            let mut advanced = pin!(self.0.advanced.notified());
+            // Before the look: what comes after it is not missed.
+            advanced.as_mut().enable();
+            if self.0.has_reached(phase) {
+                return;
+            }
+            advanced.await;
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A pool of backends: its settings, and the books that it keeps through every change of them.
+
+use std::collections::HashMap;
+use std::num::NonZeroU16;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use plimsoll::{Balancer, Snapshot, WorkerId, WorkerSpec};
+
+use crate::config::PoolConfig;
+use crate::health::{self, Ceiling};
+use crate::pace::Pace;
+use crate::retry::Budget;
+use crate::share::Shares;
+use crate::upstream::Backend;
+
+/// Backends that serve the same, with one line in front, as told last.
+pub(crate) struct Pool {
+    pub(crate) config: PoolConfig,
+    pub(crate) books: Arc<Books>,
+    /// In the order that they were told in.
+    pub(crate) backends: Vec<Arc<Backend>>,
+}
+
+/// What a pool knows of its requests.
+pub(crate) struct Books {
+    pub(crate) balancer: Balancer<Arc<Backend>>,
+    pub(crate) pace: Pace,
+    pub(crate) shares: Shares,
+    pub(crate) retries: Budget,
+    pub(crate) ceiling: Ceiling,
+    weighed: AtomicBool,
+    /// All that the balancer may still show: those that were removed, too.
+    shown: Mutex<HashMap<WorkerId, Arc<Backend>>>,
+}
+
+impl Pool {
+    /// A new one.
+    pub(crate) fn new(config: PoolConfig, threads: usize, audit_every: u64) -> Self {
+        let builder = Balancer::builder().line(config.line.length).seed(fastrand::u64(..));
+        let books = Books {
+            balancer: builder.audit_every(audit_every).build(),
+            pace: Pace::new(),
+            shares: Shares::default(),
+            retries: Budget::new(),
+            ceiling: Ceiling::new(config.health.most_ejected_percent, config.backends.len()),
+            weighed: AtomicBool::new(false),
+            shown: Mutex::default(),
+        };
+        Self::with(Arc::new(books), Vec::new(), config, threads)
+    }
+
+    /// The same with other settings: what is told again is kept with all that is known of it,
+    /// and what is told no more finishes what it has.
+    pub(crate) fn changed(&self, config: PoolConfig, threads: usize) -> Self {
+        self.books.balancer.set_line(config.line.length);
+        self.books.ceiling.set(config.health.most_ejected_percent, config.backends.len());
+        Self::with(Arc::clone(&self.books), self.backends.clone(), config, threads)
+    }
+
+    /// Lets go of its backends, which finish what they have.
+    pub(crate) fn retire(&self) {
+        for backend in &self.backends {
+            backend.retire(&self.books.balancer);
+        }
+    }
+
+    fn with(
+        books: Arc<Books>,
+        mut before: Vec<Arc<Backend>>,
+        config: PoolConfig,
+        threads: usize,
+    ) -> Self {
+        let mut backends = Vec::new();
+        for told in &config.backends {
+            let kept = before.iter().position(|backend| backend.name == told.name);
+            let backend = match kept.map(|at| before.remove(at)) {
+                Some(kept) => {
+                    health::retune(&books, &kept, told, &config.health);
+                    kept
+                }
+                None => books.join(Backend::new(told, &config.health, threads), told.weight),
+            };
+            backends.push(backend);
+        }
+        for backend in before {
+            backend.retire(&books.balancer);
+        }
+        Self { config, books, backends }
+    }
+}
+
+impl Books {
+    fn join(&self, backend: Backend, weight: NonZeroU16) -> Arc<Backend> {
+        let backend = Arc::new(backend);
+        let spec = WorkerSpec { weight, ..WorkerSpec::new(backend.capacity()) };
+        // Shown from the first look at the balancer on.
+        let mut shown = self.shown();
+        let id = self.balancer.add(Arc::clone(&backend), spec);
+        backend.joined_as(id);
+        shown.insert(id, Arc::clone(&backend));
+        backend
+    }
+
+    /// Whether nobody weighs it yet, who asks then being the one that does.
+    pub(crate) fn wants_weighing(&self) -> bool {
+        !self.weighed.swap(true, Ordering::Relaxed)
+    }
+
+    /// What the balancer knows, with the backends in its order.
+    pub(crate) fn snapshot(&self) -> (Snapshot, Vec<Arc<Backend>>) {
+        let mut shown = self.shown();
+        let snapshot = self.balancer.snapshot();
+        // What is not there any more has given its last lease back.
+        let mut gone = std::mem::take(&mut *shown);
+        let there = snapshot.workers.iter().filter_map(|worker| gone.remove_entry(&worker.id));
+        *shown = there.collect();
+        let backends = snapshot.workers.iter().map(|worker| Arc::clone(&shown[&worker.id]));
+        let backends = backends.collect();
+        (snapshot, backends)
+    }
+
+    fn shown(&self) -> MutexGuard<'_, HashMap<WorkerId, Arc<Backend>>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
