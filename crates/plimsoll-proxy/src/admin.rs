@@ -29,6 +29,8 @@ pub(crate) fn start(
         );
         // Without it the proxy still serves.
         let _ = runtime.block_on(serving);
+        // A reload that takes its time is not waited for.
+        runtime.shutdown_background();
     })
 }
 

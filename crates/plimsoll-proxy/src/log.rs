@@ -65,12 +65,13 @@ impl Log {
     /// Logs as this tells from now on; a file is opened again, as it may have been moved.
     pub(crate) fn set(&self, config: &LogConfig) -> io::Result<()> {
         let to = open(config)?;
-        self.format.store(place(config.format), Ordering::Relaxed);
         if let Some(sender) = &self.sender {
-            // Behind the lines that are on their way. Who cannot write them does not come to it,
-            // and is not waited for.
-            let _ = sender.try_send(Entry::To(to));
+            // Behind the lines that are on their way.
+            sender.try_send(Entry::To(to)).map_err(|_| {
+                io::Error::other("the log is behind by as many lines as may wait: try again")
+            })?;
         }
+        self.format.store(place(config.format), Ordering::Relaxed);
         Ok(())
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct Books {
     pub(crate) retries: Budget,
     pub(crate) ceiling: Ceiling,
     weighed: AtomicBool,
+    /// Whether its pool is told of no more.
+    is_retired: AtomicBool,
     /// All that the balancer may still show: those that were removed, too.
     shown: Mutex<HashMap<WorkerId, Arc<Backend>>>,
 }
@@ -45,6 +47,7 @@ impl Pool {
             retries: Budget::new(),
             ceiling: Ceiling::new(config.health.most_ejected_percent, config.backends.len()),
             weighed: AtomicBool::new(false),
+            is_retired: AtomicBool::new(false),
             shown: Mutex::default(),
         };
         Self::with(Arc::new(books), Vec::new(), config, threads)
@@ -53,6 +56,7 @@ impl Pool {
     /// The same with other settings: what is told again is kept with all that is known of it,
     /// and what is told no more finishes what it has.
     pub(crate) fn changed(&self, config: PoolConfig, threads: usize) -> Self {
+        self.books.is_retired.store(false, Ordering::Relaxed);
         self.books.balancer.set_line(config.line.length);
         self.books.ceiling.set(config.health.most_ejected_percent, config.backends.len());
         Self::with(Arc::clone(&self.books), self.backends.clone(), config, threads)
@@ -60,6 +64,7 @@ impl Pool {
 
     /// Lets go of its backends, which finish what they have.
     pub(crate) fn retire(&self) {
+        self.books.is_retired.store(true, Ordering::Relaxed);
         for backend in &self.backends {
             backend.retire(&self.books.balancer);
         }
@@ -86,6 +91,8 @@ impl Pool {
         for backend in before {
             backend.retire(&books.balancer);
         }
+        // Those that have finished are let go of, also where nobody looks.
+        drop(books.snapshot());
         Self { config, books, backends }
     }
 }
@@ -100,6 +107,11 @@ impl Books {
         backend.joined_as(id);
         shown.insert(id, Arc::clone(&backend));
         backend
+    }
+
+    /// Whether its pool is told of no more, and has finished.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_retired.load(Ordering::Relaxed) && self.balancer.snapshot().workers.is_empty()
     }
 
     /// Whether nobody weighs it yet, who asks then being the one that does.

@@ -48,7 +48,8 @@ impl Proxy {
         let (threads, audit_every) = (config.threads.get(), config.audit_every);
         let log = Log::start(&config.log)?;
         let pool = |told| Pool::new(told, threads, audit_every);
-        let live = Live::new(config, pool).map_err(io::Error::other)?;
+        Live::check(&config).map_err(io::Error::other)?;
+        let live = Live::new(config, pool);
         Ok(Self {
             live: Mutex::new(live),
             leaving: Mutex::default(),
@@ -66,31 +67,45 @@ impl Proxy {
         self.lock().clone()
     }
 
-    /// Serves by other settings from now on.
+    /// Serves by other settings from now on. What may fail comes first, and then nothing has
+    /// changed.
     pub(crate) fn change(&self, change: Change) -> Result<(), String> {
         let Change { config, opens, closes } = change;
+        Live::check(&config)?;
         // One at a time.
         let mut live = self.lock();
-        let before = live.pools.clone();
-        let of = |name: &str| before.iter().find(|pool| pool.config.name == name);
+        let errands = self.errands.get().map(Vec::as_slice).unwrap_or_default();
+        let mut copies = Vec::new();
+        for _ in errands {
+            let copy = |Listener { at, socket }: &Listener| {
+                let socket = socket.try_clone().map_err(|error| format!("{at}: {error}"))?;
+                Ok(Listener { at: *at, socket })
+            };
+            copies.push(opens.iter().map(copy).collect::<Result<Vec<_>, String>>()?);
+        }
         self.log.set(&config.log).map_err(|error| error.to_string())?;
+
+        let mut before = live.pools.clone();
+        // One that has not finished comes back with what it has.
+        before.append(&mut self.leaving());
+        let of = |name: &str| before.iter().find(|pool| pool.config.name == name);
         *live = Live::new(config, |told| match of(&told.name) {
             Some(pool) => pool.changed(told, self.threads),
             None => Pool::new(told, self.threads, self.audit_every),
-        })?;
+        });
         let stays =
-            |old: &&Arc<Pool>| live.pools.iter().any(|pool| Arc::ptr_eq(&pool.books, &old.books));
-        self.leaving().extend(before.iter().filter(|old| !stays(old)).map(Arc::clone));
+            |old: &Arc<Pool>| live.pools.iter().any(|pool| Arc::ptr_eq(&pool.books, &old.books));
+        before.retain(|old| !stays(old));
+        *self.leaving() = before;
         self.seat(&live.config);
-        for errands in self.errands.get().into_iter().flatten() {
+        for (errands, copies) in errands.iter().zip(copies) {
             // A thread that is gone takes no more: the process ends.
             let _ = errands.send(Errand::Serve(Box::new(live.clone())));
             for at in &closes {
                 let _ = errands.send(Errand::Close(*at));
             }
-            for Listener { at, socket } in &opens {
-                let copy = socket.try_clone().map_err(|error| format!("{at}: {error}"))?;
-                let _ = errands.send(Errand::Listen(Listener { at: *at, socket: copy }));
+            for listener in copies {
+                let _ = errands.send(Errand::Listen(listener));
             }
         }
         Ok(())
@@ -110,19 +125,22 @@ impl Proxy {
 
     /// All pools that have requests, or may have them.
     pub(crate) fn pools(&self) -> Vec<Arc<Pool>> {
-        let mut pools = self.live().pools;
+        // Both under one lock, so that none is in both.
+        let live = self.lock();
+        let mut pools = live.pools.clone();
         pools.extend(self.leaving().iter().map(Arc::clone));
         pools
     }
 
-    /// Lets pools go that are told of no more, once their line is empty; their backends finish
-    /// what they have.
+    /// Lets pools go that are told of no more, once nothing asks for them.
     pub(crate) fn let_go(&self) {
         self.leaving().retain(|pool| {
-            if pool.books.balancer.waiting() == 0 {
+            // What has another hold on it, a request that goes there or a thread that has not
+            // heard yet, may still ask for a lease.
+            if Arc::strong_count(pool) == 1 && pool.books.balancer.waiting() == 0 {
                 pool.retire();
             }
-            !pool.books.balancer.snapshot().workers.is_empty()
+            !pool.books.is_over()
         });
     }
 
@@ -136,17 +154,20 @@ impl Proxy {
 }
 
 impl Live {
-    fn new(mut config: Config, pool: impl Fn(PoolConfig) -> Pool) -> Result<Self, String> {
-        config.limits = config.limits.bounded();
-        // Before anything is changed.
-        for route in &config.routes {
-            if !config.pools.iter().any(|pool| pool.name == route.pool) {
-                return Err(format!("there is no pool '{}'", route.pool));
-            }
+    /// Whether each route leads to a pool.
+    fn check(config: &Config) -> Result<(), String> {
+        let is_there = |name: &String| config.pools.iter().any(|pool| pool.name == *name);
+        match config.routes.iter().find(|route| !is_there(&route.pool)) {
+            Some(route) => Err(format!("there is no pool '{}'", route.pool)),
+            None => Ok(()),
         }
+    }
+
+    fn new(mut config: Config, pool: impl Fn(PoolConfig) -> Pool) -> Self {
+        config.limits = config.limits.bounded();
         let told = std::mem::take(&mut config.pools);
         let pools: Vec<_> = told.into_iter().map(|told| Arc::new(pool(told))).collect();
-        Ok(Self { routes: Routes::new(&config.routes, &pools), pools, config: Arc::new(config) })
+        Self { routes: Routes::new(&config.routes, &pools), pools, config: Arc::new(config) }
     }
 }
 

@@ -7,6 +7,7 @@ mod kinds;
 mod settings;
 mod site;
 
+use std::fs::OpenOptions;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -56,22 +57,27 @@ impl Told {
         let file = File::read(path)?;
         Self::new(&file.settings).map_err(|wrong| file.sentence(&wrong))
     }
+}
 
-    /// By a file, or by options.
-    fn by(args: &Args) -> Result<Self, String> {
-        match &args.config {
-            Some(path) => Self::by_file(path),
-            None => Self::new(&args.settings()).map_err(|wrong| args::sentence(&wrong)),
-        }
+/// By a file, which may be read again, or by options.
+fn told(args: &Args, control: &Control) -> Result<(Told, Option<Arc<Site>>), String> {
+    if let Some(path) = &args.config {
+        let (site, told) = Site::open(path, control.clone())?;
+        return Ok((told, Some(Arc::new(site))));
     }
+    let told = Told::new(&args.settings()).map_err(|wrong| args::sentence(&wrong))?;
+    Ok((told, None))
 }
 
 fn serve(args: &Args) -> Result<(), String> {
     allow_descriptors();
-    let told = Told::by(args)?;
     let control = Control::new();
-    let site = args.config.as_ref().map(|path| Site::new(path, &told, control.clone()));
-    let site = site.map(Arc::new);
+    let (told, site) = told(args, &control)?;
+    if let Some(file) = &told.config.log.file {
+        // Before it is said where it listens.
+        let opened = OpenOptions::new().create(true).append(true).open(file);
+        opened.map_err(|error| format!("--log-file '{}': {error}", file.display()))?;
+    }
     let client = |&at: &SocketAddr| Ok(Listener { at, socket: listen::listener("--listen", at)? });
     let clients = told.clients.iter().map(client).collect::<Result<Vec<_>, String>>()?;
     let admin = told.admin.map(|at| listen::listener("--admin", at)).transpose()?;
@@ -103,7 +109,11 @@ fn listen_to_signals(control: &Control, site: Option<Arc<Site>>) -> Result<(), S
     thread::spawn(move || {
         for signal in signals.forever() {
             match (signal, &site) {
-                (SIGHUP, Some(site)) => site.reload_and_say(),
+                (SIGHUP, Some(site)) => {
+                    // It may take its time, and the next signal is heard meanwhile.
+                    let site = Arc::clone(site);
+                    thread::spawn(move || site.reload_and_say());
+                }
                 _ if control.is_draining() => control.stop(),
                 _ => control.drain(),
             }

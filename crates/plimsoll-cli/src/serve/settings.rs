@@ -1,7 +1,6 @@
 //! What `plimsoll serve` can be told: by options, or by a file, whose keys are the options' names.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -251,7 +250,14 @@ impl Settings {
         if self.pool.is_empty() {
             return Err(Wrong::new("pool", "", "there is no pool, such as [pool.web]"));
         }
-        let pool = |(name, pool): (&String, &PoolSettings)| pool.config(name);
+        let pool = |(name, pool): (&String, &PoolSettings)| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+            if name.is_empty() || !name.chars().all(plain) {
+                let sentence = "a pool's name has letters, digits, - and _ alone";
+                return Err(Wrong::new("pool", name, sentence));
+            }
+            pool.config(name)
+        };
         let mut config = Config::new(Vec::new());
         config.pools = self.pool.iter().map(pool).collect::<Result<_, _>>()?;
         config.routes = self.routes()?;
@@ -271,9 +277,6 @@ impl Settings {
             if config.log.format.is_none() {
                 return Err(wrong("the log is off, which leaves it empty".into()));
             }
-            // Before it is said where it listens.
-            let opened = OpenOptions::new().create(true).append(true).open(file);
-            opened.map_err(|error| wrong(error.to_string()))?;
             config.log.file = Some(file.clone());
         }
         let times = &mut config.times;
@@ -319,6 +322,10 @@ impl Settings {
                 let sentence = "it is a host without a port, such as example.com or *.example.com";
                 return Err(Wrong::new(at("host"), host, sentence));
             }
+            if let Some(path) = told.path.as_ref().filter(|path| path.0.query().is_some()) {
+                let sentence = "a route looks at the path alone: leave out the query";
+                return Err(Wrong::new(at("path"), path.0.to_string(), sentence));
+            }
             let path =
                 told.path.as_ref().map(|path| path.0.path().trim_end_matches('/').to_owned());
             let host = told.host.as_ref().map(|host| host.to_ascii_lowercase());
@@ -360,6 +367,9 @@ impl PoolSettings {
         let mut backends: Vec<BackendConfig> = Vec::new();
         for (nth, to) in self.to.iter().enumerate() {
             let wrong = |sentence| Wrong::new(at(&format!("to[{nth}]")), &to.name, sentence);
+            if self.to[..nth].iter().any(|other| other.name == to.name) {
+                return Err(wrong("it is told twice: a greater weight gives it more".into()));
+            }
             let addresses = listen::lookup(&to.name).map_err(wrong)?;
             if addresses.is_empty() {
                 return Err(wrong("the name has no address".into()));

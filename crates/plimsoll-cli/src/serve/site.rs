@@ -19,6 +19,16 @@ pub(super) struct Site {
     path: PathBuf,
     control: Control,
     serves: Mutex<Serves>,
+    /// What the file was like as it was begun with.
+    stamp: Option<Stamp>,
+}
+
+/// When a file was written, and its length.
+type Stamp = (SystemTime, u64);
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let known = path.metadata().ok()?;
+    Some((known.modified().ok()?, known.len()))
 }
 
 /// What must be known of what is served, to tell what is different.
@@ -39,8 +49,17 @@ impl Serves {
 }
 
 impl Site {
-    pub(super) fn new(path: &Path, told: &Told, control: Control) -> Self {
-        Self { path: path.to_owned(), control, serves: Mutex::new(Serves::new(told)) }
+    /// Reads it, and notes what is served by it.
+    ///
+    /// # Errors
+    ///
+    /// A sentence.
+    pub(super) fn open(path: &Path, control: Control) -> Result<(Self, Told), String> {
+        // Before it is read: what changes meanwhile is seen.
+        let stamp = stamp(path);
+        let told = Told::by_file(path)?;
+        let serves = Mutex::new(Serves::new(&told));
+        Ok((Self { path: path.to_owned(), control, serves, stamp }, told))
     }
 
     /// Reads the file again, and serves by it from now on. Tells what there is now.
@@ -59,10 +78,21 @@ impl Site {
             (now.admin, now.threads) = (serves.admin, serves.threads);
         }
         let is_new = |at: &&SocketAddr| !serves.clients.contains(at);
-        let open = |&at: &SocketAddr| Ok(Listener { at, socket: listen::listener("listen", at)? });
-        let opens = now.clients.iter().filter(is_new).map(open).collect::<Result<_, String>>()?;
         let is_gone = |at: &SocketAddr| !now.clients.contains(at);
-        let closes = serves.clients.iter().copied().filter(is_gone).collect();
+        let closes: Vec<_> = serves.clients.iter().copied().filter(is_gone).collect();
+        let open = |&at: &SocketAddr| {
+            let opened = listen::listener("listen", at).map_err(|sentence| {
+                match closes.iter().find(|old| old.port() == at.port()) {
+                    // Both at a time cannot be.
+                    Some(old) => {
+                        format!("{sentence}: {old} has its port until a reload without either")
+                    }
+                    None => sentence,
+                }
+            });
+            Ok(Listener { at, socket: opened? })
+        };
+        let opens = now.clients.iter().filter(is_new).map(open).collect::<Result<_, String>>()?;
         self.control.change(Change { config: told.config, opens, closes })?;
         *serves = now;
         Ok(said)
@@ -78,18 +108,14 @@ impl Site {
 
     /// Reads the file again whenever it has changed, until the process ends.
     pub(super) fn watch(&self) {
-        let stamp = || -> Option<(SystemTime, u64)> {
-            let known = self.path.metadata().ok()?;
-            Some((known.modified().ok()?, known.len()))
-        };
-        let mut seen = stamp();
+        let mut seen = self.stamp;
         loop {
             thread::sleep(LOOK);
-            let now = stamp();
+            let now = stamp(&self.path);
             // While it is written anew it may be away, or grow still.
             if now.is_some() && now != seen {
                 thread::sleep(LOOK / 5);
-                if stamp() == now {
+                if stamp(&self.path) == now {
                     seen = now;
                     self.reload_and_say();
                 }

@@ -89,6 +89,15 @@ fn each_mistake_has_its_line_and_column_and_key() {
             route("path = \"x\"\npool = \"api\""),
             "11:8: route[1].path: it is a path that begins with /",
         ),
+        (
+            route("path = \"/x?y\"\npool = \"api\""),
+            "11:8: route[1].path '/x?y': a route looks at the path alone",
+        ),
+        (
+            GOOD.replace("9002,weight=2", "9001"),
+            "pool.web.to[1] '127.0.0.1:9001': it is told twice",
+        ),
+        (GOOD.replace("pool.web", "pool.\"a.b\""), "pool 'a.b': a pool's name has letters"),
         (route("path = \"/x\""), "10:1: route[1]: missing field `pool`"),
     ] {
         let output = check(&text);
@@ -108,6 +117,15 @@ fn a_file_that_is_not_there_is_said() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.starts_with("plimsoll: no.toml: No such file"), "{said}");
     }
+}
+
+/// It may be checked by who may write more than the one that serves.
+#[test]
+fn a_check_makes_no_log() {
+    let log = tempfile::tempdir().unwrap().path().join("log");
+    let output = check(&format!("log_file = {log:?}\n{GOOD}"));
+    assert_eq!(output.status.code(), Some(0));
+    assert!(!log.exists());
 }
 
 #[test]

@@ -162,7 +162,8 @@ fn an_ejection_ends_in_time_while_a_check_goes_on() {
 /// Each of many backends would add its own.
 #[test]
 fn without_health_nobody_wakes_for_it() {
-    let proxy = Proxy::at(&[nobody(); 10], &["--no-health", "--threads", "1"]);
+    let backends: Vec<_> = (1..=10).map(|n| ([127, 0, 0, n], 9).into()).collect();
+    let proxy = Proxy::at(&backends, &["--no-health", "--threads", "1"]);
     let switches = || proxy.switches(&["serve-0"])[0];
     let before = switches();
     thread::sleep(Duration::from_secs(2));

@@ -324,3 +324,53 @@ fn the_only_listener_may_be_another() {
     assert_eq!(wire::get(other, "/").text(), "x");
     proxy.finish();
 }
+
+/// Its address may be somebody else's by then. Nobody looks at the balancer here, and a client
+/// that was there before goes on.
+#[test]
+fn a_backend_that_is_removed_is_checked_no_more() {
+    let [old, new] = ["old", "new"].map(Backend::says);
+    let quick = "health = \"/h\"\nhealth_interval = 0.02\n";
+    let proxy = Proxy::told(&pool(&[old.address], quick));
+    let mut wire = ask(&proxy);
+    assert_eq!(wire.response().text(), "old");
+    proxy.until("it is checked", |_| old.seen().len() > 2);
+    proxy.write(&pool(&[new.address], quick));
+    assert_eq!(proxy.reload().0, 200);
+    thread::sleep(Duration::from_millis(100));
+    let checks = old.seen().len();
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(old.seen().len(), checks);
+    drop(wire);
+    proxy.finish();
+}
+
+/// There are no two of one name, each with all of its capacity.
+#[test]
+fn a_pool_that_comes_back_has_what_it_had() {
+    let (first, go) = held(b"first");
+    let second = Backend::says("second");
+    let one = pool(&[first.address], "capacity = 1\nno_health = true");
+    let other = pool(&[second.address], "no_health = true").replace("pool.web", "pool.other");
+    let proxy = Proxy::told(&one);
+    let mut asked = [ask(&proxy), ask(&proxy)];
+    proxy.until("one waits", |proxy| proxy.in_line() == 1);
+    for text in [&other, &one] {
+        proxy.write(text);
+        assert_eq!(proxy.reload().0, 200);
+    }
+    let mut third = ask(&proxy);
+    proxy.until("two wait", |proxy| proxy.in_line() == 2);
+    assert_eq!(proxy.pending(), 1);
+    (0..3).for_each(|_| go.send(()).unwrap());
+    for wire in &mut asked {
+        assert_eq!(wire.response().text(), "first");
+    }
+    assert_eq!(third.response().text(), "first");
+    drop((asked, third));
+    assert_eq!(first.most_active(), 1);
+    proxy.until("the other is gone", |proxy| {
+        proxy.workers()["pools"].as_array().unwrap().len() == 1
+    });
+    proxy.finish();
+}

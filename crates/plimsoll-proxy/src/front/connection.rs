@@ -39,8 +39,7 @@ pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr) 
     if tune(&stream).is_err() {
         return;
     }
-    let live = seat.live();
-    let config = &live.config;
+    let config = &Arc::clone(&seat.live().config);
     let stream = SharedStream::new(stream);
     let gate = Arc::new(Gate::new(screen_limits(config)));
     let mut socket = Socket::new(stream.clone(), Arc::clone(&gate), config.times);
@@ -56,8 +55,7 @@ pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr) 
 }
 
 async fn serve_http1(seat: &Arc<Seat>, mut socket: Socket, client: Arc<Client>) {
-    let live = seat.live();
-    let config = &live.config;
+    let config = &Arc::clone(&seat.live().config);
     let room = config.limits.head_bytes.max(BUFFER);
     let mut alarm = Alarm::default();
     let _end = End(&client);
@@ -103,8 +101,7 @@ impl Drop for End<'_> {
 }
 
 async fn serve_http2(seat: &Arc<Seat>, socket: Socket, client: Arc<Client>) {
-    let live = seat.live();
-    let config = &live.config;
+    let config = &Arc::clone(&seat.live().config);
     let (limits, times) = (config.limits, config.times);
     let asked = Arc::clone(&client);
     let served = Arc::clone(seat);

@@ -116,6 +116,9 @@ pub(crate) async fn weigh(books: Weak<Books>) {
         // Two halve to one, and one to none.
         let half_life = (median / 2).clamp(LEAST, MOST);
         books.balancer.set_penalty(Penalty { half_life, ..STEP });
+        if books.is_over() {
+            return;
+        }
         drop(books);
         tokio::time::sleep(WEIGHED).await;
     }
@@ -141,7 +144,7 @@ pub(crate) fn retune(
     });
 }
 
-/// Checks one backend until it is gone, or is to be checked no more.
+/// Checks one backend until it is told of no more, or is to be checked no more.
 pub(crate) async fn watch(books: Weak<Books>, backend: Weak<Backend>, thread: usize) {
     // Spread, so that not all are checked at once.
     let mut rest = fastrand::f64();
@@ -152,6 +155,9 @@ pub(crate) async fn watch(books: Weak<Books>, backend: Weak<Backend>, thread: us
         };
         tokio::time::sleep(interval.mul_f64(rest)).await;
         let (Some(books), Some(backend)) = (books.upgrade(), backend.upgrade()) else { return };
+        if backend.is_retired() {
+            return;
+        }
         let settings = backend.judge().settings().clone();
         if !settings.active {
             return backend.unwatch();

@@ -41,6 +41,8 @@ pub(crate) struct Backend {
     pub(crate) ejected: Notify,
     /// Whether a thread checks it.
     watched: AtomicBool,
+    /// Whether it is told of no more.
+    retired: AtomicBool,
 }
 
 impl Backend {
@@ -56,6 +58,7 @@ impl Backend {
             judge: Mutex::new(Judge::new(health.clone(), Instant::now())),
             ejected: Notify::new(),
             watched: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
         }
     }
 
@@ -92,6 +95,7 @@ impl Backend {
 
     /// Gets no request any more, and keeps no connection when it has finished those that it has.
     pub(crate) fn retire(&self, balancer: &Balancer<Arc<Self>>) {
+        self.retired.store(true, Ordering::Relaxed);
         // It is a worker, or was removed already.
         let _ = balancer.remove(self.id());
         self.connections.keep_none();
@@ -100,6 +104,11 @@ impl Backend {
     /// Whether it is to be checked and nobody does, who asks then being the one that does.
     pub(crate) fn wants_watch(&self) -> bool {
         self.judge().settings().active && !self.watched.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether it is told of no more: how it is matters to nobody.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
     }
 
     /// Nobody checks it any more.
