@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Child, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use futures_util::StreamExt;
@@ -48,10 +48,9 @@ fn the_line_is_bounded_in_bytes_and_by_an_option_in_time() {
     assert_eq!(headers::read_error(refused.headers.as_ref()).unwrap().0, 503);
     let again = refused.headers.unwrap().get(headers::RETRY_AFTER).unwrap().as_str().parse();
     assert!((1..=30).contains(&again.unwrap_or(0)));
-    let before = Instant::now();
     let late = recorder.ask();
     assert_eq!(late.errors[0].0, 504);
-    assert!(before.elapsed() < Duration::from_millis(390), "{:?}", before.elapsed());
+    assert!(!runs.is_finished(), "it would have had a place");
     let answer = recorder.runtime.block_on(runs).unwrap().unwrap();
     assert_eq!(answer.payload.len(), 700_000);
     balancer.is_settled();
