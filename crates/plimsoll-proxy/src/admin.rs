@@ -41,6 +41,11 @@ fn overview(proxy: &Proxy) -> Overview {
             counter("requests", "Requests that are over.", proxy.stats.requests()),
             counter("retries", "Tries after a request's first.", proxy.stats.retries()),
             counter(
+                "failed_handshakes",
+                "Connections that came to no agreement about TLS.",
+                proxy.stats.failed_handshakes(),
+            ),
+            counter(
                 "log_lines_dropped",
                 "Lines that the log had no room for.",
                 proxy.log.dropped(),

@@ -32,6 +32,8 @@ pub struct Config {
     pub times: Times,
     /// Peers whose `X-Forwarded-*` fields are believed.
     pub trust: Vec<IpNet>,
+    /// What listeners with TLS are served by.
+    pub tls: Option<TlsConfig>,
     /// The access log.
     pub log: LogConfig,
     /// Every so many dispatches one is audited by a plain scan; 0 is never, and
@@ -51,6 +53,7 @@ impl Config {
             limits: Limits::default(),
             times: Times::default(),
             trust: Vec::new(),
+            tls: None,
             log: LogConfig::default(),
             audit_every: 100,
         }
@@ -170,6 +173,34 @@ impl Default for HealthConfig {
             slow_start: Duration::from_secs(10),
         }
     }
+}
+
+/// What listeners with TLS are served by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Which of them a client is shown is told by the name that it asks for; the first where none
+    /// is for that name. At least one.
+    pub certificates: Vec<CertificateConfig>,
+    /// Who may connect with a certificate; without it nobody is asked for one.
+    pub clients: Option<ClientsConfig>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateConfig {
+    /// A file with the certificate and, behind it, those that vouch for it, in PEM.
+    pub chain: PathBuf,
+    /// A file with its private key, in PEM; it may be the same one.
+    pub key: PathBuf,
+}
+
+/// Clients with certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientsConfig {
+    /// A file with the certificates of those who vouch for them, in PEM.
+    pub authorities: PathBuf,
+    /// Whether clients without one are turned away.
+    pub required: bool,
 }
 
 /// The access log: a line a request.

@@ -1,6 +1,7 @@
 //! What a running proxy is told: other settings, and to stop, first gently, then at once.
 
 use std::fmt;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -49,6 +50,19 @@ pub struct Listener {
     pub at: SocketAddr,
     /// The socket.
     pub socket: TcpListener,
+    /// Whether clients speak TLS.
+    pub tls: bool,
+}
+
+impl Listener {
+    /// Another handle on the same socket.
+    ///
+    /// # Errors
+    ///
+    /// When there are no descriptors.
+    pub(crate) fn twin(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, ..*self })
+    }
 }
 
 struct State {
@@ -79,6 +93,17 @@ impl Control {
     pub fn change(&self, change: Change) -> Result<(), String> {
         let proxy = self.proxy().upgrade().ok_or("nothing is served")?;
         proxy.change(change)
+    }
+
+    /// Reads certificates again whose files have changed, and serves by them from now on: new
+    /// connections, that is. Tells whether there was anything to read. Cheap enough to be called
+    /// every now and then.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, once for each change of files that are of no use; then those before are served.
+    pub fn renew_certificates(&self) -> Result<bool, String> {
+        self.proxy().upgrade().map_or(Ok(false), |proxy| proxy.renew_certificates())
     }
 
     fn proxy(&self) -> MutexGuard<'_, Weak<Proxy>> {

@@ -31,6 +31,7 @@ mod share;
 mod stats;
 mod stream;
 mod threads;
+mod tls;
 mod upstream;
 
 use std::fmt;
@@ -42,8 +43,8 @@ use std::thread::JoinHandle;
 use proxy::Proxy;
 
 pub use config::{
-    BackendConfig, Config, HealthConfig, Limits, LineConfig, LogConfig, LogFormat, PoolConfig,
-    PoolTimes, RouteConfig, Times,
+    BackendConfig, CertificateConfig, ClientsConfig, Config, HealthConfig, Limits, LineConfig,
+    LogConfig, LogFormat, PoolConfig, PoolTimes, RouteConfig, Times, TlsConfig,
 };
 pub use control::{Change, Control, Listener};
 
@@ -85,7 +86,7 @@ impl fmt::Debug for Admin {
 ///
 /// let backend = BackendConfig::new("127.0.0.1:9", vec!["127.0.0.1:9".parse()?]);
 /// let at = "127.0.0.1:0".parse()?;
-/// let clients = vec![Listener { at, socket: TcpListener::bind(at)? }];
+/// let clients = vec![Listener { at, socket: TcpListener::bind(at)?, tls: false }];
 /// let control = Control::new();
 /// control.drain();
 /// run(Config::new(vec![backend]), Listeners { clients, admin: None }, &control)?;

@@ -15,6 +15,7 @@ use crate::log::Log;
 use crate::pool::Pool;
 use crate::routes::Routes;
 use crate::stats::Stats;
+use crate::tls::Identity;
 
 /// The proxy, apart from its threads.
 pub(crate) struct Proxy {
@@ -41,6 +42,7 @@ pub(crate) struct Live {
     pub(crate) config: Arc<Config>,
     pub(crate) pools: Vec<Arc<Pool>>,
     pub(crate) routes: Routes,
+    pub(crate) tls: Option<Arc<Identity>>,
 }
 
 impl Proxy {
@@ -48,8 +50,8 @@ impl Proxy {
         let (threads, audit_every) = (config.threads.get(), config.audit_every);
         let log = Log::start(&config.log)?;
         let pool = |told| Pool::new(told, threads, audit_every);
-        Live::check(&config).map_err(io::Error::other)?;
-        let live = Live::new(config, pool);
+        let tls = Live::check(&config, None).map_err(io::Error::other)?;
+        let live = Live::new(config, tls, pool);
         Ok(Self {
             live: Mutex::new(live),
             leaving: Mutex::default(),
@@ -71,15 +73,14 @@ impl Proxy {
     /// changed.
     pub(crate) fn change(&self, change: Change) -> Result<(), String> {
         let Change { config, opens, closes } = change;
-        Live::check(&config)?;
         // One at a time.
         let mut live = self.lock();
+        let tls = Live::check(&config, live.tls.as_deref())?;
         let errands = self.errands.get().map(Vec::as_slice).unwrap_or_default();
         let mut copies = Vec::new();
         for _ in errands {
-            let copy = |Listener { at, socket }: &Listener| {
-                let socket = socket.try_clone().map_err(|error| format!("{at}: {error}"))?;
-                Ok(Listener { at: *at, socket })
+            let copy = |listener: &Listener| {
+                listener.twin().map_err(|error| format!("{}: {error}", listener.at))
             };
             copies.push(opens.iter().map(copy).collect::<Result<Vec<_>, String>>()?);
         }
@@ -89,7 +90,7 @@ impl Proxy {
         // One that has not finished comes back with what it has.
         before.append(&mut self.leaving());
         let of = |name: &str| before.iter().find(|pool| pool.config.name == name);
-        *live = Live::new(config, |told| match of(&told.name) {
+        *live = Live::new(config, tls, |told| match of(&told.name) {
             Some(pool) => pool.changed(told, self.threads),
             None => Pool::new(told, self.threads, self.audit_every),
         });
@@ -109,6 +110,20 @@ impl Proxy {
             }
         }
         Ok(())
+    }
+
+    /// Reads certificates again whose files have changed.
+    pub(crate) fn renew_certificates(&self) -> Result<bool, String> {
+        let mut live = self.lock();
+        let Some(before) = live.tls.clone() else { return Ok(false) };
+        let Some(read) = before.read_again() else { return Ok(false) };
+        // Told once.
+        live.tls = Some(Arc::new(read.as_ref().map_or_else(|_| before.kept(), Clone::clone)));
+        read?;
+        for errands in self.errands.get().into_iter().flatten() {
+            let _ = errands.send(Errand::Serve(Box::new(live.clone())));
+        }
+        Ok(true)
     }
 
     /// Shares the limit on connections out among the threads.
@@ -154,20 +169,26 @@ impl Proxy {
 }
 
 impl Live {
-    /// Whether each route leads to a pool.
-    fn check(config: &Config) -> Result<(), String> {
+    /// Whether each route leads to a pool, and what TLS is served by.
+    fn check(config: &Config, before: Option<&Identity>) -> Result<Option<Arc<Identity>>, String> {
         let is_there = |name: &String| config.pools.iter().any(|pool| pool.name == *name);
-        match config.routes.iter().find(|route| !is_there(&route.pool)) {
-            Some(route) => Err(format!("there is no pool '{}'", route.pool)),
-            None => Ok(()),
+        if let Some(route) = config.routes.iter().find(|route| !is_there(&route.pool)) {
+            return Err(format!("there is no pool '{}'", route.pool));
         }
+        let read = config.tls.as_ref().map(|told| Identity::read(told, before).map(Arc::new));
+        read.transpose()
     }
 
-    fn new(mut config: Config, pool: impl Fn(PoolConfig) -> Pool) -> Self {
+    fn new(
+        mut config: Config,
+        tls: Option<Arc<Identity>>,
+        pool: impl Fn(PoolConfig) -> Pool,
+    ) -> Self {
         config.limits = config.limits.bounded();
         let told = std::mem::take(&mut config.pools);
         let pools: Vec<_> = told.into_iter().map(|told| Arc::new(pool(told))).collect();
-        Self { routes: Routes::new(&config.routes, &pools), pools, config: Arc::new(config) }
+        let routes = Routes::new(&config.routes, &pools);
+        Self { routes, pools, config: Arc::new(config), tls }
     }
 }
 
@@ -202,6 +223,7 @@ pub(crate) struct SeatWorker {
 pub(crate) struct Arrival {
     pub(crate) stream: std::net::TcpStream,
     pub(crate) peer: SocketAddr,
+    pub(crate) tls: bool,
     pub(crate) lease: Lease<SeatWorker>,
 }
 

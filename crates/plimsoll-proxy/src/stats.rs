@@ -9,6 +9,7 @@ use crate::refusal::Refusal;
 pub(crate) struct Stats {
     requests: AtomicU64,
     retries: AtomicU64,
+    failed_handshakes: AtomicU64,
     /// As [`Refusal::KINDS`] has them.
     refused: [AtomicU64; Refusal::KINDS.len()],
 }
@@ -37,6 +38,15 @@ impl Stats {
     /// A request is tried again.
     pub(crate) fn retried(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A client and its listener came to no agreement about TLS.
+    pub(crate) fn failed_handshake(&self) {
+        self.failed_handshakes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn failed_handshakes(&self) -> u64 {
+        self.failed_handshakes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn requests(&self) -> u64 {

@@ -93,6 +93,12 @@ impl SharedStream {
         Ok(rustix::io::read(self, rustix::buffer::spare_capacity(buf))?)
     }
 
+    /// The first byte to read, left where it is; none at the end.
+    pub(crate) async fn peek(&self) -> io::Result<Option<u8>> {
+        let mut first = [0];
+        Ok((self.0.stream.peek(&mut first).await? > 0).then_some(first[0]))
+    }
+
     /// Ready when there is something to read, or the end.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.stream.poll_read_ready(cx)

@@ -60,10 +60,8 @@ pub(crate) fn run(proxy: &Arc<Proxy>, listeners: Vec<Listener>) -> io::Result<()
             let nth = index + 1;
             io::Error::other(format!("of {all} threads number {nth} cannot be started: {error}"))
         };
-        let copy = |Listener { at, socket }: &Listener| {
-            Ok(Listener { at: *at, socket: socket.try_clone()? })
-        };
-        let listeners = listeners.iter().map(copy).collect::<io::Result<_>>().map_err(cannot)?;
+        let listeners = listeners.iter().map(Listener::twin);
+        let listeners = listeners.collect::<io::Result<_>>().map_err(cannot)?;
         let seat = Arc::new(Seat::new(Arc::clone(proxy), index));
         let closed = Arc::clone(&closed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -195,14 +193,14 @@ impl Accepting {
         &mut self,
         seat: &Arc<Seat>,
         alive: &Sender<Infallible>,
-        Listener { at, socket }: Listener,
+        Listener { at, socket, tls }: Listener,
     ) -> io::Result<()> {
         socket.set_nonblocking(true)?;
         // As a stream, of which the runtime tells when it can be read. Its listener
         // would take what it accepts into this runtime, and its way for descriptors
         // of all kinds is `unsafe`.
         let socket = tokio::net::TcpStream::from_std(OwnedFd::from(socket).into())?;
-        let task = self.tasks.spawn(accept(Arc::clone(seat), alive.clone(), socket));
+        let task = self.tasks.spawn(accept(Arc::clone(seat), alive.clone(), socket, tls));
         self.by.push((at, task));
         Ok(())
     }
@@ -242,11 +240,11 @@ fn watch_all(seat: &Arc<Seat>, watching: &mut JoinSet<()>) {
 
 /// Serves a connection in a task of its own, on this thread.
 fn begin(seat: &Arc<Seat>, alive: &Sender<Infallible>, arrival: Arrival) {
-    let Arrival { stream, peer, lease } = arrival;
+    let Arrival { stream, peer, tls, lease } = arrival;
     let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
     let (seat, alive) = (Arc::clone(seat), alive.clone());
     tokio::spawn(async move {
-        front::serve(seat, stream, peer).await;
+        front::serve(seat, stream, peer, tls).await;
         drop(lease);
         drop(alive);
     });
@@ -261,7 +259,12 @@ async fn over(drain: Option<tokio::time::Instant>) {
 }
 
 /// Takes connections, which are in no runtime yet: their thread may be another.
-async fn accept(seat: Arc<Seat>, alive: Sender<Infallible>, listener: tokio::net::TcpStream) {
+async fn accept(
+    seat: Arc<Seat>,
+    alive: Sender<Infallible>,
+    listener: tokio::net::TcpStream,
+    tls: bool,
+) {
     let next = || {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (stream, peer) = acceptfrom_with(&listener, flags)?;
@@ -270,7 +273,7 @@ async fn accept(seat: Arc<Seat>, alive: Sender<Infallible>, listener: tokio::net
     };
     loop {
         match listener.async_io(Interest::READABLE, next).await {
-            Ok((stream, peer)) => give(&seat, &alive, stream, peer),
+            Ok((stream, peer)) => give(&seat, &alive, stream, peer, tls),
             // One connection that was gone again, or no descriptors: neither
             // is a reason to spin.
             Err(_) => tokio::time::sleep(ACCEPT_REST).await,
@@ -279,20 +282,28 @@ async fn accept(seat: Arc<Seat>, alive: Sender<Infallible>, listener: tokio::net
 }
 
 /// Gives a connection to the thread that has the fewest.
-fn give(seat: &Arc<Seat>, alive: &Sender<Infallible>, mut stream: TcpStream, peer: SocketAddr) {
+fn give(
+    seat: &Arc<Seat>,
+    alive: &Sender<Infallible>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    tls: bool,
+) {
     let Ok(lease) = seat.proxy.seats.try_acquire() else {
         seat.proxy.stats.refused_connection();
         // There is room for it; and if there is none, the client is over the limit.
-        let _ = stream.write(TOO_MANY);
+        if !tls {
+            let _ = stream.write(TOO_MANY);
+        }
         return;
     };
     let to = lease.worker();
     if to.index == seat.index {
-        begin(seat, alive, Arrival { stream, peer, lease });
+        begin(seat, alive, Arrival { stream, peer, tls, lease });
     } else {
         let errands = to.errands.clone();
         // A thread that is gone takes no more: the process ends.
-        let _ = errands.send(Errand::Client(Arrival { stream, peer, lease }));
+        let _ = errands.send(Errand::Client(Arrival { stream, peer, tls, lease }));
     }
 }
 

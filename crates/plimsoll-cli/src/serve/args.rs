@@ -41,11 +41,15 @@ impl Args {
 pub(super) fn sentence(wrong: &Wrong) -> String {
     let key = wrong.at.rsplit('.').next().unwrap_or_default();
     let key = key.split('[').next().unwrap_or_default().replace('_', "-");
-    if wrong.told.is_empty() {
-        let value = if key == "to" { "BACKEND" } else { "ADDRESS" };
-        return format!(
-            "--{key} <{value}> is missing, as in: plimsoll serve --listen :8080 --to 127.0.0.1:9001"
-        );
+    if !wrong.told.is_empty() {
+        return format!("--{key} '{}': {}", wrong.told, wrong.sentence);
     }
-    format!("--{key} '{}': {}", wrong.told, wrong.sentence)
+    let value = match key.as_str() {
+        "to" => "BACKEND",
+        "listen" => "ADDRESS",
+        _ => return format!("--{key}: {}", wrong.sentence),
+    };
+    format!(
+        "--{key} <{value}> is missing, as in: plimsoll serve --listen :8080 --to 127.0.0.1:9001"
+    )
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -145,6 +146,39 @@ impl FromStr for To {
     }
 }
 
+/// A certificate as it is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Certificate {
+    pub(crate) chain: PathBuf,
+    /// In the same file, where none is told.
+    pub(crate) key: PathBuf,
+}
+
+impl FromStr for Certificate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (chain, key) = match text.split_once(",key=") {
+            Some((chain, key)) => (chain, key),
+            None => (text, text),
+        };
+        if chain.is_empty() || key.is_empty() || chain.contains(',') {
+            return Err("it is FILE[,key=FILE], such as site.pem,key=site.key".into());
+        }
+        Ok(Self { chain: chain.into(), key: key.into() })
+    }
+}
+
+/// Whether clients must have a certificate.
+#[derive(ValueEnum, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ClientCertificate {
+    /// Those without are turned away.
+    Required,
+    /// Those without are served as well.
+    Optional,
+}
+
 /// What the access log looks like.
 #[derive(ValueEnum, Deserialize, JsonSchema, Clone, Copy, Debug)]
 #[serde(rename_all = "lowercase")]
@@ -231,6 +265,12 @@ impl<'de> Deserialize<'de> for To {
     }
 }
 
+impl<'de> Deserialize<'de> for Certificate {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(Text(str::parse, "files, such as \"site.pem,key=site.key\""))
+    }
+}
+
 impl<const LEAST: u64, const MOST: u64> JsonSchema for Whole<LEAST, MOST> {
     fn inline_schema() -> bool {
         true
@@ -298,6 +338,7 @@ macro_rules! text_schema {
 text_schema! {
     Path: "^/",
     Network: "^[0-9a-fA-F.:]+(/[0-9]+)?$",
+    Certificate: "^[^,]+(,key=[^,]+)?$",
     To: "^.+:[0-9]+(,(weight|capacity)=[0-9]+)*$",
 }
 

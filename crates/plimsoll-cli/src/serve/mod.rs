@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod file;
 mod kinds;
+mod renewal;
 mod settings;
 mod site;
 
@@ -40,7 +41,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 /// What is to be served, and where.
 struct Told {
     config: Config,
-    clients: Vec<SocketAddr>,
+    /// Where, and whether in TLS.
+    clients: Vec<(SocketAddr, bool)>,
     admin: Option<SocketAddr>,
 }
 
@@ -78,7 +80,9 @@ fn serve(args: &Args) -> Result<(), String> {
         let opened = OpenOptions::new().create(true).append(true).open(file);
         opened.map_err(|error| format!("--log-file '{}': {error}", file.display()))?;
     }
-    let client = |&at: &SocketAddr| Ok(Listener { at, socket: listen::listener("--listen", at)? });
+    let client = |&(at, tls): &(SocketAddr, bool)| {
+        Ok(Listener { at, socket: listen::listener("--listen", at)?, tls })
+    };
     let clients = told.clients.iter().map(client).collect::<Result<Vec<_>, String>>()?;
     let admin = told.admin.map(|at| listen::listener("--admin", at)).transpose()?;
     listen_to_signals(&control, site.clone())?;
@@ -92,6 +96,11 @@ fn serve(args: &Args) -> Result<(), String> {
     }
     if let (true, Some(site)) = (args.watch, site.clone()) {
         thread::spawn(move || site.watch());
+    }
+    // A file may tell of TLS later.
+    if site.is_some() || told.config.tls.is_some() {
+        let control = control.clone();
+        thread::spawn(move || renewal::watch(&control));
     }
     let reload = site.map(|site| -> Reload { Arc::new(move || site.reload()) });
     let admin = admin.map(|socket| Admin { socket, reload });

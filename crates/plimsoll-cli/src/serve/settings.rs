@@ -5,11 +5,17 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use plimsoll_proxy::{BackendConfig, Config, Limits, LogFormat, PoolConfig, RouteConfig};
+use plimsoll_proxy::{
+    BackendConfig, CertificateConfig, ClientsConfig, Config, Limits, LogFormat, PoolConfig,
+    RouteConfig, TlsConfig,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::kinds::{Count, LogKind, Network, Path, Seconds, SecondsOrNone, To, Whole};
+use super::kinds::{
+    Certificate, ClientCertificate, Count, LogKind, Network, Path, Seconds, SecondsOrNone, To,
+    Whole,
+};
 use crate::listen;
 
 const MOST_HEADERS: u64 = Limits::MOST_HEADERS as u64;
@@ -22,6 +28,23 @@ pub(crate) struct Settings {
     /// Where clients connect, such as :8080 or 127.0.0.1:8080; may be given more than once
     #[arg(long, value_name = "ADDRESS")]
     pub(super) listen: Vec<String>,
+
+    /// Where clients connect in TLS, such as :8443; may be given more than once
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) tls_listen: Vec<String>,
+
+    /// A certificate for TLS, with those that vouch for it, and its private key, in PEM; the key
+    /// may be in the same file. Of several the client's name for this server chooses
+    #[arg(long, value_name = "FILE[,key=FILE]")]
+    pub(super) certificate: Vec<Certificate>,
+
+    /// Ask clients for a certificate that one of those in FILE vouches for
+    #[arg(long, value_name = "FILE")]
+    pub(super) client_ca: Option<PathBuf>,
+
+    /// Whether clients without a certificate are turned away [default: required]
+    #[arg(long, value_name = "RULE")]
+    pub(super) client_certificate: Option<ClientCertificate>,
 
     /// Where operators see /metrics and /workers, such as 127.0.0.1:9900
     #[arg(long, value_name = "ADDRESS")]
@@ -225,16 +248,57 @@ impl Wrong {
 pub(super) const ONE: &str = "default";
 
 impl Settings {
-    /// Where to listen for clients.
-    pub(super) fn listen(&self) -> Result<Vec<SocketAddr>, Wrong> {
-        if self.listen.is_empty() {
+    /// Where to listen for clients, and whether in TLS.
+    pub(super) fn listen(&self) -> Result<Vec<(SocketAddr, bool)>, Wrong> {
+        if self.listen.is_empty() && self.tls_listen.is_empty() {
             return Err(Wrong::new("listen", "", "there is no address, such as \":8080\""));
         }
-        let one = |(nth, text): (usize, &String)| {
-            listen::place(text)
-                .map_err(|sentence| Wrong::new(format!("listen[{nth}]"), text, sentence))
+        let mut listen: Vec<(SocketAddr, bool)> = Vec::new();
+        let both = [("listen", &self.listen, false), ("tls_listen", &self.tls_listen, true)];
+        for (key, told, tls) in both {
+            for (nth, text) in told.iter().enumerate() {
+                let wrong = |sentence| Wrong::new(format!("{key}[{nth}]"), text, sentence);
+                let at = listen::place(text).map_err(wrong)?;
+                if listen.contains(&(at, !tls)) {
+                    return Err(wrong("it is told in listen, without TLS".into()));
+                }
+                listen.push((at, tls));
+            }
+        }
+        Ok(listen)
+    }
+
+    /// What is served in TLS.
+    fn tls(&self) -> Result<Option<TlsConfig>, Wrong> {
+        let mut certificates = Vec::new();
+        for (nth, Certificate { chain, key }) in self.certificate.iter().enumerate() {
+            let certificate = CertificateConfig { chain: chain.clone(), key: key.clone() };
+            let wrong = |sentence| Wrong::new(format!("certificate[{nth}]"), "", sentence);
+            certificate.check().map_err(wrong)?;
+            certificates.push(certificate);
+        }
+        let clients = match &self.client_ca {
+            Some(authorities) => {
+                let required = self.client_certificate != Some(ClientCertificate::Optional);
+                let clients = ClientsConfig { authorities: authorities.clone(), required };
+                clients.check().map_err(|sentence| Wrong::new("client_ca", "", sentence))?;
+                Some(clients)
+            }
+            None => None,
         };
-        self.listen.iter().enumerate().map(one).collect()
+        let missing = |key, sentence: &str| Err(Wrong::new(key, "", sentence));
+        if clients.is_none() && self.client_certificate.is_some() {
+            return missing("client_certificate", "nobody is asked for one: tell client_ca");
+        }
+        match (self.tls_listen.is_empty(), certificates.is_empty()) {
+            (false, true) => missing("tls_listen", "it needs a certificate, such as \"site.pem\""),
+            (true, false) => missing("certificate", "nothing listens for TLS: tell tls_listen"),
+            (true, true) if clients.is_some() => {
+                missing("client_ca", "nothing listens for TLS: tell tls_listen")
+            }
+            (true, true) => Ok(None),
+            (false, false) => Ok(Some(TlsConfig { certificates, clients })),
+        }
     }
 
     /// Where to listen for operators.
@@ -266,6 +330,7 @@ impl Settings {
             .and_then(|threads| NonZeroUsize::new(threads.size()))
             .unwrap_or(config.threads);
         config.trust = self.trust.iter().map(|network| network.0).collect();
+        config.tls = self.tls()?;
         config.log.format = match self.log {
             LogKind::Text => Some(LogFormat::Text),
             LogKind::Json => Some(LogFormat::Json),

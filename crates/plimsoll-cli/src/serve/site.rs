@@ -33,7 +33,7 @@ fn stamp(path: &Path) -> Option<Stamp> {
 
 /// What must be known of what is served, to tell what is different.
 struct Serves {
-    clients: Vec<SocketAddr>,
+    clients: Vec<(SocketAddr, bool)>,
     admin: Option<SocketAddr>,
     threads: usize,
 }
@@ -77,10 +77,10 @@ impl Site {
             said += "; admin and threads stay as they were until it is started anew";
             (now.admin, now.threads) = (serves.admin, serves.threads);
         }
-        let is_new = |at: &&SocketAddr| !serves.clients.contains(at);
-        let is_gone = |at: &SocketAddr| !now.clients.contains(at);
-        let closes: Vec<_> = serves.clients.iter().copied().filter(is_gone).collect();
-        let open = |&at: &SocketAddr| {
+        let is_new = |client: &&(SocketAddr, bool)| !serves.clients.contains(client);
+        let is_gone = |client: &&(SocketAddr, bool)| !now.clients.contains(client);
+        let closes: Vec<_> = serves.clients.iter().filter(is_gone).map(|&(at, _)| at).collect();
+        let open = |&(at, tls): &(SocketAddr, bool)| {
             let opened = listen::listener("listen", at).map_err(|sentence| {
                 match closes.iter().find(|old| old.port() == at.port()) {
                     // Both at a time cannot be.
@@ -90,7 +90,7 @@ impl Site {
                     None => sentence,
                 }
             });
-            Ok(Listener { at, socket: opened? })
+            Ok(Listener { at, socket: opened?, tls })
         };
         let opens = now.clients.iter().filter(is_new).map(open).collect::<Result<_, String>>()?;
         self.control.change(Change { config: told.config, opens, closes })?;

@@ -1,14 +1,11 @@
 //! Who may connect, and by what: each option against a server that wants just that.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nkeys::KeyPair;
-use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, SanType};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
+use crate::authority::{Authority, Files};
 use crate::program::finish;
 use crate::server::Server;
 
@@ -18,22 +15,6 @@ fn asked(server: &Server, words: &[&str]) -> Result<(), String> {
         server.command(&[&["request", "work", "--file", "/dev/null"], words].concat());
     let done = finish(command.spawn().unwrap()).expect(1);
     if done.stderr.contains("nobody serves work") { Ok(()) } else { Err(done.stderr) }
-}
-
-/// Files of one test.
-struct Files(TempDir);
-
-impl Files {
-    fn new() -> Self {
-        Self(TempDir::new().unwrap())
-    }
-
-    /// A file with this in it; tells its path.
-    fn file(&self, name: &str, text: &str) -> String {
-        let path = self.0.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
 }
 
 #[test]
@@ -109,41 +90,15 @@ fn credentials_of_an_operators_account() {
     assert!(told.contains("authorization violation"), "{told}");
 }
 
-/// An authority, and what it has signed for a machine on loopback.
-struct Authority {
-    certificate: Certificate,
-    key: rcgen::KeyPair,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).unwrap();
-        Self { certificate, key }
-    }
-
-    /// A certificate and its key, in files of this name.
-    fn sign(&self, files: &Files, name: &str) -> [String; 2] {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST))];
-        let signed = params.signed_by(&key, &self.certificate, &self.key).unwrap();
-        let key = files.file(&format!("{name}.key"), &key.serialize_pem());
-        [files.file(&format!("{name}.pem"), &signed.pem()), key]
-    }
-}
-
 #[test]
 fn tls_with_an_authority_and_certificates_of_both() {
     let files = Files::new();
     let (ours, others) = (Authority::new(), Authority::new());
     let ca = files.file("ca.pem", &ours.certificate.pem());
     let other_ca = files.file("other.pem", &others.certificate.pem());
-    let [server_cert, server_key] = ours.sign(&files, "server");
-    let [cert, key] = ours.sign(&files, "client");
-    let [other_cert, other_key] = others.sign(&files, "stranger");
+    let [server_cert, server_key] = ours.sign(&files, "server", &[]);
+    let [cert, key] = ours.sign(&files, "client", &[]);
+    let [other_cert, other_key] = others.sign(&files, "stranger", &[]);
     let tls = |more: &str| {
         Server::with(&format!(
             "tls {{ cert_file: \"{server_cert}\", key_file: \"{server_key}\", ca_file: \"{ca}\"{more} }}"
@@ -171,7 +126,7 @@ fn a_server_without_tls_gets_no_password() {
     let files = Files::new();
     let authority = Authority::new();
     let ca = files.file("ca.pem", &authority.certificate.pem());
-    let [cert, key] = authority.sign(&files, "client");
+    let [cert, key] = authority.sign(&files, "client", &[]);
     let secret = files.file("secret", "secret");
     let server = Server::with("authorization { user: me, password: secret }");
     let me = ["--user", "me", "--password-file", &secret];

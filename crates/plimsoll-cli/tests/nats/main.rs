@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 
 mod access;
+#[path = "../program/authority.rs"]
+mod authority;
 mod client;
 mod commands;
 mod documents;

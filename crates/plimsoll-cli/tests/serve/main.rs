@@ -2,6 +2,8 @@
 //! misbehave, clients that leave.
 #![forbid(unsafe_code)]
 
+#[path = "../program/authority.rs"]
+mod authority;
 mod backend;
 mod backend_faults;
 mod client_faults;
@@ -24,6 +26,7 @@ mod routes;
 mod seeing;
 mod stopping;
 mod times;
+mod tls;
 mod trailers;
 mod tunnels;
 mod wire;

@@ -92,8 +92,17 @@ impl Proxy {
 
     /// The same, with options beside it.
     pub(crate) fn told_with(text: &str, options: &[&str]) -> Self {
+        Self::told_all(&[LISTEN, text].concat(), options)
+    }
+
+    /// With this file, which says where it listens, too.
+    pub(crate) fn told_whole(text: &str) -> Self {
+        Self::told_all(text, &[])
+    }
+
+    fn told_all(text: &str, options: &[&str]) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), [LISTEN, text].concat()).unwrap();
+        fs::write(file.path(), text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
         command.args(["serve", "--config"]).arg(file.path()).args(options);
         let mut proxy = Self::start(command);
@@ -136,7 +145,7 @@ impl Proxy {
         Self::start(command)
     }
 
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();

@@ -2,7 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 
 use crate::backend::field;
 
@@ -11,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Wire {
     stream: TcpStream,
+    /// What it says is said in, if anything.
+    tls: Option<Box<ClientConnection>>,
     read: Vec<u8>,
 }
 
@@ -41,16 +47,43 @@ impl Wire {
         let stream = TcpStream::connect(to).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, read: Vec::new() }
+        Self { stream, tls: None, read: Vec::new() }
+    }
+
+    /// In TLS, to a server of this name.
+    pub(crate) fn secure(to: SocketAddr, name: &str, config: Arc<ClientConfig>) -> Self {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let tls = ClientConnection::new(config, name).unwrap();
+        Self { tls: Some(Box::new(tls)), ..Self::connect(to) }
+    }
+
+    /// Agrees with the server, or says why not.
+    pub(crate) fn handshake(&mut self) -> Result<&ClientConnection, String> {
+        let tls = self.tls.as_mut().expect("it is in TLS");
+        while tls.is_handshaking() {
+            tls.complete_io(&mut self.stream).map_err(|error| error.to_string())?;
+        }
+        Ok(tls)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match &mut self.tls {
+            None => self.stream.write_all(bytes),
+            Some(tls) => {
+                let mut stream = rustls::Stream::new(&mut **tls, &mut self.stream);
+                stream.write_all(bytes)?;
+                stream.flush()
+            }
+        }
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).unwrap();
+        self.write(bytes.as_ref()).unwrap();
     }
 
     /// Sends what may find the other side gone.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.stream.write_all(bytes.as_ref()).is_ok()
+        self.write(bytes.as_ref()).is_ok()
     }
 
     /// Sends until nothing more is taken for a moment.
@@ -84,7 +117,7 @@ impl Wire {
 
     /// The same connection, to read from elsewhere.
     pub(crate) fn twin(&self) -> Self {
-        Self { stream: self.stream.try_clone().unwrap(), read: Vec::new() }
+        Self { stream: self.stream.try_clone().unwrap(), tls: None, read: Vec::new() }
     }
 
     /// Closes both ways, for whoever holds it.
@@ -105,6 +138,17 @@ impl Wire {
     /// The next response to a request that was no HEAD.
     pub(crate) fn response(&mut self) -> Response {
         self.answer(false).expect("a response")
+    }
+
+    /// The next response, if the connection does not end, however it does.
+    pub(crate) fn try_answer(&mut self) -> Option<Response> {
+        let tls = self.tls.as_mut()?;
+        let mut first = [0];
+        match rustls::Stream::new(&mut **tls, &mut self.stream).read(&mut first) {
+            Ok(1..) => self.read.extend(first),
+            _ => return None,
+        }
+        self.answer(false)
     }
 
     pub(crate) fn response_to_head(&mut self) -> Response {
@@ -219,7 +263,11 @@ impl Wire {
 
     fn more(&mut self) -> bool {
         let mut buffer = [0; 4096];
-        match self.stream.read(&mut buffer) {
+        let read = match &mut self.tls {
+            None => self.stream.read(&mut buffer),
+            Some(tls) => rustls::Stream::new(&mut **tls, &mut self.stream).read(&mut buffer),
+        };
+        match read {
             Ok(0) => false,
             Ok(read) => {
                 self.read.extend_from_slice(&buffer[..read]);

@@ -12,6 +12,8 @@ use crate::upstream::ToBackend;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 
 /// Fields that concern one connection alone, whoever names them (RFC 9110,
 /// section 7.6.1).
@@ -46,6 +48,8 @@ struct There {
     /// Which of [`HOP_BY_HOP`], a bit each.
     hop_by_hop: u8,
     expect: bool,
+    /// What says who a client has shown to be.
+    certificates: usize,
 }
 
 impl There {
@@ -58,6 +62,8 @@ impl There {
                 there.cookies += 1;
             } else if name == header::EXPECT {
                 there.expect = true;
+            } else if name == CLIENT_CERT || name == CLIENT_CERT_CHAIN {
+                there.certificates += 1;
             } else if let Some(nth) = HOP_BY_HOP.iter().position(|hop| hop == name) {
                 there.hop_by_hop |= 1 << nth;
                 there.names |= name == header::CONNECTION && !is_plain(value);
@@ -104,6 +110,7 @@ impl Outgoing {
             join_cookies(headers);
         }
         forward(headers, asking.client(), host.as_ref());
+        vouch(headers, asking.client(), &there);
         add_via(headers, head.version);
         if let Some(token) = &upgrade {
             headers.insert(header::UPGRADE, token.clone());
@@ -289,12 +296,25 @@ fn forward(headers: &mut HeaderMap, client: &Client, host: Option<&HeaderValue>)
     }
     headers.insert(FORWARDED_FOR, chain);
     if !trusted || !headers.contains_key(FORWARDED_PROTO) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        let scheme = if client.tls { "https" } else { "http" };
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
     match host {
         _ if trusted && headers.contains_key(FORWARDED_HOST) => {}
         Some(host) => _ = headers.insert(FORWARDED_HOST, host.clone()),
         None => _ = headers.remove(FORWARDED_HOST),
+    }
+}
+
+/// Says who the client has shown to be (RFC 9440), which nobody else may say.
+fn vouch(headers: &mut HeaderMap, client: &Client, there: &There) {
+    if there.certificates > 0 && !client.is_trusted {
+        headers.remove(CLIENT_CERT);
+        headers.remove(CLIENT_CERT_CHAIN);
+    }
+    if let Some(certificate) = &client.certificate {
+        headers.remove(CLIENT_CERT_CHAIN);
+        headers.insert(CLIENT_CERT, certificate.clone());
     }
 }
 

@@ -103,6 +103,7 @@ async fn pass(
     passed: &AtomicU64,
 ) -> io::Result<()> {
     to.write_all(&early).await?;
+    to.flush().await?;
     passed.fetch_add(early.len() as u64, Ordering::Relaxed);
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -111,6 +112,7 @@ async fn pass(
             return to.shutdown().await;
         }
         to.write_all(&buffer[..read]).await?;
+        to.flush().await?;
         passed.fetch_add(read as u64, Ordering::Relaxed);
     }
 }

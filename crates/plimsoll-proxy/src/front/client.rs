@@ -20,10 +20,21 @@ use crate::config::Config;
 use crate::exchange::Tunnel;
 use crate::stream::SharedStream;
 
+/// Where a connection comes from.
+pub(super) struct Origin {
+    pub(super) peer: SocketAddr,
+    pub(super) tls: bool,
+    pub(super) certificate: Option<HeaderValue>,
+}
+
 /// One connection from a client.
 pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     pub(crate) http2: bool,
+    /// Whether it is in TLS.
+    pub(crate) tls: bool,
+    /// Its certificate, as backends are told it.
+    pub(crate) certificate: Option<HeaderValue>,
     /// Whether it is believed for whom it asks.
     pub(crate) is_trusted: bool,
     /// Its address, as backends are told it.
@@ -43,7 +54,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(super) fn new(
-        peer: SocketAddr,
+        Origin { peer, tls, certificate }: Origin,
         http2: bool,
         gate: Arc<Gate>,
         stream: SharedStream,
@@ -58,6 +69,8 @@ impl Client {
         Self {
             peer,
             http2,
+            tls,
+            certificate,
             is_trusted,
             forwarded_for,
             gate,

@@ -12,14 +12,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
-use super::client::Client;
+use super::client::{Client, Origin};
 use super::screen;
 use super::socket::{Gate, Socket};
+use super::wire::Wire;
 use crate::alarm::Alarm;
 use crate::config::Config;
 use crate::control::Phase;
 use crate::exchange;
-use crate::proxy::Seat;
+use crate::proxy::{Live, Seat};
 use crate::stream::{SharedStream, tune};
 
 /// What hyper reads of a head at the least, in bytes: more than that it refuses by itself, and
@@ -35,23 +36,42 @@ const LOOK: Duration = Duration::from_secs(1);
 const PARTING: Duration = Duration::from_secs(3);
 
 /// Serves a connection to its end. When time is up, its thread drops it.
-pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr) {
+pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr, tls: bool) {
     if tune(&stream).is_err() {
         return;
     }
-    let config = &Arc::clone(&seat.live().config);
+    let live = seat.live();
+    let config = &live.config;
     let stream = SharedStream::new(stream);
+    let wire = if tls {
+        // Apart, so that the many without have no room for it in their tasks.
+        match Box::pin(secured(&live, stream.clone())).await {
+            Some(wire) => wire,
+            None => return seat.proxy.stats.failed_handshake(),
+        }
+    } else {
+        Wire::Plain(stream.clone())
+    };
     let gate = Arc::new(Gate::new(screen_limits(config)));
-    let mut socket = Socket::new(stream.clone(), Arc::clone(&gate), config.times);
+    let origin = Origin { peer, tls, certificate: wire.certificate() };
+    let mut socket = Socket::new(wire, Arc::clone(&gate), config.times);
     // Gone before it said anything.
     let Ok(http2) = socket.speaks_http2().await else { return };
-    let client = Arc::new(Client::new(peer, http2, gate, stream, config));
+    let client = Arc::new(Client::new(origin, http2, gate, stream, config));
+    drop(live);
     if http2 {
         // Apart, so that the many of HTTP/1 have no room for it in their tasks.
         Box::pin(serve_http2(&seat, socket, client)).await;
     } else {
         serve_http1(&seat, socket, client).await;
     }
+}
+
+/// In TLS, if the client comes to an agreement about it in the time that a head has.
+async fn secured(live: &Live, stream: SharedStream) -> Option<Wire> {
+    let server = Arc::clone(&live.tls.as_ref()?.server);
+    let secured = Wire::secured(stream, server);
+    tokio::time::timeout(live.config.times.client_header, secured).await.ok()?.ok()
 }
 
 async fn serve_http1(seat: &Arc<Seat>, mut socket: Socket, client: Arc<Client>) {

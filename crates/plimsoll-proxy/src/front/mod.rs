@@ -6,6 +6,7 @@ mod fields;
 mod screen;
 mod socket;
 mod stall;
+mod wire;
 
 pub(crate) use self::client::{Asking, Client};
 pub(crate) use self::connection::serve;

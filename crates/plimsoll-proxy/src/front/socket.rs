@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::screen::{Fault, Limits, Look, Screen, Stage};
+use super::wire::Wire;
 use crate::alarm::Alarm;
 use crate::config::Times;
 use crate::stream::SharedStream;
@@ -220,7 +221,7 @@ impl Gate {
 
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Socket {
-    stream: SharedStream,
+    wire: Wire,
     gate: Arc<Gate>,
     times: Times,
     /// Read and not passed on: first what may pass, then what must be seen
@@ -241,9 +242,9 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(stream: SharedStream, gate: Arc<Gate>, times: Times) -> Self {
+    pub(super) fn new(wire: Wire, gate: Arc<Gate>, times: Times) -> Self {
         Self {
-            stream,
+            wire,
             gate,
             times,
             held: Vec::new(),
@@ -263,7 +264,7 @@ impl Socket {
         // Most say something as they come, which is there before the runtime
         // hears of it.
         self.held.reserve(STEP);
-        if let Ok(read @ 1..) = self.stream.read_at_once(&mut self.held) {
+        if let Ok(read @ 1..) = self.wire.read_at_once(&mut self.held) {
             self.took(read);
         }
         poll_fn(|cx| {
@@ -294,7 +295,7 @@ impl Socket {
     pub(super) async fn readable(&mut self) -> io::Result<()> {
         self.held.shrink_to_fit();
         poll_fn(|cx| {
-            if self.may_pass > 0 || self.stream.poll_readable(cx).is_ready() {
+            if self.may_pass > 0 || self.wire.poll_readable(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
             self.poll_silence(cx)
@@ -305,7 +306,7 @@ impl Socket {
     /// Reads some more into what is held, and looks at it.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.held.reserve(STEP);
-        match self.stream.poll_read_into(cx, &mut self.held) {
+        match self.wire.poll_read_into(cx, &mut self.held) {
             Poll::Pending => {
                 ready!(self.poll_silence(cx))?;
                 // A limit has passed: what follows from it is held.
@@ -375,6 +376,27 @@ impl Socket {
     /// ways together, and may be closed one way.
     fn is_tunnel(&self) -> bool {
         !self.http2 && self.gate.stage() == Stage::Opaque
+    }
+
+    /// Times a client that takes nothing of what is to be sent.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let blocked = sent.is_pending();
+        if blocked != self.gate.blocked.load(Ordering::Relaxed) {
+            self.gate.blocked.store(blocked, Ordering::Relaxed);
+            self.write_silence.end();
+        }
+        if !blocked || self.is_tunnel() {
+            return sent;
+        }
+        ready!(self.write_silence.poll(cx, self.times.body_idle));
+        self.gate.stall();
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Tells the client that nothing follows.
+    fn poll_parting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let parted = Pin::new(&mut self.wire).poll_shutdown(cx);
+        self.watch(cx, parted)
     }
 
     /// What a refused head, or one that asks for an upgrade, leads to; true when
@@ -451,7 +473,7 @@ impl AsyncRead for Socket {
             }
             // Straight to hyper, and back what may not pass yet.
             let before = buf.filled().len();
-            match Pin::new(&mut this.stream).poll_read(cx, buf) {
+            match Pin::new(&mut this.wire).poll_read(cx, buf) {
                 Poll::Pending => ready!(this.poll_silence(cx))?,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) => {
@@ -491,40 +513,35 @@ impl AsyncWrite for Socket {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        let blocked = written.is_pending();
-        if blocked != this.gate.blocked.load(Ordering::Relaxed) {
-            this.gate.blocked.store(blocked, Ordering::Relaxed);
-            this.write_silence.end();
-        }
-        if !blocked || this.is_tunnel() {
-            return written;
-        }
-        ready!(this.write_silence.poll(cx, this.times.body_idle));
-        this.gate.stall();
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        let written = Pin::new(&mut this.wire).poll_write_vectored(cx, bufs);
+        this.watch(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.wire).poll_flush(cx);
+        this.watch(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.gate.stage() == Stage::Opaque {
             // HTTP/2, or a tunnel: what comes still has its reader.
-            return Pin::new(&mut self.stream).poll_shutdown(cx);
+            return self.poll_parting(cx);
         }
         // Without a rest it is closed at once, which says the same; with one that
         // nobody reads, closing would take the answer back.
         let held = self.refused || !self.held.is_empty();
-        let rest = held || self.gate.has_unread() || self.stream.has_news();
-        if rest && !self.ended {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            tokio::spawn(linger(self.stream.clone()));
+        let rest = held || self.gate.has_unread() || self.wire.has_news();
+        let lingers = rest && !self.ended;
+        if lingers || self.wire.is_tls() {
+            ready!(self.poll_parting(cx))?;
+        }
+        if lingers {
+            tokio::spawn(linger(self.wire.stream().clone()));
         }
         Poll::Ready(Ok(()))
     }
@@ -532,7 +549,7 @@ impl AsyncWrite for Socket {
 
 /// Reads what the client still sends, so that closing does not cut it off from
 /// its answer.
-async fn linger(mut stream: SharedStream) {
+pub(super) async fn linger(mut stream: SharedStream) {
     use tokio::io::AsyncReadExt;
     let all = async {
         let mut buffer = [0; STEP];
