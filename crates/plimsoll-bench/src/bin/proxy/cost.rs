@@ -6,8 +6,8 @@ use std::io;
 use plimsoll_bench::{Report, Rounds};
 
 use crate::backends::Backends;
-use crate::load::Load;
-use crate::peers::{Kind, Proxy, Setup};
+use crate::load::{Handshakes, Load};
+use crate::peers::{Key, Kind, Proxy, Setup};
 
 /// Requests a second where all proxies get the same.
 const RATE: u32 = 10_000;
@@ -27,6 +27,8 @@ struct Case {
     load: Load,
     threads: usize,
     backends: usize,
+    /// What is shown in TLS.
+    key: Option<Key>,
     /// Whether the bare ones take part.
     bare: bool,
 }
@@ -37,7 +39,8 @@ pub(crate) fn measure(report: &mut Report, only: &str, cores: usize) -> io::Resu
         let backends = Backends::start(case.backends)?;
         let mut systems: Vec<Rounds<'_, 2>> = Vec::new();
         for (name, kind) in SYSTEMS.into_iter().chain(BARE.into_iter().filter(|_| case.bare)) {
-            let proxy = Proxy::start(Setup::new(kind, case.threads, &backends.ports))?;
+            let setup = Setup::new(kind, case.threads, &backends.ports);
+            let proxy = Proxy::start(Setup { key: case.key, ..setup })?;
             let load = case.load;
             // Connections to backends are there before anything is measured.
             load.run(&proxy);
@@ -65,11 +68,16 @@ fn round(proxy: &Proxy, load: Load) -> [f64; 2] {
 }
 
 fn cases(cores: usize) -> Vec<Case> {
-    let small = Load { path: "/12", clients: 64, rate: None, http2: false, keep: true };
+    let (clients, rate, http2, keep, tls) = (64, None, false, true, None);
+    let small = Load { path: "/12", clients, rate, http2, keep, tls };
     let large = Load { path: "/10k", ..small };
     let many = |load| Load { clients: 1000, ..load };
     let fixed = |load| Load { rate: Some(RATE), ..load };
-    let case = |name, load, threads| Case { name, load, threads, backends: 2, bare: false };
+    let (backends, bare) = (2, false);
+    let case = |name, load, threads| Case { name, load, threads, backends, key: None, bare };
+    let secure = |load| Load { tls: Some(Handshakes::Full), ..load };
+    let shows = |key, name, load| Case { key: Some(key), ..case(name, secure(load), 1) };
+    let brief = |handshakes| Load { keep: false, clients: 1, tls: Some(handshakes), ..small };
     let on_one = |name, load| Case { bare: true, ..case(name, load, 1) };
     vec![
         on_one("12 bytes, 64 clients, 1 thread", small),
@@ -91,6 +99,31 @@ fn cases(cores: usize) -> Vec<Case> {
             Load { http2: true, clients: 16, ..small },
             1,
         ),
+        shows(Key::P256, "TLS, 12 bytes, 64 clients, 1 thread", small),
+        shows(Key::P256, "TLS, 12 bytes, 64 clients, 1 thread, 10,000/s", fixed(small)),
+        shows(Key::P256, "TLS, 10 KiB, 64 clients, 1 thread", large),
+        shows(
+            Key::P256,
+            "TLS, 1 MiB, 16 clients, 1 thread",
+            Load { path: "/1m", clients: 16, ..small },
+        ),
+        shows(
+            Key::P256,
+            "TLS, HTTP/2, 12 bytes, 16 clients, 1 thread",
+            Load { http2: true, clients: 16, ..small },
+        ),
+        Case {
+            key: Some(Key::P256),
+            ..case("TLS, a P-256 handshake a request", brief(Handshakes::Full), 1)
+        },
+        Case {
+            key: Some(Key::Rsa2048),
+            ..case("TLS, an RSA handshake a request", brief(Handshakes::Full), 1)
+        },
+        Case {
+            key: Some(Key::P256),
+            ..case("TLS, a resumed handshake a request", brief(Handshakes::Resumed), 1)
+        },
         // The last two: what many backends cost is told against few.
         case("2 backends, 1 thread", small, 1),
         Case { backends: MANY, ..case("1,000 backends, 1 thread", small, 1) },

@@ -20,14 +20,32 @@ pub(crate) struct Load {
     pub(crate) http2: bool,
     /// Whether connections serve more than one request.
     pub(crate) keep: bool,
+    pub(crate) tls: Option<Handshakes>,
+}
+
+/// How connections in TLS begin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handshakes {
+    /// Whole.
+    Full,
+    /// With what an earlier one has left, where a connection has one request alone.
+    Resumed,
 }
 
 impl Load {
     /// Requests that were answered, and the seconds that it took.
     pub(crate) fn run(self, proxy: &Proxy) -> (f64, f64) {
-        let port = if self.http2 { proxy.http2_port } else { proxy.port };
-        let url = format!("http://127.0.0.1:{port}{}", self.path);
-        if self.keep { self.h2load(&url) } else { self.wrk(&url) }
+        let (scheme, port) = match self.tls {
+            Some(_) => ("https", proxy.tls_port),
+            None if self.http2 => ("http", proxy.http2_port),
+            None => ("http", proxy.port),
+        };
+        let url = format!("{scheme}://127.0.0.1:{port}{}", self.path);
+        match self.tls {
+            _ if self.keep => self.h2load(&url),
+            None => self.wrk(&url),
+            Some(handshakes) => self.s_time(port, handshakes),
+        }
     }
 
     fn h2load(self, url: &str) -> (f64, f64) {
@@ -53,6 +71,21 @@ impl Load {
         let codes = said.lines().find(|line| line.starts_with("status codes: ")).expect("codes");
         assert!(codes.contains(" 0 3xx, 0 4xx, 0 5xx"), "{codes}");
         (count("succeeded"), f64::from(SECONDS))
+    }
+
+    /// One connection after the other, with a request on each.
+    fn s_time(self, port: u16, handshakes: Handshakes) -> (f64, f64) {
+        let kind = if handshakes == Handshakes::Full { "-new" } else { "-reuse" };
+        let output = Command::new("openssl")
+            .args(["s_time", kind, "-time", &SECONDS.to_string(), "-www", self.path])
+            .args(["-connect", &format!("127.0.0.1:{port}")])
+            .output()
+            .expect("openssl runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        // The first figure is by its own processor time; the second is all.
+        let line = said.lines().rfind(|line| line.contains("real seconds")).expect("it counts");
+        let requests = line.split_whitespace().next().and_then(|count| count.parse().ok());
+        (requests.expect("a number"), f64::from(SECONDS))
     }
 
     fn wrk(self, url: &str) -> (f64, f64) {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use std::{fs, io};
@@ -37,6 +38,8 @@ pub(crate) struct Setup<'a> {
     /// The longest that a request waits for a backend that has room, where the
     /// proxy has a line.
     pub(crate) line: Duration,
+    /// The kind of key that it shows in TLS, where it serves that.
+    pub(crate) key: Option<Key>,
     /// Options for plimsoll alone.
     pub(crate) options: &'a [&'a str],
     /// Whether plimsoll logs what it does.
@@ -47,7 +50,35 @@ impl<'a> Setup<'a> {
     /// Without bounds that would be felt.
     pub(crate) fn new(kind: Kind, threads: usize, backends: &'a [u16]) -> Self {
         let line = Duration::from_secs(60);
-        Self { kind, threads, backends, capacity: 1024, line, options: &[], log: false }
+        let (key, options) = (None, &[]);
+        Self { kind, threads, backends, capacity: 1024, line, key, options, log: false }
+    }
+}
+
+/// A kind of private key, and its certificate with it.
+#[derive(Clone, Copy)]
+pub(crate) enum Key {
+    P256,
+    Rsa2048,
+}
+
+impl Key {
+    /// Makes one, with its certificate: `site.key`, `site.pem`, and both in `site.both`.
+    fn make(self, folder: &Path) -> io::Result<()> {
+        let kind: &[&str] = match self {
+            Self::P256 => &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
+            Self::Rsa2048 => &["-newkey", "rsa:2048"],
+        };
+        let made = Command::new("openssl")
+            .current_dir(folder)
+            .args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+            .args(["-addext", "subjectAltName=DNS:localhost"])
+            .args(["-keyout", "site.key", "-out", "site.pem"])
+            .args(kind)
+            .output()?;
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let read = |name| fs::read_to_string(folder.join(name));
+        fs::write(folder.join("site.both"), read("site.pem")? + &read("site.key")?)
     }
 }
 
@@ -55,6 +86,7 @@ impl<'a> Setup<'a> {
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     pub(crate) http2_port: u16,
+    pub(crate) tls_port: u16,
     admin_port: u16,
     server: Server,
 }
@@ -62,14 +94,21 @@ pub(crate) struct Proxy {
 impl Proxy {
     pub(crate) fn start(setup: Setup<'_>) -> io::Result<Self> {
         let folder = folder("proxy")?;
-        let ports = free_ports(3)?;
-        let (port, mut http2_port, admin_port) = (ports[0], ports[1], ports[2]);
+        let ports = free_ports(4)?;
+        let (port, mut http2_port, admin_port, tls_port) = (ports[0], ports[1], ports[2], ports[3]);
+        if let Some(key) = setup.key {
+            key.make(&folder)?;
+        }
+        let in_folder = |name: &str| folder.join(name).display().to_string();
+        // How each peer is told of it.
+        let tls = |told: String| if setup.key.is_some() { told } else { String::new() };
         let list = |line: &dyn Fn(usize, u16) -> String| {
             let lines = setup.backends.iter().enumerate().map(|(nth, &port)| line(nth, port));
             lines.collect::<Vec<_>>().join("\n")
         };
-        let filled = |name: &str, backends: &str| -> io::Result<String> {
+        let filled = |name: &str, backends: &str, in_tls: &str| -> io::Result<String> {
             Ok(template(name)?
+                .replace("TLS", in_tls)
                 .replace("H2PORT", &http2_port.to_string())
                 .replace("PORT", &port.to_string())
                 .replace("THREADS", &setup.threads.to_string())
@@ -86,6 +125,10 @@ impl Proxy {
                 command.args(["--line-timeout", &setup.line.as_secs_f64().to_string()]);
                 command.args(["--listen", &format!("127.0.0.1:{port}")]);
                 command.args(["--admin", &format!("127.0.0.1:{admin_port}")]);
+                if setup.key.is_some() {
+                    command.args(["--tls-listen", &format!("127.0.0.1:{tls_port}")]);
+                    command.args(["--certificate", &in_folder("site.both")]);
+                }
                 if setup.log {
                     command.arg("--log-file").arg(folder.join("access.log"));
                 } else {
@@ -107,7 +150,14 @@ impl Proxy {
             Kind::Nginx | Kind::NginxRoundRobin => {
                 let policy = if setup.kind == Kind::Nginx { "least_conn;" } else { "" };
                 let servers = list(&|_, port| format!("server 127.0.0.1:{port};"));
-                nginx(&filled("nginx.conf", &servers)?.replace("POLICY", policy), &folder)?
+                let in_tls = tls(format!(
+                    "listen 127.0.0.1:{tls_port} ssl http2 backlog=8192 reuseport; \
+                     ssl_certificate {}; ssl_certificate_key {}; \
+                     ssl_session_cache shared:tls:16m;",
+                    in_folder("site.pem"),
+                    in_folder("site.key"),
+                ));
+                nginx(&filled("nginx.conf", &servers, &in_tls)?.replace("POLICY", policy), &folder)?
             }
             Kind::Haproxy | Kind::HaproxyMaxconn | Kind::HaproxyTcp => {
                 let (name, limit) = match setup.kind {
@@ -123,13 +173,23 @@ impl Proxy {
                     line
                 });
                 let file = folder.join(name);
-                fs::write(&file, filled(name, &servers)?)?;
+                let in_tls = tls(format!(
+                    "bind 127.0.0.1:{tls_port} ssl crt {} alpn h2,http/1.1",
+                    in_folder("site.both")
+                ));
+                fs::write(&file, filled(name, &servers, &in_tls)?)?;
                 let mut command = Command::new("haproxy");
                 command.arg("-q").arg("-db").arg("-f").arg(file);
                 command
             }
         };
-        Ok(Self { port, http2_port, admin_port, server: Server::start(command, folder, port)? })
+        Ok(Self {
+            port,
+            http2_port,
+            tls_port,
+            admin_port,
+            server: Server::start(command, folder, port)?,
+        })
     }
 
     /// The processor time of the proxy's processes so far, in seconds.
