@@ -1,10 +1,10 @@
-//! What an operator sees of the proxy: an overview, on a thread of its own.
+//! What an operator sees of the proxy, and does to it, on a thread of its own.
 
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use plimsoll_admin::{Figure, Gauge, Overview, PoolView};
+use plimsoll_admin::{Desk, Family, Figure, Gauge, Overview, PoolView, Serving, WorkerView};
 
 use crate::Admin;
 use crate::control::Phase;
@@ -12,21 +12,20 @@ use crate::pool::Pool;
 use crate::proxy::Proxy;
 
 /// Serves until the proxy has stopped.
-pub(crate) fn start(
-    proxy: Arc<Proxy>,
-    Admin { socket, reload }: Admin,
-) -> io::Result<JoinHandle<()>> {
+pub(crate) fn start(proxy: Arc<Proxy>, admin: Admin) -> io::Result<JoinHandle<()>> {
+    let Admin { socket, access, reload } = admin;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("serve-admin".into());
     thread.spawn(move || {
         let phase = proxy.control.watch();
-        let shown = Arc::clone(&proxy);
-        let serving = plimsoll_admin::serve(
-            socket,
-            move || overview(&shown),
-            reload.map(|reload| ("/reload", reload)).into_iter().collect(),
-            phase.reached(Phase::Stopped),
-        );
+        let (shown, steered) = (Arc::clone(&proxy), proxy);
+        let desk = Desk {
+            reload,
+            steer: Some(Arc::new(move |pool, id, order| steered.steer(pool, id, order))),
+            access,
+            ..Desk::new(move || overview(&shown))
+        };
+        let serving = plimsoll_admin::serve(socket, desk, phase.reached(Phase::Stopped));
         // Without it the proxy still serves.
         let _ = runtime.block_on(serving);
         // A reload that takes its time is not waited for.
@@ -36,7 +35,9 @@ pub(crate) fn start(
 
 fn overview(proxy: &Proxy) -> Overview {
     let counter = |key, help, value| Figure { key, help, value };
+    let pools = proxy.pools();
     Overview {
+        serving: if proxy.control.is_draining() { Serving::Ending } else { Serving::Here },
         counters: vec![
             counter("requests", "Requests that are over.", proxy.stats.requests()),
             counter("retries", "Tries after a request's first.", proxy.stats.retries()),
@@ -51,21 +52,32 @@ fn overview(proxy: &Proxy) -> Overview {
                 proxy.log.dropped(),
             ),
         ],
-        refused: proxy.stats.refusals().collect(),
-        ..Overview::new("backend", proxy.pools().iter().map(|pool| view(pool)).collect())
+        families: vec![Family {
+            key: "refused",
+            help: "Requests that got no backend's answer, by reason.",
+            counts: true,
+            label: "reason",
+            values: proxy.stats.refusals().collect(),
+        }],
+        ..Overview::new("backend", pools.iter().map(|(pool, leaves)| view(pool, *leaves)).collect())
     }
 }
 
-fn view(pool: &Pool) -> PoolView {
+fn view(pool: &Pool, leaves: bool) -> PoolView {
     let (snapshot, backends) = pool.books.snapshot();
-    let names = backends.iter().map(|backend| backend.name.clone()).collect();
+    let worker = |backend: &Arc<crate::upstream::Backend>| WorkerView {
+        name: backend.name.clone(),
+        leaves: leaves || backend.is_retired(),
+        steered: backend.terms().steered(),
+    };
     PoolView {
         name: Some(pool.config.name.clone()),
+        leaves,
         gauges: vec![Gauge {
             key: "open_connections",
             help: "Idle ones included.",
             values: backends.iter().map(|backend| backend.open() as u64).collect(),
         }],
-        ..PoolView::new(snapshot, names)
+        ..PoolView::new(snapshot, backends.iter().map(worker).collect())
     }
 }

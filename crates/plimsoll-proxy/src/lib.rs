@@ -47,6 +47,7 @@ pub use config::{
     LogConfig, LogFormat, PoolConfig, PoolTimes, RouteConfig, Times, TlsConfig,
 };
 pub use control::{Change, Control, Listener};
+pub use plimsoll_admin::{Access, Reload};
 
 /// The sockets that a proxy serves.
 #[derive(Debug)]
@@ -57,17 +58,15 @@ pub struct Listeners {
     pub admin: Option<Admin>,
 }
 
-/// Where operators see `/metrics` and `/workers`.
+/// Where operators see `/metrics` and `/workers`, and steer what is there.
 pub struct Admin {
     /// The socket.
     pub socket: TcpListener,
-    /// What `POST /reload` does, and says what has come of it; it is called on a thread that may
-    /// wait.
+    /// Who may.
+    pub access: Access,
+    /// What `POST /reload` does.
     pub reload: Option<Reload>,
 }
-
-/// Reads anew what is told, and says what has come of it, or why nothing has changed.
-pub type Reload = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,11 +6,13 @@ use std::num::NonZeroU32;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use plimsoll::{Balancer, Lease};
+use plimsoll::{Balancer, Lease, WorkerId};
+use plimsoll_admin::Order;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::config::{Config, PoolConfig};
 use crate::control::{Change, Control, Listener};
+use crate::health;
 use crate::log::Log;
 use crate::pool::Pool;
 use crate::routes::Routes;
@@ -138,13 +140,28 @@ impl Proxy {
         }
     }
 
-    /// All pools that have requests, or may have them.
-    pub(crate) fn pools(&self) -> Vec<Arc<Pool>> {
+    /// All pools that have requests, or may have them, and whether they are told of no more.
+    pub(crate) fn pools(&self) -> Vec<(Arc<Pool>, bool)> {
         // Both under one lock, so that none is in both.
         let live = self.lock();
-        let mut pools = live.pools.clone();
-        pools.extend(self.leaving().iter().map(Arc::clone));
+        let mut pools: Vec<_> = live.pools.iter().map(|pool| (Arc::clone(pool), false)).collect();
+        pools.extend(self.leaving().iter().map(|pool| (Arc::clone(pool), true)));
         pools
+    }
+
+    /// Does to a backend what an operator wants; false when none of this id is told any more.
+    pub(crate) fn steer(&self, pool: &str, id: WorkerId, order: Order) -> bool {
+        // Until it is done: no change comes between.
+        let live = self.lock();
+        let pool = live.pools.iter().find(|one| one.config.name == pool);
+        let told = pool.and_then(|pool| {
+            let backend = pool.backends.iter().find(|backend| backend.id() == id)?;
+            Some((&pool.books, backend))
+        });
+        if let Some((books, backend)) = told {
+            health::steer(books, backend, order);
+        }
+        told.is_some()
     }
 
     /// Lets pools go that are told of no more, once nothing asks for them.

@@ -58,8 +58,9 @@ impl Stats {
     }
 
     /// How many requests were refused for each reason.
-    pub(crate) fn refusals(&self) -> impl Iterator<Item = (String, u64)> {
-        let counts = self.refused.iter().map(|count| count.load(Ordering::Relaxed));
+    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (String, f64)> {
+        let counts = self.refused.iter().map(|count| count.load(Ordering::Relaxed) as f64);
         Refusal::KINDS.iter().map(|&kind| kind.to_owned()).zip(counts)
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use plimsoll_admin::Desk;
 use plimsoll_nats::{Balance, Seen, Service, Settings};
 
 use super::{Ended, asked_to_end, connect, runtime};
@@ -49,7 +50,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "SECONDS", default_value = "3", allow_negative_numbers = true, value_parser = seconds)]
     lost_after: Duration,
 
-    /// Where operators see /metrics and /workers, such as 127.0.0.1:9900
+    /// Where operators see /metrics, /workers, /ready and /live, such as 127.0.0.1:9900
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<String>,
 
@@ -113,7 +114,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
                     balanced = balancing => balanced,
                     // Without it the balancer still balances; it ends before that only when the
                     // listener cannot be used.
-                    shown = plimsoll_admin::serve(listener, overview, vec![], std::future::pending()) => {
+                    shown = plimsoll_admin::serve(listener, Desk::new(overview), std::future::pending()) => {
                         Err(format!("--admin {at}: {}", shown.err().map_or_else(String::new, |error| error.to_string())))
                     }
                 }

@@ -15,7 +15,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
-use plimsoll_proxy::{Admin, Config, Control, Listener, Listeners, Reload};
+use plimsoll_admin::{Token, may_listen};
+use plimsoll_proxy::{Access, Admin, Config, Control, Listener, Listeners, Reload};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -44,15 +45,27 @@ struct Told {
     /// Where, and whether in TLS.
     clients: Vec<(SocketAddr, bool)>,
     admin: Option<SocketAddr>,
+    token: Option<Token>,
 }
 
 impl Told {
     fn new(settings: &Settings) -> Result<Self, Wrong> {
-        Ok(Self {
+        let told = Self {
             clients: settings.listen()?,
             config: settings.config()?,
             admin: settings.admin()?,
-        })
+            token: settings.admin_token()?,
+        };
+        let heard = told.admin.map_or(Ok(()), |at| told.may_hear_at(at));
+        let address = || settings.admin.clone().unwrap_or_default();
+        heard.map_err(|sentence| Wrong::new("admin", address(), sentence))?;
+        Ok(told)
+    }
+
+    /// Whether operators may be heard there.
+    fn may_hear_at(&self, at: SocketAddr) -> Result<(), String> {
+        let has_tls = false;
+        may_listen(at, self.token.is_some(), has_tls)
     }
 
     fn by_file(path: &Path) -> Result<Self, String> {
@@ -62,19 +75,25 @@ impl Told {
 }
 
 /// By a file, which may be read again, or by options.
-fn told(args: &Args, control: &Control) -> Result<(Told, Option<Arc<Site>>), String> {
+fn told(
+    args: &Args,
+    control: &Control,
+    access: &Access,
+) -> Result<(Told, Option<Arc<Site>>), String> {
     if let Some(path) = &args.config {
-        let (site, told) = Site::open(path, control.clone())?;
+        let (site, told) = Site::open(path, control.clone(), access.clone())?;
         return Ok((told, Some(Arc::new(site))));
     }
     let told = Told::new(&args.settings()).map_err(|wrong| args::sentence(&wrong))?;
+    access.set(told.token.clone());
     Ok((told, None))
 }
 
 fn serve(args: &Args) -> Result<(), String> {
     allow_descriptors();
     let control = Control::new();
-    let (told, site) = told(args, &control)?;
+    let access = Access::default();
+    let (told, site) = told(args, &control, &access)?;
     if let Some(file) = &told.config.log.file {
         // Before it is said where it listens.
         let opened = OpenOptions::new().create(true).append(true).open(file);
@@ -103,7 +122,7 @@ fn serve(args: &Args) -> Result<(), String> {
         thread::spawn(move || renewal::watch(&control));
     }
     let reload = site.map(|site| -> Reload { Arc::new(move || site.reload()) });
-    let admin = admin.map(|socket| Admin { socket, reload });
+    let admin = admin.map(|socket| Admin { socket, access, reload });
     let served = plimsoll_proxy::run(told.config, Listeners { clients, admin }, &control);
     served.map_err(|error| error.to_string())
 }

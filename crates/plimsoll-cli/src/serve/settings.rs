@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use plimsoll_admin::Token;
 use plimsoll_proxy::{
     BackendConfig, CertificateConfig, ClientsConfig, Config, Limits, LogFormat, PoolConfig,
     RouteConfig, TlsConfig,
@@ -46,9 +47,14 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "RULE")]
     pub(super) client_certificate: Option<ClientCertificate>,
 
-    /// Where operators see /metrics and /workers, such as 127.0.0.1:9900
+    /// Where operators see /metrics and /workers and steer, such as 127.0.0.1:9900
     #[arg(long, value_name = "ADDRESS")]
     pub(super) admin: Option<String>,
+
+    /// Ask operators for the token in FILE, which the rest of the machine must not read
+    /// [default: whoever reaches the address is heard]
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    pub(super) admin_token_file: Option<PathBuf>,
 
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -239,7 +245,11 @@ pub(super) struct Wrong {
 }
 
 impl Wrong {
-    fn new(at: impl Into<String>, told: impl Into<String>, sentence: impl Into<String>) -> Self {
+    pub(super) fn new(
+        at: impl Into<String>,
+        told: impl Into<String>,
+        sentence: impl Into<String>,
+    ) -> Self {
         Self { at: at.into(), told: told.into(), sentence: sentence.into() }
     }
 }
@@ -307,6 +317,17 @@ impl Settings {
             listen::place(text).map_err(|sentence| Wrong::new("admin", text, sentence))
         };
         self.admin.as_ref().map(one).transpose()
+    }
+
+    /// What operators must show.
+    pub(super) fn admin_token(&self) -> Result<Option<Token>, Wrong> {
+        let Some(file) = &self.admin_token_file else { return Ok(None) };
+        let wrong =
+            |sentence: String| Wrong::new("admin_token_file", file.display().to_string(), sentence);
+        if self.admin.is_none() {
+            return Err(wrong("there is no admin address to ask for it at".into()));
+        }
+        Token::read(file).map(Some).map_err(wrong)
     }
 
     /// What the proxy is told.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use plimsoll_proxy::{Change, Control, Listener};
+use plimsoll_proxy::{Access, Change, Control, Listener};
 
 use super::Told;
 use crate::listen;
@@ -18,6 +18,7 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(super) struct Site {
     path: PathBuf,
     control: Control,
+    access: Access,
     serves: Mutex<Serves>,
     /// What the file was like as it was begun with.
     stamp: Option<Stamp>,
@@ -54,12 +55,17 @@ impl Site {
     /// # Errors
     ///
     /// A sentence.
-    pub(super) fn open(path: &Path, control: Control) -> Result<(Self, Told), String> {
+    pub(super) fn open(
+        path: &Path,
+        control: Control,
+        access: Access,
+    ) -> Result<(Self, Told), String> {
         // Before it is read: what changes meanwhile is seen.
         let stamp = stamp(path);
         let told = Told::by_file(path)?;
+        access.set(told.token.clone());
         let serves = Mutex::new(Serves::new(&told));
-        Ok((Self { path: path.to_owned(), control, serves, stamp }, told))
+        Ok((Self { path: path.to_owned(), control, access, serves, stamp }, told))
     }
 
     /// Reads the file again, and serves by it from now on. Tells what there is now.
@@ -77,6 +83,10 @@ impl Site {
             said += "; admin and threads stay as they were until it is started anew";
             (now.admin, now.threads) = (serves.admin, serves.threads);
         }
+        // Where it is heard still, whatever is told.
+        now.admin.map_or(Ok(()), |at| {
+            told.may_hear_at(at).map_err(|sentence| format!("admin {at}: {sentence}"))
+        })?;
         let is_new = |client: &&(SocketAddr, bool)| !serves.clients.contains(client);
         let is_gone = |client: &&(SocketAddr, bool)| !now.clients.contains(client);
         let closes: Vec<_> = serves.clients.iter().filter(is_gone).map(|&(at, _)| at).collect();
@@ -94,6 +104,7 @@ impl Site {
         };
         let opens = now.clients.iter().filter(is_new).map(open).collect::<Result<_, String>>()?;
         self.control.change(Change { config: told.config, opens, closes })?;
+        self.access.set(told.token);
         *serves = now;
         Ok(said)
     }

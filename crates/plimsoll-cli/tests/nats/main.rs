@@ -12,6 +12,8 @@ mod documents;
 mod ends;
 mod hazards;
 mod kills;
+#[path = "../program/metrics.rs"]
+mod metrics;
 mod options;
 #[path = "../program/mod.rs"]
 mod program;

@@ -133,6 +133,9 @@ fn an_operator_sees_it_as_a_proxy() {
     ] {
         assert!(metrics.lines().any(|it| it == line), "{line} is not in\n{metrics}");
     }
+    crate::metrics::assert_good(&metrics);
+    assert_eq!(balancer.page("/ready"), "it serves\n");
+    assert_eq!(balancer.page("/live"), "it runs\n");
 }
 
 #[test]

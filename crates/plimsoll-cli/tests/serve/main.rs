@@ -2,6 +2,7 @@
 //! misbehave, clients that leave.
 #![forbid(unsafe_code)]
 
+mod admission;
 #[path = "../program/authority.rs"]
 mod authority;
 mod backend;
@@ -16,6 +17,8 @@ mod http2;
 mod http2_faults;
 mod ledger;
 mod line;
+#[path = "../program/metrics.rs"]
+mod metrics;
 mod options;
 mod parsers;
 mod passing;
@@ -24,6 +27,7 @@ mod reload;
 mod retries;
 mod routes;
 mod seeing;
+mod steer;
 mod stopping;
 mod times;
 mod tls;

@@ -37,6 +37,8 @@ pub(crate) struct Proxy {
     descriptors: usize,
     /// What it was told by, where that is a file.
     file: Option<tempfile::NamedTempFile>,
+    /// What operators show.
+    token: Option<String>,
 }
 
 impl Proxy {
@@ -100,12 +102,26 @@ impl Proxy {
         Self::told_all(text, &[])
     }
 
+    /// With this file, by operators who have a token.
+    pub(crate) fn showing(token: &str, text: &str) -> Self {
+        Self::told_showing(&[LISTEN, text].concat(), &[], Some(token.into()))
+    }
+
+    /// Another token, or none, is shown from now on.
+    pub(crate) fn shows(&mut self, token: Option<&str>) {
+        self.token = token.map(str::to_owned);
+    }
+
     fn told_all(text: &str, options: &[&str]) -> Self {
+        Self::told_showing(text, options, None)
+    }
+
+    fn told_showing(text: &str, options: &[&str], token: Option<String>) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
         command.args(["serve", "--config"]).arg(file.path()).args(options);
-        let mut proxy = Self::start(command);
+        let mut proxy = Self::start_showing(command, token);
         proxy.file = Some(file);
         proxy
     }
@@ -125,10 +141,22 @@ impl Proxy {
 
     /// Has its file read again; the status and what is said.
     pub(crate) fn reload(&self) -> (u16, String) {
-        let mut wire = Wire::connect(self.admin);
-        wire.send("POST /reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
-        let response = wire.response();
+        let response = self.post("/reload", "");
         (response.status, response.text().to_owned())
+    }
+
+    /// Has something done by an operator.
+    pub(crate) fn post(&self, path: &str, body: &str) -> wire::Response {
+        self.operate("POST", path, body)
+    }
+
+    fn operate(&self, method: &str, path: &str, body: &str) -> wire::Response {
+        let token = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n"));
+        let (token, length) = (token.unwrap_or_default(), body.len());
+        let mut wire = Wire::connect(self.admin);
+        let fields = format!("Host: x\r\nContent-Length: {length}\r\n{token}");
+        wire.send(format!("{method} {path} HTTP/1.1\r\n{fields}\r\n{body}"));
+        wire.response()
     }
 
     /// What it has said on stderr since it listens.
@@ -145,7 +173,11 @@ impl Proxy {
         Self::start(command)
     }
 
-    pub(crate) fn start(mut command: Command) -> Self {
+    pub(crate) fn start(command: Command) -> Self {
+        Self::start_showing(command, None)
+    }
+
+    fn start_showing(mut command: Command, token: Option<String>) -> Self {
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -162,7 +194,7 @@ impl Proxy {
                 heard.lock().unwrap().push_str(&(line + "\n"));
             }
         });
-        let mut proxy = Self { child, address, admin, said, descriptors: 0, file: None };
+        let mut proxy = Self { child, address, admin, said, descriptors: 0, file: None, token };
         // Its threads open what they need as they start.
         proxy.workers();
         thread::sleep(Duration::from_millis(50));
@@ -179,7 +211,7 @@ impl Proxy {
     }
 
     pub(crate) fn workers(&self) -> Value {
-        let response = wire::get(self.admin, "/workers");
+        let response = self.operate("GET", "/workers", "");
         assert_eq!(response.status, 200);
         serde_json::from_str(response.text()).unwrap()
     }

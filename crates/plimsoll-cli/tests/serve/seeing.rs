@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::backend::{Backend, Then, nobody, respond, say};
+use crate::metrics;
 use crate::proxy::Proxy;
 use crate::wire;
 
@@ -312,4 +313,38 @@ fn p2_a_pipe_that_nobody_reads_does_not_keep_the_process() {
     assert_eq!(proxy.wait().code(), Some(0));
     proxy.assert_quiet();
     drop(both);
+}
+
+/// Of several pools, one that leaves, and a backend that is there twice by its name.
+#[test]
+fn metrics_are_as_prometheus_wants_them() {
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::start(move |_, stream| {
+        let _ = wait.lock().unwrap().recv();
+        respond(stream, b"x")
+    });
+    let other = Backend::says("y");
+    let pool = |name: &str, at| format!("[pool.{name}]\nto = [\"{at}\"]\nno_health = true\n");
+    let route = "[[route]]\npool = \"a\"\n";
+    let with = |at| [pool("a", at), pool("b", other.address), route.into()].concat();
+    let proxy = Proxy::told(&with(backend.address));
+    let mut wire = proxy.connect();
+    wire.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    proxy.until("it has it", |proxy| proxy.pending() == 1);
+    for at in [other.address, backend.address] {
+        proxy.write(&with(at));
+        assert_eq!(proxy.reload().0, 200);
+    }
+    let page = wire::get(proxy.admin, "/metrics");
+    metrics::assert_good(page.text());
+    let at = backend.address;
+    for label in [format!("backend=\"{at}\"}} 0"), format!("backend=\"{at}~0.0\"}} 1")] {
+        let line = format!("plimsoll_backend_pending{{pool=\"a\",{label}");
+        assert!(page.text().lines().any(|there| there == line), "{line} in\n{}", page.text());
+    }
+    go.send(()).unwrap();
+    assert_eq!(wire.response().text(), "x");
+    drop(wire);
+    proxy.finish();
 }

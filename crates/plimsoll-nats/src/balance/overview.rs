@@ -1,7 +1,7 @@
 //! What an operator sees.
 
 use plimsoll::Balancer;
-use plimsoll_admin::{Figure, Overview, PoolView};
+use plimsoll_admin::{Family, Figure, Overview, PoolView, Serving, WorkerView};
 
 use super::Status;
 use crate::Error;
@@ -11,12 +11,15 @@ impl Status {
     pub fn overview(&self) -> Overview {
         let counts = &self.counts;
         let figure = |key, help, value| Figure { key, help, value };
-        let names = self.workers.iter().map(ToString::to_string).collect();
+        let workers = self.workers.iter().map(|name| WorkerView::new(name.to_string())).collect();
         let reasons = Error::ALL.iter().map(|error| error.name().to_owned());
+        #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+        let refused = counts.refused.map(|count| count as f64);
         // One that does not lead knows nobody.
         let snapshot = self.snapshot.clone().unwrap_or_else(|| Balancer::<()>::new().snapshot());
         let leads = u64::from(self.epoch.is_some());
         Overview {
+            serving: if self.epoch.is_some() { Serving::Here } else { Serving::Elsewhere },
             levels: vec![
                 figure("leads", "1 while this balancer is the one that leads.", leads),
                 figure("epoch", "Its epoch while it leads.", self.epoch.unwrap_or(0)),
@@ -42,8 +45,14 @@ impl Status {
                     self.overrun,
                 ),
             ],
-            refused: reasons.zip(counts.refused).collect(),
-            ..Overview::new("worker", vec![PoolView::new(snapshot, names)])
+            families: vec![Family {
+                key: "refused",
+                help: "Requests that got no worker's answer, by reason.",
+                counts: true,
+                label: "reason",
+                values: reasons.zip(refused).collect(),
+            }],
+            ..Overview::new("worker", vec![PoolView::new(snapshot, workers)])
         }
     }
 }

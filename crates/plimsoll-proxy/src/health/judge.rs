@@ -84,6 +84,11 @@ impl Judge {
         (!stays).then(|| self.enter(Mode::Up))
     }
 
+    /// Whether neither checks nor requests have anything against it.
+    pub(crate) fn is_up(&self) -> bool {
+        self.mode == Mode::Up
+    }
+
     /// Whether it has one place, for a request that tells how it is.
     pub(crate) fn is_on_trial(&self) -> bool {
         self.mode == Mode::Trial

@@ -14,8 +14,9 @@ pub(crate) use self::judge::Judge;
 use self::judge::Verdict;
 use crate::config::{BackendConfig, HealthConfig};
 use crate::pool::Books;
-use crate::upstream::Backend;
+use crate::upstream::{Backend, Terms};
 use plimsoll::Penalty;
+use plimsoll_admin::Order;
 
 /// How many seconds are looked back on for a request's time.
 const LATE: usize = 10;
@@ -131,17 +132,51 @@ pub(crate) fn retune(
     told: &BackendConfig,
     health: &HealthConfig,
 ) {
-    let capacity = backend.capacity();
     judge(books, backend, |judge| {
-        backend.retell(told);
-        // Known, as it is kept.
-        let _ = books.balancer.set_weight(backend.id(), told.weight);
-        // On trial it has one place until that is over.
-        if told.capacity != capacity && !judge.is_on_trial() {
-            let _ = books.balancer.set_capacity(backend.id(), told.capacity);
-        }
+        backend.move_to(&told.addresses);
+        put_in_force(books, backend, judge, |terms| {
+            terms.capacity.tell(told.capacity);
+            terms.weight.tell(told.weight);
+        });
         judge.set(health.clone())
     });
+}
+
+/// An operator wants something of a backend to be different.
+pub(crate) fn steer(books: &Arc<Books>, backend: &Arc<Backend>, order: Order) {
+    judge(books, backend, |judge| {
+        put_in_force(books, backend, judge, |terms| match order {
+            Order::Drain => terms.draining = true,
+            Order::Resume => terms.draining = false,
+            Order::Weight(weight) => terms.weight.steer(weight),
+            Order::Capacity(capacity) => terms.capacity.steer(capacity),
+        });
+        None
+    });
+}
+
+/// Changes what a backend may have, and tells the balancer.
+fn put_in_force(books: &Books, backend: &Backend, judge: &Judge, change: impl FnOnce(&mut Terms)) {
+    let (before, after) = backend.set_terms(change);
+    let (balancer, id) = (&books.balancer, backend.id());
+    // All known until it is removed, and then nothing more is to be done.
+    if after.weight.in_force() != before.weight.in_force() {
+        let _ = balancer.set_weight(id, after.weight.in_force());
+    }
+    let capacity = after.capacity.in_force();
+    // On trial it has one place until that is over.
+    if capacity != before.capacity.in_force() && !judge.is_on_trial() {
+        let _ = balancer.set_capacity(id, capacity);
+    }
+    if after.draining != before.draining {
+        let slow_start = judge.settings().slow_start;
+        // It has idled, and may have been started anew: as one that comes back. First, so that the
+        // line does not fill it at once.
+        if !after.draining && judge.is_up() && slow_start > Duration::ZERO {
+            let _ = balancer.start_ramp(id, slow_start);
+        }
+        let _ = balancer.set_draining(id, after.draining);
+    }
 }
 
 /// Checks one backend until it is told of no more, or is to be checked no more.

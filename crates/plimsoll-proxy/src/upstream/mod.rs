@@ -4,11 +4,12 @@ mod connect;
 mod connection;
 mod connections;
 mod response;
+mod terms;
 mod upload;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ pub(crate) use self::connect::ConnectError;
 pub(crate) use self::connection::Connection;
 use self::connections::Connections;
 pub(crate) use self::response::Held;
+pub(crate) use self::terms::Terms;
 pub(crate) use self::upload::{ToBackend, Upload, UploadFault};
 use crate::config::{BackendConfig, HealthConfig};
 use crate::health::Judge;
@@ -33,8 +35,7 @@ pub(crate) struct Backend {
     addresses: Mutex<Arc<[SocketAddr]>>,
     /// For requests that name no host of their own.
     pub(crate) host: HeaderValue,
-    /// As it was told, whatever is in force.
-    capacity: AtomicU32,
+    terms: Mutex<Terms>,
     connections: Arc<Connections>,
     judge: Mutex<Judge>,
     /// Told when it is ejected.
@@ -53,7 +54,7 @@ impl Backend {
             name: config.name.clone(),
             addresses: Mutex::new(config.addresses.clone().into()),
             host: HeaderValue::from_str(&config.name).unwrap_or_else(|_| fallback()),
-            capacity: AtomicU32::new(config.capacity.get()),
+            terms: Mutex::new(Terms::new(config)),
             connections: Arc::new(Connections::new(config.capacity, threads)),
             judge: Mutex::new(Judge::new(health.clone(), Instant::now())),
             ejected: Notify::new(),
@@ -75,9 +76,17 @@ impl Backend {
         *self.id.get().expect("a pool adds its backends as it is made")
     }
 
+    /// What it may have.
+    pub(crate) fn terms(&self) -> Terms {
+        *self.lock_terms()
+    }
+
+    fn lock_terms(&self) -> MutexGuard<'_, Terms> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn capacity(&self) -> NonZeroU32 {
-        let capacity = NonZeroU32::new(self.capacity.load(Ordering::Relaxed));
-        capacity.expect("it is told as more than 0")
+        self.terms().capacity.in_force()
     }
 
     /// Where it listens.
@@ -85,12 +94,21 @@ impl Backend {
         Arc::clone(&self.addresses.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What was told of it has changed. Its balancer is told by who knows its health.
-    pub(crate) fn retell(&self, told: &BackendConfig) {
-        *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) =
-            told.addresses.clone().into();
-        self.capacity.store(told.capacity.get(), Ordering::Relaxed);
-        self.connections.set_most(told.capacity);
+    /// Where it listens is told anew.
+    pub(crate) fn move_to(&self, addresses: &[SocketAddr]) {
+        *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses.into();
+    }
+
+    /// Changes what it may have, and tells what that was and is. Its balancer is told by who
+    /// knows its health.
+    pub(crate) fn set_terms(&self, change: impl FnOnce(&mut Terms)) -> (Terms, Terms) {
+        let mut terms = self.lock_terms();
+        let before = *terms;
+        change(&mut terms);
+        let after = *terms;
+        drop(terms);
+        self.connections.set_most(after.capacity.in_force());
+        (before, after)
     }
 
     /// Gets no request any more, and keeps no connection when it has finished those that it has.
