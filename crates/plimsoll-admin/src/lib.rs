@@ -16,5 +16,5 @@ mod steer;
 pub use access::{Access, Token, may_listen};
 pub use desk::{Desk, Reload};
 pub use overview::{Family, Figure, Gauge, Overview, PoolView, Serving, WorkerView};
-pub use server::serve;
+pub use server::{Secure, serve};
 pub use steer::{Order, Steer};

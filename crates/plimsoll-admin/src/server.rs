@@ -16,6 +16,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::desk::Desk;
 
@@ -33,8 +35,12 @@ const FAREWELL: Duration = Duration::from_secs(10);
 /// Connections at a time; who comes beyond them waits to be accepted.
 const CONNECTIONS: usize = 128;
 
+/// What a connection is kept secret by: asked for each one, as certificates are renewed. Without it
+/// connections are closed.
+pub type Secure = Arc<dyn Fn() -> Option<Arc<ServerConfig>> + Send + Sync>;
+
 /// Shows what there is at a desk, to whoever connects, until `end` is over, and has done what is
-/// asked there. It runs on a tokio runtime.
+/// asked there; in TLS if there is something to secure it by. It runs on a tokio runtime.
 ///
 /// # Errors
 ///
@@ -59,7 +65,7 @@ const CONNECTIONS: usize = 128;
 /// let asked = async { ask.await };
 /// let mut asked = std::pin::pin!(asked);
 /// let mut answer = None;
-/// plimsoll_admin::serve(listener, desk, async { answer = Some(asked.as_mut().await) }).await?;
+/// plimsoll_admin::serve(listener, desk, None, async { answer = Some(asked.as_mut().await) }).await?;
 /// assert!(answer.unwrap()??.contains("plimsoll_line_length 0"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
@@ -68,6 +74,7 @@ const CONNECTIONS: usize = 128;
 pub async fn serve(
     listener: TcpListener,
     desk: Desk,
+    secure: Option<Secure>,
     end: impl Future<Output = ()>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
@@ -89,11 +96,19 @@ pub async fn serve(
             tokio::time::sleep(REST).await;
             continue;
         };
-        let desk = Arc::clone(&desk);
+        let (desk, secure) = (Arc::clone(&desk), secure.clone());
         tokio::spawn(async move {
-            // Here, and nowhere else, a connection becomes a stream of what is said.
-            let stream = socket;
-            converse(stream, desk).await;
+            match secure {
+                None => converse(socket, desk).await,
+                Some(secure) => {
+                    let Some(by) = secure() else { return };
+                    let secured = timeout(HEADER_TIME, TlsAcceptor::from(by).accept(socket));
+                    // One that does not agree is its own matter.
+                    if let Ok(Ok(stream)) = secured.await {
+                        converse(stream, desk).await;
+                    }
+                }
+            }
             drop(place);
         });
     }

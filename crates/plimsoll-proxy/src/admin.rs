@@ -4,7 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use plimsoll_admin::{Desk, Family, Figure, Gauge, Overview, PoolView, Serving, WorkerView};
+use plimsoll_admin::{
+    Desk, Family, Figure, Gauge, Overview, PoolView, Secure, Serving, WorkerView,
+};
 
 use crate::Admin;
 use crate::control::Phase;
@@ -13,19 +15,21 @@ use crate::proxy::Proxy;
 
 /// Serves until the proxy has stopped.
 pub(crate) fn start(proxy: Arc<Proxy>, admin: Admin) -> io::Result<JoinHandle<()>> {
-    let Admin { socket, access, reload } = admin;
+    let Admin { socket, tls, access, reload } = admin;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("serve-admin".into());
     thread.spawn(move || {
         let phase = proxy.control.watch();
-        let (shown, steered) = (Arc::clone(&proxy), proxy);
+        let (shown, steered, secures) = (Arc::clone(&proxy), Arc::clone(&proxy), proxy);
+        let secure = move || secures.live().tls.map(|identity| Arc::clone(&identity.operators));
+        let secure = tls.then(|| -> Secure { Arc::new(secure) });
         let desk = Desk {
             reload,
             steer: Some(Arc::new(move |pool, id, order| steered.steer(pool, id, order))),
             access,
             ..Desk::new(move || overview(&shown))
         };
-        let serving = plimsoll_admin::serve(socket, desk, phase.reached(Phase::Stopped));
+        let serving = plimsoll_admin::serve(socket, desk, secure, phase.reached(Phase::Stopped));
         // Without it the proxy still serves.
         let _ = runtime.block_on(serving);
         // A reload that takes its time is not waited for.
@@ -52,13 +56,22 @@ fn overview(proxy: &Proxy) -> Overview {
                 proxy.log.dropped(),
             ),
         ],
-        families: vec![Family {
-            key: "refused",
-            help: "Requests that got no backend's answer, by reason.",
-            counts: true,
-            label: "reason",
-            values: proxy.stats.refusals().collect(),
-        }],
+        families: vec![
+            Family {
+                key: "refused",
+                help: "Requests that got no backend's answer, by reason.",
+                counts: true,
+                label: "reason",
+                values: proxy.stats.refusals().collect(),
+            },
+            Family {
+                key: "certificate_end_timestamp_seconds",
+                help: "When a certificate that is shown ends, since 1970.",
+                counts: false,
+                label: "certificate",
+                values: proxy.live().tls.map_or_else(Vec::new, |identity| identity.ends()),
+            },
+        ],
         ..Overview::new("backend", pools.iter().map(|(pool, leaves)| view(pool, *leaves)).collect())
     }
 }

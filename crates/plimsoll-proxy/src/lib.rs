@@ -62,6 +62,9 @@ pub struct Listeners {
 pub struct Admin {
     /// The socket.
     pub socket: TcpListener,
+    /// Whether operators speak TLS: by the certificates of clients' listeners, and without one of
+    /// their own.
+    pub tls: bool,
     /// Who may.
     pub access: Access,
     /// What `POST /reload` does.

@@ -114,7 +114,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
                     balanced = balancing => balanced,
                     // Without it the balancer still balances; it ends before that only when the
                     // listener cannot be used.
-                    shown = plimsoll_admin::serve(listener, Desk::new(overview), std::future::pending()) => {
+                    shown = plimsoll_admin::serve(listener, Desk::new(overview), None, std::future::pending()) => {
                         Err(format!("--admin {at}: {}", shown.err().map_or_else(String::new, |error| error.to_string())))
                     }
                 }

@@ -64,8 +64,7 @@ impl Told {
 
     /// Whether operators may be heard there.
     fn may_hear_at(&self, at: SocketAddr) -> Result<(), String> {
-        let has_tls = false;
-        may_listen(at, self.token.is_some(), has_tls)
+        may_listen(at, self.token.is_some(), self.config.tls.is_some())
     }
 
     fn by_file(path: &Path) -> Result<Self, String> {
@@ -122,7 +121,10 @@ fn serve(args: &Args) -> Result<(), String> {
         thread::spawn(move || renewal::watch(&control));
     }
     let reload = site.map(|site| -> Reload { Arc::new(move || site.reload()) });
-    let admin = admin.map(|socket| Admin { socket, access, reload });
+    // Beyond this machine it must be.
+    let is_near = |at: SocketAddr| at.ip().to_canonical().is_loopback();
+    let tls = told.admin.is_some_and(|at| !is_near(at));
+    let admin = admin.map(|socket| Admin { socket, tls, access, reload });
     let served = plimsoll_proxy::run(told.config, Listeners { clients, admin }, &control);
     served.map_err(|error| error.to_string())
 }

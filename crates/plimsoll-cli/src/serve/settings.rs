@@ -300,7 +300,10 @@ impl Settings {
         if clients.is_none() && self.client_certificate.is_some() {
             return missing("client_certificate", "nobody is asked for one: tell client_ca");
         }
-        match (self.tls_listen.is_empty(), certificates.is_empty()) {
+        let is_far = |at: SocketAddr| !at.ip().to_canonical().is_loopback();
+        let listens = !self.tls_listen.is_empty() || self.admin()?.is_some_and(is_far);
+        match (!listens, certificates.is_empty()) {
+            (false, true) if self.tls_listen.is_empty() => Ok(None),
             (false, true) => missing("tls_listen", "it needs a certificate, such as \"site.pem\""),
             (true, false) => missing("certificate", "nothing listens for TLS: tell tls_listen"),
             (true, true) if clients.is_some() => {

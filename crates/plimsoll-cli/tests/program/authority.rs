@@ -20,7 +20,7 @@ impl Files {
 
     /// A file with this in it; tells its path.
     pub(crate) fn file(&self, name: &str, text: &str) -> String {
-        let path = self.0.path().join(name);
+        let path = self.path().join(name);
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     }

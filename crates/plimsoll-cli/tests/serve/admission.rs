@@ -1,12 +1,15 @@
 //! Who is heard on the admin address: everybody on this machine, or who shows a token.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use crate::authority::{Authority, Files};
 use crate::backend::Backend;
 use crate::proxy::Proxy;
+use crate::tls::client;
 use crate::wire::{Response, Wire};
 
 fn token_file(folder: &Path, text: &str, mode: u32) -> PathBuf {
@@ -101,4 +104,37 @@ fn refused(options: &[&str]) -> String {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(said.lines().filter(|line| !line.is_empty()).count(), 1, "{said}");
     said
+}
+
+#[test]
+fn with_both_it_is_heard_from_anywhere_in_tls() {
+    let files = Files::new();
+    let authority = Authority::new();
+    let token = token_file(files.path(), "right", 0o600);
+    let [chain, key] = authority.sign(&files, "site", &["localhost"]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--to", "127.0.0.1:9", "--no-health"]);
+    command.args(["--admin", "0.0.0.0:0", "--admin-token-file"]).arg(token);
+    command.args(["--certificate", &format!("{chain},key={key}")]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let admin = said.map(|line| line.replace("plimsoll: admin on 0.0.0.0", "127.0.0.1")).nth(1);
+    let admin = admin.unwrap().parse().unwrap();
+    let ask = |path: &str, fields: &str| {
+        let mut wire = Wire::secure(admin, "localhost", client(&authority, None, &[]));
+        wire.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
+        wire.response()
+    };
+    assert_eq!(ask("/ready", "").status, 200);
+    assert_eq!(ask("/metrics", "").status, 401);
+    let metrics = ask("/metrics", "Authorization: Bearer right\r\n");
+    let end = format!("plimsoll_certificate_end_timestamp_seconds{{certificate=\"{chain}\"}} ");
+    let end = metrics.text().split(&end).nth(1).expect("it says when a certificate ends");
+    // rcgen's own end, the first day of 4096.
+    assert_eq!(end.lines().next(), Some("67090118400"));
+    let mut plain = Wire::connect(admin);
+    plain.send("GET /live HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(!String::from_utf8_lossy(&plain.all()).contains("it runs"));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

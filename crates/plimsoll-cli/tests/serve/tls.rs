@@ -25,7 +25,7 @@ use crate::wire::Wire;
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// A client that believes this authority, with a certificate of its own or none.
-fn client(
+pub(crate) fn client(
     authority: &Authority,
     own: Option<&[String; 2]>,
     protocols: &[&str],

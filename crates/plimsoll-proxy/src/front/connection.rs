@@ -69,7 +69,7 @@ pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr, 
 
 /// In TLS, if the client comes to an agreement about it in the time that a head has.
 async fn secured(live: &Live, stream: SharedStream) -> Option<Wire> {
-    let server = Arc::clone(&live.tls.as_ref()?.server);
+    let server = Arc::clone(&live.tls.as_ref()?.clients);
     let secured = Wire::secured(stream, server);
     tokio::time::timeout(live.config.times.client_header, secured).await.ok()?.ok()
 }

@@ -22,9 +22,12 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// Certificates as their files were read last.
 #[derive(Clone)]
 pub(crate) struct Identity {
-    pub(crate) server: Arc<ServerConfig>,
+    /// What clients are served by.
+    pub(crate) clients: Arc<ServerConfig>,
+    /// What operators are.
+    pub(crate) operators: Arc<ServerConfig>,
     /// When each certificate ends, since 1970.
-    pub(crate) ends: Vec<(PathBuf, Duration)>,
+    ends: Vec<(PathBuf, Duration)>,
     told: TlsConfig,
     /// As the files were before they were read.
     stamps: Stamps,
@@ -71,17 +74,27 @@ impl Identity {
             Some(before) => Arc::clone(&before.tickets),
             None => ring::Ticketer::new().map_err(|error| error.to_string())?,
         };
-        let server = ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_client_cert_verifier(verifier);
-        let mut server = server.with_cert_resolver(Arc::new(ByName::new(certificates)));
-        server.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-        // All that are left are good, and a scanner takes no order for a fault.
-        server.ignore_client_order = true;
-        server.ticketer = Arc::clone(&tickets);
-        let (server, told) = (Arc::new(server), told.clone());
-        Ok(Self { server, ends, told, stamps, authorities, tickets })
+            .map_err(|error| error.to_string())?;
+        let by_name = Arc::new(ByName::new(certificates));
+        let mut operators =
+            builder.clone().with_no_client_auth().with_cert_resolver(by_name.clone());
+        let mut clients = builder.with_client_cert_verifier(verifier).with_cert_resolver(by_name);
+        clients.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        clients.ticketer = Arc::clone(&tickets);
+        for config in [&mut clients, &mut operators] {
+            // All that are left are good, and a scanner takes no order for a fault.
+            config.ignore_client_order = true;
+        }
+        let (clients, operators, told) = (Arc::new(clients), Arc::new(operators), told.clone());
+        Ok(Self { clients, operators, ends, told, stamps, authorities, tickets })
+    }
+
+    /// When each certificate ends, in seconds since 1970, by its file.
+    pub(crate) fn ends(&self) -> Vec<(String, f64)> {
+        let end = |(path, end): &(PathBuf, Duration)| (path.display().to_string(), end.as_secs_f64());
+        self.ends.iter().map(end).collect()
     }
 
     /// The same with what its files say now, if one of them is different.
