@@ -22,6 +22,7 @@ mod metrics;
 mod options;
 mod parsers;
 mod passing;
+mod process;
 mod proxy;
 mod reload;
 mod retries;

@@ -297,6 +297,13 @@ impl Proxy {
         (words.next().unwrap(), words.next().unwrap())
     }
 
+    /// The addresses that it has taken, in KiB.
+    pub(crate) fn address_space_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmSize:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     /// The memory that it has, in KiB.
     pub(crate) fn memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

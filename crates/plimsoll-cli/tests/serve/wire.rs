@@ -142,9 +142,8 @@ impl Wire {
 
     /// The next response, if the connection does not end, however it does.
     pub(crate) fn try_answer(&mut self) -> Option<Response> {
-        let tls = self.tls.as_mut()?;
         let mut first = [0];
-        match rustls::Stream::new(&mut **tls, &mut self.stream).read(&mut first) {
+        match self.read(&mut first) {
             Ok(1..) => self.read.extend(first),
             _ => return None,
         }
@@ -261,13 +260,16 @@ impl Wire {
         std::mem::take(&mut self.read)
     }
 
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match &mut self.tls {
+            None => self.stream.read(buffer),
+            Some(tls) => rustls::Stream::new(&mut **tls, &mut self.stream).read(buffer),
+        }
+    }
+
     fn more(&mut self) -> bool {
         let mut buffer = [0; 4096];
-        let read = match &mut self.tls {
-            None => self.stream.read(&mut buffer),
-            Some(tls) => rustls::Stream::new(&mut **tls, &mut self.stream).read(&mut buffer),
-        };
-        match read {
+        match self.read(&mut buffer) {
             Ok(0) => false,
             Ok(read) => {
                 self.read.extend_from_slice(&buffer[..read]);

@@ -22,6 +22,7 @@ use self::attempt::serve;
 use self::head::Outgoing;
 pub(crate) use self::record::Record;
 pub(crate) use self::tunnel::Tunnel;
+use crate::alarm::before;
 use crate::front::Asking;
 use crate::proxy::Seat;
 use crate::refusal::Refusal;
@@ -52,7 +53,7 @@ pub(crate) fn answer(
                 match limit {
                     None => served.await,
                     // The line's time and the client's; it sees to the backend's itself.
-                    Some(limit) => Box::pin(tokio::time::timeout(limit, served))
+                    Some(limit) => Box::pin(before(Instant::now() + limit, served))
                         .await
                         .unwrap_or(Err(Refusal::RequestTimeout)),
                 }

@@ -16,7 +16,7 @@ use super::client::{Client, Origin};
 use super::screen;
 use super::socket::{Gate, Socket};
 use super::wire::Wire;
-use crate::alarm::Alarm;
+use crate::alarm::{Alarm, before};
 use crate::config::Config;
 use crate::control::Phase;
 use crate::exchange;
@@ -71,7 +71,7 @@ pub(crate) async fn serve(seat: Arc<Seat>, stream: TcpStream, peer: SocketAddr, 
 async fn secured(live: &Live, stream: SharedStream) -> Option<Wire> {
     let server = Arc::clone(&live.tls.as_ref()?.clients);
     let secured = Wire::secured(stream, server);
-    tokio::time::timeout(live.config.times.client_header, secured).await.ok()?.ok()
+    before(Instant::now() + live.config.times.client_header, secured).await?.ok()
 }
 
 async fn serve_http1(seat: &Arc<Seat>, mut socket: Socket, client: Arc<Client>) {

@@ -8,8 +8,8 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use plimsoll::DispatchToError;
-use tokio::time::timeout_at;
 
+use crate::alarm::before;
 use crate::config::HealthConfig;
 use crate::pool::Books;
 use crate::upstream::{Backend, ConnectError, Connection, ToBackend};
@@ -56,7 +56,7 @@ pub(super) async fn check(
         let good = (200..400).contains(&response.status().as_u16());
         Some((good, read_to_its_end(&mut connection, response.into_body()).await?))
     };
-    let (good, read) = timeout_at(due.into(), answered).await.ok().flatten().unwrap_or_default();
+    let (good, read) = before(due, answered).await.flatten().unwrap_or_default();
     if read && connection.is_ready() {
         backend.keep(connection, Instant::now());
     }

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 use tokio::net::TcpStream;
-use tokio::time::{timeout, timeout_at};
 
 use super::connections::{Found, Opened};
 use super::{Backend, Connection};
+use crate::alarm::before;
 use crate::stream::tune;
 
 /// Why there is no connection.
@@ -39,9 +39,9 @@ impl Backend {
                     continue;
                 }
                 Some(found) => found,
-                None => Box::pin(timeout_at(due.into(), self.connections.find(thread)))
+                None => Box::pin(before(due, self.connections.find(thread)))
                     .await
-                    .map_err(|_| ConnectError::TimedOut)?,
+                    .ok_or(ConnectError::TimedOut)?,
             };
             // Seldom, and large.
             let used = Box::pin(self.use_found(thread, found, now, due));
@@ -135,12 +135,12 @@ async fn reach(addresses: &[SocketAddr], due: Instant) -> Result<TcpStream, Conn
     for (address, others) in addresses.iter().zip((1..=addresses.len()).rev()) {
         let left = due.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(others).unwrap_or(1);
-        match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
+        match before(Instant::now() + share, TcpStream::connect(address)).await {
+            Some(Ok(stream)) => return Ok(stream),
             // What another address has said tells more.
-            Ok(Err(error)) if is_ours(&error) => {}
-            Ok(Err(_)) => failed = ConnectError::Refused,
-            Err(_) => failed = ConnectError::TimedOut,
+            Some(Err(error)) if is_ours(&error) => {}
+            Some(Err(_)) => failed = ConnectError::Refused,
+            None => failed = ConnectError::TimedOut,
         }
     }
     Err(failed)

@@ -39,8 +39,9 @@ impl std::fmt::Display for Asks {
 
 impl std::error::Error for Asks {}
 
+/// P6.
 #[test]
-fn a_panic_costs_one_request_and_its_state() {
+fn p6_a_panic_costs_one_request_and_its_state() {
     bounded(|| {
         let built = Arc::new(AtomicUsize::new(0));
         let counts = Arc::clone(&built);
