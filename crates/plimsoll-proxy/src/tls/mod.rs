@@ -93,7 +93,8 @@ impl Identity {
 
     /// When each certificate ends, in seconds since 1970, by its file.
     pub(crate) fn ends(&self) -> Vec<(String, f64)> {
-        let end = |(path, end): &(PathBuf, Duration)| (path.display().to_string(), end.as_secs_f64());
+        let end =
+            |(path, end): &(PathBuf, Duration)| (path.display().to_string(), end.as_secs_f64());
         self.ends.iter().map(end).collect()
     }
 
