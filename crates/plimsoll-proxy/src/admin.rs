@@ -15,7 +15,7 @@ use crate::proxy::Proxy;
 
 /// Serves until the proxy has stopped.
 pub(crate) fn start(proxy: Arc<Proxy>, admin: Admin) -> io::Result<JoinHandle<()>> {
-    let Admin { socket, tls, access, reload } = admin;
+    let Admin { socket, tls, access, reload, more } = admin;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("serve-admin".into());
     thread.spawn(move || {
@@ -27,7 +27,11 @@ pub(crate) fn start(proxy: Arc<Proxy>, admin: Admin) -> io::Result<JoinHandle<()
             reload,
             steer: Some(Arc::new(move |pool, id, order| steered.steer(pool, id, order))),
             access,
-            ..Desk::new(move || overview(&shown))
+            ..Desk::new(move || {
+                let mut overview = overview(&shown);
+                overview.families.extend(more.iter().flat_map(|more| more()));
+                overview
+            })
         };
         let serving = plimsoll_admin::serve(socket, desk, secure, phase.reached(Phase::Stopped));
         // Without it the proxy still serves.

@@ -111,8 +111,11 @@ pub struct RouteConfig {
 pub struct BackendConfig {
     /// `host:port`, as it is shown.
     pub name: String,
-    /// Where it listens; tried in order.
+    /// Where it listens; tried in order. Without any it is not known yet: it gets nothing, and
+    /// requests wait for it.
     pub addresses: Vec<SocketAddr>,
+    /// The host that it is asked for where a request names none, and by checks.
+    pub host: String,
     /// The most requests, and open connections, that it has at a time.
     pub capacity: NonZeroU32,
     /// Its share of the work, against the others'.
@@ -120,10 +123,11 @@ pub struct BackendConfig {
 }
 
 impl BackendConfig {
-    /// A backend of weight 1 that takes [`CAPACITY`](Self::CAPACITY) requests.
+    /// A backend of weight 1 that takes [`CAPACITY`](Self::CAPACITY) requests, and is asked for its
+    /// own name.
     pub fn new(name: impl Into<String>, addresses: Vec<SocketAddr>) -> Self {
-        let capacity = Self::CAPACITY;
-        Self { name: name.into(), addresses, capacity, weight: NonZeroU16::MIN }
+        let (name, capacity) = (name.into(), Self::CAPACITY);
+        Self { host: name.clone(), name, addresses, capacity, weight: NonZeroU16::MIN }
     }
 
     /// The capacity of a backend that is not told otherwise.

@@ -1,5 +1,6 @@
 //! What a running proxy is told: other settings, and to stop, first gently, then at once.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
-use crate::config::Config;
+use crate::config::{BackendConfig, Config};
 use crate::proxy::Proxy;
 
 /// How far stopping has come.
@@ -104,6 +105,17 @@ impl Control {
     /// A sentence, once for each change of files that are of no use; then those before are served.
     pub fn renew_certificates(&self) -> Result<bool, String> {
         self.proxy().upgrade().map_or(Ok(false), |proxy| proxy.renew_certificates())
+    }
+
+    /// Serves by other backends of these pools, by their names, and by all else as before. What
+    /// is told again is kept with all that is known of it; a pool that is not told is left alone.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when nothing runs.
+    pub fn change_backends(&self, told: HashMap<String, Vec<BackendConfig>>) -> Result<(), String> {
+        self.proxy().upgrade().ok_or("nothing is served")?.change_backends(told);
+        Ok(())
     }
 
     fn proxy(&self) -> MutexGuard<'_, Weak<Proxy>> {

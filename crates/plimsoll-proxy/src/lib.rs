@@ -47,7 +47,7 @@ pub use config::{
     LogConfig, LogFormat, PoolConfig, PoolTimes, RouteConfig, Times, TlsConfig,
 };
 pub use control::{Change, Control, Listener};
-pub use plimsoll_admin::{Access, Reload};
+pub use plimsoll_admin::{Access, Family, Reload};
 
 /// The sockets that a proxy serves.
 #[derive(Debug)]
@@ -69,7 +69,12 @@ pub struct Admin {
     pub access: Access,
     /// What `POST /reload` does.
     pub reload: Option<Reload>,
+    /// What else there is to see.
+    pub more: Option<More>,
 }
+
+/// Tells what there is to see besides what the proxy knows.
+pub type More = Arc<dyn Fn() -> Vec<Family> + Send + Sync>;
 
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

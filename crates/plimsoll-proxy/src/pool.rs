@@ -5,9 +5,9 @@ use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use plimsoll::{Balancer, Snapshot, WorkerId, WorkerSpec};
+use plimsoll::{Balancer, Health, Snapshot, WorkerId, WorkerSpec};
 
-use crate::config::PoolConfig;
+use crate::config::{BackendConfig, PoolConfig};
 use crate::health::{self, Ceiling};
 use crate::pace::Pace;
 use crate::retry::Budget;
@@ -62,6 +62,11 @@ impl Pool {
         Self::with(Arc::clone(&self.books), self.backends.clone(), config, threads)
     }
 
+    /// The same with other backends.
+    pub(crate) fn with_backends(&self, backends: Vec<BackendConfig>, threads: usize) -> Self {
+        self.changed(PoolConfig { backends, ..self.config.clone() }, threads)
+    }
+
     /// Lets go of its backends, which finish what they have.
     pub(crate) fn retire(&self) {
         self.books.is_retired.store(true, Ordering::Relaxed);
@@ -78,7 +83,11 @@ impl Pool {
     ) -> Self {
         let mut backends = Vec::new();
         for told in &config.backends {
-            let kept = before.iter().position(|backend| backend.name == told.name);
+            // What stands for one that is not known yet is nothing to keep.
+            let is_kept = |backend: &Arc<Backend>| {
+                backend.name == told.name && backend.is_promised() == told.addresses.is_empty()
+            };
+            let kept = before.iter().position(is_kept);
             let backend = match kept.map(|at| before.remove(at)) {
                 Some(kept) => {
                     health::retune(&books, &kept, told, &config.health);
@@ -100,7 +109,8 @@ impl Pool {
 impl Books {
     fn join(&self, backend: Backend, weight: NonZeroU16) -> Arc<Backend> {
         let backend = Arc::new(backend);
-        let spec = WorkerSpec { weight, ..WorkerSpec::new(backend.capacity()) };
+        let health = if backend.is_promised() { Health::Starting } else { Health::Up };
+        let spec = WorkerSpec { weight, health, ..WorkerSpec::new(backend.capacity()) };
         // Shown from the first look at the balancer on.
         let mut shown = self.shown();
         let id = self.balancer.add(Arc::clone(&backend), spec);

@@ -1,5 +1,6 @@
 //! What all threads share.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -10,7 +11,7 @@ use plimsoll::{Balancer, Lease, WorkerId};
 use plimsoll_admin::Order;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::config::{Config, PoolConfig};
+use crate::config::{BackendConfig, Config, PoolConfig};
 use crate::control::{Change, Control, Listener};
 use crate::health;
 use crate::log::Log;
@@ -114,6 +115,26 @@ impl Proxy {
         Ok(())
     }
 
+    /// Serves by other backends of these pools from now on, and by all else as before.
+    pub(crate) fn change_backends(&self, mut told: HashMap<String, Vec<BackendConfig>>) {
+        // One at a time.
+        let mut live = self.lock();
+        for pool in &mut live.pools {
+            if let Some(backends) = told.remove(&pool.config.name) {
+                *pool = Arc::new(pool.with_backends(backends, self.threads));
+            }
+        }
+        self.tell_threads(&live);
+    }
+
+    /// Has all threads serve by this.
+    fn tell_threads(&self, live: &Live) {
+        for errands in self.errands.get().into_iter().flatten() {
+            // A thread that is gone takes no more: the process ends.
+            let _ = errands.send(Errand::Serve(Box::new(live.clone())));
+        }
+    }
+
     /// Reads certificates again whose files have changed.
     pub(crate) fn renew_certificates(&self) -> Result<bool, String> {
         let mut live = self.lock();
@@ -122,9 +143,7 @@ impl Proxy {
         // Told once.
         live.tls = Some(Arc::new(read.as_ref().map_or_else(|_| before.kept(), Clone::clone)));
         read?;
-        for errands in self.errands.get().into_iter().flatten() {
-            let _ = errands.send(Errand::Serve(Box::new(live.clone())));
-        }
+        self.tell_threads(&live);
         Ok(true)
     }
 

@@ -76,8 +76,10 @@ impl Told {
         let backends: usize = pools.iter().map(|pool| pool.backends.len()).sum();
         let of =
             |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+        let names: usize = self.names.values().map(Vec::len).sum();
+        let names = if names == 0 { String::new() } else { format!(" and {}", of(names, "name")) };
         format!(
-            "{}, {} of {}, {}",
+            "{}, {}{names} of {}, {}",
             of(self.clients.len(), "listener"),
             of(backends, "backend"),
             of(pools.len(), "pool"),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -15,6 +15,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::dns::Question;
 use crate::listen;
 use crate::values::seconds;
 
@@ -127,22 +128,65 @@ impl FromStr for To {
         if name.ends_with(":0") {
             return Err("nothing listens on port 0".into());
         }
-        let mut to = Self { name, weight: NonZeroU16::MIN, capacity: None };
-        for part in parts {
-            let value = |key| part.strip_prefix(key).map(str::parse::<NonZeroU32>);
-            match (value("weight="), value("capacity=")) {
-                (Some(Ok(weight)), _) if NonZeroU16::try_from(weight).is_ok() => {
-                    to.weight = NonZeroU16::try_from(weight).unwrap_or(NonZeroU16::MIN);
-                }
-                (_, Some(Ok(capacity))) => to.capacity = Some(capacity),
-                _ => {
-                    return Err(format!(
-                        "'{part}' is neither weight=N, up to 65535, nor capacity=N"
-                    ));
-                }
+        let (weight, capacity) = terms(parts)?;
+        Ok(Self { name, weight: weight.unwrap_or(NonZeroU16::MIN), capacity })
+    }
+}
+
+/// A weight and a capacity, where they are told.
+fn terms<'a>(
+    parts: impl Iterator<Item = &'a str>,
+) -> Result<(Option<NonZeroU16>, Option<NonZeroU32>), String> {
+    let (mut weight, mut capacity) = (None, None);
+    for part in parts {
+        let value = |key| part.strip_prefix(key).and_then(|text| text.parse::<NonZeroU32>().ok());
+        let told = value("weight=").and_then(|weight| NonZeroU16::try_from(weight).ok());
+        match (told, value("capacity=")) {
+            (None, None) => {
+                return Err(format!("'{part}' is neither weight=N, up to 65535, nor capacity=N"));
             }
+            (told, most) => (weight, capacity) = (told.or(weight), most.or(capacity)),
         }
-        Ok(to)
+    }
+    Ok((weight, capacity))
+}
+
+/// A name whose backends DNS knows, as it is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Dns {
+    pub(crate) question: Question,
+    /// The records', where it has none of its own.
+    pub(crate) weight: Option<NonZeroU16>,
+    /// The pool's, where it has none of its own.
+    pub(crate) capacity: Option<NonZeroU32>,
+}
+
+impl FromStr for Dns {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(',');
+        let question = parts.next().unwrap_or_default().parse()?;
+        let (weight, capacity) = terms(parts)?;
+        Ok(Self { question, weight, capacity })
+    }
+}
+
+/// Who is asked for names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DnsServer(pub(crate) SocketAddr);
+
+impl FromStr for DnsServer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const PORT: u16 = 53;
+        let alone = |_| text.parse().map(|ip: IpAddr| SocketAddr::new(ip, PORT));
+        let at: Result<SocketAddr, _> = text.parse().or_else(alone);
+        let at = at.ok().filter(|at: &SocketAddr| at.port() > 0);
+        at.map(Self).ok_or_else(|| {
+            "it is an address, with a port unless that is 53, such as 10.0.0.2 or [::1]:5353".into()
+        })
     }
 }
 
@@ -265,6 +309,18 @@ impl<'de> Deserialize<'de> for To {
     }
 }
 
+impl<'de> Deserialize<'de> for Dns {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(Text(str::parse, "a name, such as \"web.internal:9001\""))
+    }
+}
+
+impl<'de> Deserialize<'de> for DnsServer {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(Text(str::parse, "an address, such as \"10.0.0.2\""))
+    }
+}
+
 impl<'de> Deserialize<'de> for Certificate {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_str(Text(str::parse, "files, such as \"site.pem,key=site.key\""))
@@ -340,6 +396,8 @@ text_schema! {
     Network: "^[0-9a-fA-F.:]+(/[0-9]+)?$",
     Certificate: "^[^,]+(,key=[^,]+)?$",
     To: "^.+:[0-9]+(,(weight|capacity)=[0-9]+)*$",
+    Dns: "^([^:,]+:[0-9]+|_[^:,]+)(,(weight|capacity)=[0-9]+)*$",
+    DnsServer: "^[0-9a-fA-F.:\\[\\]]+$",
 }
 
 #[cfg(test)]

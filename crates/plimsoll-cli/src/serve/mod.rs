@@ -2,27 +2,31 @@
 
 mod args;
 mod check;
+mod dns;
 mod file;
 mod kinds;
 mod renewal;
 mod settings;
 mod site;
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use plimsoll_admin::{Token, may_listen};
-use plimsoll_proxy::{Access, Admin, Config, Control, Listener, Listeners, Reload};
+use plimsoll_proxy::{Admin, Config, Control, Listener, Listeners, More, Reload};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 pub(crate) use self::args::Args;
 pub(crate) use self::check::{Args as CheckArgs, run as check};
+use self::dns::Named;
 use self::file::File;
 use self::settings::{Settings, Wrong};
 use self::site::Site;
@@ -46,6 +50,10 @@ struct Told {
     clients: Vec<(SocketAddr, bool)>,
     admin: Option<SocketAddr>,
     token: Option<Token>,
+    /// Whose backends DNS knows, by the pool.
+    names: BTreeMap<String, Vec<Named>>,
+    /// Who is asked for them.
+    dns_server: Option<SocketAddr>,
 }
 
 impl Told {
@@ -55,6 +63,8 @@ impl Told {
             config: settings.config()?,
             admin: settings.admin()?,
             token: settings.admin_token()?,
+            names: settings.names(),
+            dns_server: settings.dns_server.map(|server| server.0),
         };
         let heard = told.admin.map_or(Ok(()), |at| told.may_hear_at(at));
         let address = || settings.admin.clone().unwrap_or_default();
@@ -74,25 +84,20 @@ impl Told {
 }
 
 /// By a file, which may be read again, or by options.
-fn told(
-    args: &Args,
-    control: &Control,
-    access: &Access,
-) -> Result<(Told, Option<Arc<Site>>), String> {
-    if let Some(path) = &args.config {
-        let (site, told) = Site::open(path, control.clone(), access.clone())?;
-        return Ok((told, Some(Arc::new(site))));
-    }
-    let told = Told::new(&args.settings()).map_err(|wrong| args::sentence(&wrong))?;
-    access.set(told.token.clone());
-    Ok((told, None))
+fn site(args: &Args, control: &Control) -> Result<(Told, Arc<Site>), String> {
+    let (told, site) = if let Some(path) = &args.config {
+        Site::open(path, control.clone())?
+    } else {
+        let told = Told::new(&args.settings()).map_err(|wrong| args::sentence(&wrong))?;
+        Site::new(told, control.clone())
+    };
+    Ok((told, Arc::new(site)))
 }
 
 fn serve(args: &Args) -> Result<(), String> {
     allow_descriptors();
     let control = Control::new();
-    let access = Access::default();
-    let (told, site) = told(args, &control, &access)?;
+    let (told, site) = site(args, &control)?;
     if let Some(file) = &told.config.log.file {
         // Before it is said where it listens.
         let opened = OpenOptions::new().create(true).append(true).open(file);
@@ -103,7 +108,8 @@ fn serve(args: &Args) -> Result<(), String> {
     };
     let clients = told.clients.iter().map(client).collect::<Result<Vec<_>, String>>()?;
     let admin = told.admin.map(|at| listen::listener("--admin", at)).transpose()?;
-    listen_to_signals(&control, site.clone())?;
+    let by_file = args.config.is_some();
+    listen_to_signals(&control, by_file.then(|| Arc::clone(&site)))?;
     for (what, listener) in clients
         .iter()
         .map(|client| ("listening", &client.socket))
@@ -112,19 +118,27 @@ fn serve(args: &Args) -> Result<(), String> {
         let at = listener.local_addr().map_err(|error| error.to_string())?;
         eprintln!("plimsoll: {what} on {at}");
     }
-    if let (true, Some(site)) = (args.watch, site.clone()) {
+    if args.watch {
+        let site = Arc::clone(&site);
         thread::spawn(move || site.watch());
     }
-    // A file may tell of TLS later.
-    if site.is_some() || told.config.tls.is_some() {
+    // A file may tell of names, or of TLS, later.
+    if by_file || !told.names.is_empty() {
+        dns::watch(Arc::clone(&site))
+            .map_err(|error| format!("names cannot be asked for: {error}"))?;
+    }
+    if by_file || told.config.tls.is_some() {
         let control = control.clone();
         thread::spawn(move || renewal::watch(&control));
     }
-    let reload = site.map(|site| -> Reload { Arc::new(move || site.reload()) });
     // Beyond this machine it must be.
     let is_near = |at: SocketAddr| at.ip().to_canonical().is_loopback();
     let tls = told.admin.is_some_and(|at| !is_near(at));
-    let admin = admin.map(|socket| Admin { socket, tls, access, reload });
+    let access = site.access();
+    let seen = Arc::clone(&site);
+    let more: More = Arc::new(move || seen.names().families(Instant::now()));
+    let reload = by_file.then(|| -> Reload { Arc::new(move || site.reload()) });
+    let admin = admin.map(|socket| Admin { socket, tls, access, reload, more: Some(more) });
     let served = plimsoll_proxy::run(told.config, Listeners { clients, admin }, &control);
     served.map_err(|error| error.to_string())
 }

@@ -13,9 +13,10 @@ use plimsoll_proxy::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::dns::Named;
 use super::kinds::{
-    Certificate, ClientCertificate, Count, LogKind, Network, Path, Seconds, SecondsOrNone, To,
-    Whole,
+    Certificate, ClientCertificate, Count, Dns, DnsServer, LogKind, Network, Path, Seconds,
+    SecondsOrNone, To, Whole,
 };
 use crate::listen;
 
@@ -55,6 +56,10 @@ pub(crate) struct Settings {
     /// [default: whoever reaches the address is heard]
     #[arg(long, value_name = "FILE", requires = "admin")]
     pub(super) admin_token_file: Option<PathBuf>,
+
+    /// Who is asked for the names in dns, such as 10.0.0.2 or 127.0.0.1:5353 [default: the system's]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) dns_server: Option<DnsServer>,
 
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -137,6 +142,11 @@ pub(crate) struct PoolSettings {
     /// A server, with options of its own: HOST:PORT[,weight=N][,capacity=N]; once for each
     #[arg(long, value_name = "BACKEND")]
     pub(super) to: Vec<To>,
+
+    /// A name that DNS knows servers of, HOST:PORT or a service such as _http._tcp.web.internal,
+    /// with [,weight=N][,capacity=N]; once for each
+    #[arg(long, value_name = "NAME")]
+    pub(super) dns: Vec<Dns>,
 
     /// The most requests that a server has at a time
     #[arg(long, value_name = "N", default_value = "32", allow_negative_numbers = true)]
@@ -385,6 +395,20 @@ impl Settings {
         Ok(config)
     }
 
+    /// The names of each pool that has any.
+    pub(super) fn names(&self) -> BTreeMap<String, Vec<Named>> {
+        let pools = self.pool.iter().filter(|(_, pool)| !pool.dns.is_empty());
+        let named = |pool: &PoolSettings, dns: &Dns| Named {
+            question: dns.question.clone(),
+            weight: dns.weight,
+            capacity: dns.capacity.unwrap_or(pool.capacity.number()),
+        };
+        let named = |(name, pool): (&String, &PoolSettings)| {
+            (name.clone(), pool.dns.iter().map(|dns| named(pool, dns)).collect())
+        };
+        pools.map(named).collect()
+    }
+
     fn routes(&self) -> Result<Vec<RouteConfig>, Wrong> {
         if self.route.is_empty() {
             let mut names = self.pool.keys();
@@ -446,12 +470,18 @@ fn is_host(text: &str) -> bool {
 impl PoolSettings {
     fn config(&self, name: &str) -> Result<PoolConfig, Wrong> {
         let at = |key: &str| format!("pool.{name}.{key}");
-        if self.to.is_empty() {
+        if self.to.is_empty() && self.dns.is_empty() {
             return Err(Wrong::new(
                 at("to"),
                 "",
-                "there is no backend, such as \"127.0.0.1:9001\"",
+                "there is no backend, such as \"127.0.0.1:9001\", and no name in dns",
             ));
+        }
+        for (nth, dns) in self.dns.iter().enumerate() {
+            if self.dns[..nth].iter().any(|other| other.question == dns.question) {
+                let at = at(&format!("dns[{nth}]"));
+                return Err(Wrong::new(at, dns.question.to_string(), "it is told twice"));
+            }
         }
         let mut backends: Vec<BackendConfig> = Vec::new();
         for (nth, to) in self.to.iter().enumerate() {

@@ -111,6 +111,7 @@ fn n9_what_is_malformed_forged_or_repeated_changes_nothing() {
 fn an_operator_sees_it_as_a_proxy() {
     let server = Server::start();
     let balancer = server.balance(&[]);
+    assert_eq!(balancer.page("/ready"), "no worker takes requests (there is none)\n");
     let _workers = server.work(&["--name", "a", "--workers", "3", "--capacity", "2", "--", "cat"]);
     let recorder = Recorder::new(&server);
     recorder.until_answered();
@@ -136,6 +137,9 @@ fn an_operator_sees_it_as_a_proxy() {
     crate::metrics::assert_good(&metrics);
     assert_eq!(balancer.page("/ready"), "it serves\n");
     assert_eq!(balancer.page("/live"), "it runs\n");
+    // One that would take over is ready to.
+    let second = server.run(&["balance", "--subject", "work", "--admin", "127.0.0.1:0"]);
+    assert_eq!(second.page("/ready"), "it stands by: another one serves\n");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! answers as it is told.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -105,20 +105,7 @@ impl Backend {
     pub(crate) fn start(
         answer: impl Fn(&Seen, &mut TcpStream) -> Then + Send + Sync + 'static,
     ) -> Self {
-        Self::raw(move |stream, shared| {
-            let mut reader = BufReader::new(stream.try_clone().unwrap());
-            while let Some(head) = read_head(&mut reader) {
-                let mut seen = Seen { head, ..Seen::default() };
-                seen.whole = read_body(&mut seen, &mut reader);
-                shared.seen.lock().unwrap().push(seen.clone());
-                count(&shared.active, &shared.most_active);
-                let then = answer(&seen, stream);
-                shared.active.fetch_sub(1, Ordering::SeqCst);
-                if then == Then::Close {
-                    return;
-                }
-            }
-        })
+        Self::raw(reading(answer))
     }
 
     /// Reads heads alone, and leaves bodies to the answer.
@@ -140,6 +127,12 @@ impl Backend {
     /// Answers every request with its own name for this text.
     pub(crate) fn says(text: &'static str) -> Self {
         Self::start(move |_, stream| respond(stream, text.as_bytes()))
+    }
+
+    /// The same, at this address.
+    pub(crate) fn says_at(at: impl ToSocketAddrs, text: &'static str) -> Self {
+        let listener = TcpListener::bind(at).unwrap();
+        Self::on(listener, reading(move |_, stream| respond(stream, text.as_bytes())))
     }
 
     /// Notes every byte, and closes after so many requests.
@@ -175,7 +168,13 @@ impl Backend {
     }
 
     fn raw(serve: impl Fn(&mut TcpStream, &Shared) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), serve)
+    }
+
+    fn on(
+        listener: TcpListener,
+        serve: impl Fn(&mut TcpStream, &Shared) + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let (theirs, serve) = (Arc::clone(&shared), Arc::new(serve));
@@ -229,6 +228,24 @@ impl Drop for Backend {
         let _ = TcpStream::connect(self.address);
         let panicked = self.shared.panicked.load(Ordering::SeqCst);
         assert!(!panicked || thread::panicking(), "the backend panicked");
+    }
+}
+
+/// Reads whole requests and has each answered.
+fn reading(answer: impl Fn(&Seen, &mut TcpStream) -> Then) -> impl Fn(&mut TcpStream, &Shared) {
+    move |stream, shared| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while let Some(head) = read_head(&mut reader) {
+            let mut seen = Seen { head, ..Seen::default() };
+            seen.whole = read_body(&mut seen, &mut reader);
+            shared.seen.lock().unwrap().push(seen.clone());
+            count(&shared.active, &shared.most_active);
+            let then = answer(&seen, stream);
+            shared.active.fetch_sub(1, Ordering::SeqCst);
+            if then == Then::Close {
+                return;
+            }
+        }
     }
 }
 

@@ -113,6 +113,18 @@ fn each_mistake_has_its_line_and_column_and_key() {
             GOOD.replace("9002,weight=2", "9001"),
             "pool.web.to[1] '127.0.0.1:9001': it is told twice",
         ),
+        (
+            GOOD.replace("capacity = 8", "dns = [\"10.0.0.1:80\"]"),
+            "5:8: pool.web.dns[0]: it is an address, and no name: tell it in to",
+        ),
+        (
+            GOOD.replace("capacity = 8", "dns = [\"a.b:80\", \"a.b.:80,weight=2\"]"),
+            "5:18: pool.web.dns[1] 'a.b:80': it is told twice",
+        ),
+        (
+            GOOD.replace("listen", "dns_server = \"ns.internal\"\nlisten"),
+            "1:14: dns_server: it is an address, with a port unless that is 53",
+        ),
         (GOOD.replace("pool.web", "pool.\"a.b\""), "pool 'a.b': a pool's name has letters"),
         (route("path = \"/x\""), "10:1: route[1]: missing field `pool`"),
     ] {

@@ -9,6 +9,7 @@ mod backend;
 mod backend_faults;
 mod client_faults;
 mod crowds;
+mod dns;
 mod fairness;
 mod files;
 mod frames;
@@ -19,6 +20,7 @@ mod ledger;
 mod line;
 #[path = "../program/metrics.rs"]
 mod metrics;
+mod nameserver;
 mod options;
 mod parsers;
 mod passing;

@@ -181,13 +181,21 @@ impl Proxy {
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut address = |what: &str| {
+        let said = Arc::new(Mutex::new(String::new()));
+        let heard = Arc::clone(&said);
+        let mut next = || loop {
             let line = lines.next().expect("it says where it listens").unwrap();
+            if !line.starts_with("plimsoll: dns ") {
+                return line;
+            }
+            heard.lock().unwrap().push_str(&(line + "\n"));
+        };
+        let mut address = |what: &str| {
+            let line = next();
             let at = line.strip_prefix(&format!("plimsoll: {what} on ")).expect("it says where");
             at.parse().unwrap()
         };
         let (address, admin) = (address("listening"), address("admin"));
-        let said = Arc::new(Mutex::new(String::new()));
         let heard = Arc::clone(&said);
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {

@@ -183,7 +183,7 @@ async fn attempt(
     let connected = if reused { leased } else { Instant::now() };
     record.connect = connected - leased;
     let mut held = Held::new(connection, lease);
-    let request = outgoing.request(&backend.host, body);
+    let request = outgoing.request(|| backend.host(), body);
     let hides = upload.is_some() || outgoing.asks_upgrade();
     let answered = {
         let answer = pin!(held.send(request));

@@ -127,13 +127,17 @@ impl Outgoing {
 
     /// The request for one try; `fallback` names the host where the client did
     /// not, as HTTP/1.0 allows.
-    pub(super) fn request(&self, fallback: &HeaderValue, body: ToBackend) -> Request<ToBackend> {
+    pub(super) fn request(
+        &self,
+        fallback: impl FnOnce() -> HeaderValue,
+        body: ToBackend,
+    ) -> Request<ToBackend> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
         if !self.has_host {
-            request.headers_mut().insert(header::HOST, fallback.clone());
+            request.headers_mut().insert(header::HOST, fallback());
         }
         if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
             // Else it would be sent without its body where the method seldom has one.

@@ -48,7 +48,7 @@ pub(super) async fn check(
     };
     let mut request = Request::new(ToBackend::Empty);
     *request.uri_mut() = path.clone();
-    request.headers_mut().insert(header::HOST, backend.host.clone());
+    request.headers_mut().insert(header::HOST, backend.host());
     let agent = HeaderValue::from_static("plimsoll");
     request.headers_mut().insert(header::USER_AGENT, agent);
     let answered = async {

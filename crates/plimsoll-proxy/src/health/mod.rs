@@ -133,7 +133,7 @@ pub(crate) fn retune(
     health: &HealthConfig,
 ) {
     judge(books, backend, |judge| {
-        backend.move_to(&told.addresses);
+        backend.move_to(told);
         put_in_force(books, backend, judge, |terms| {
             terms.capacity.tell(told.capacity);
             terms.weight.tell(told.weight);

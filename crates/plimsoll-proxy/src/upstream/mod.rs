@@ -32,9 +32,7 @@ pub(crate) struct Backend {
     id: OnceLock<WorkerId>,
     /// `host:port`, as it is shown.
     pub(crate) name: String,
-    addresses: Mutex<Arc<[SocketAddr]>>,
-    /// For requests that name no host of their own.
-    pub(crate) host: HeaderValue,
+    place: Mutex<Place>,
     terms: Mutex<Terms>,
     connections: Arc<Connections>,
     judge: Mutex<Judge>,
@@ -46,14 +44,28 @@ pub(crate) struct Backend {
     retired: AtomicBool,
 }
 
+/// Where a backend is.
+#[derive(Clone)]
+struct Place {
+    addresses: Arc<[SocketAddr]>,
+    /// For requests that name no host of their own.
+    host: HeaderValue,
+}
+
+impl Place {
+    fn new(told: &BackendConfig) -> Self {
+        let fallback = |_| HeaderValue::from_static("backend");
+        let host = HeaderValue::from_str(&told.host).unwrap_or_else(fallback);
+        Self { addresses: told.addresses.clone().into(), host }
+    }
+}
+
 impl Backend {
     pub(crate) fn new(config: &BackendConfig, health: &HealthConfig, threads: usize) -> Self {
-        let fallback = || HeaderValue::from_static("backend");
         Self {
             id: OnceLock::new(),
             name: config.name.clone(),
-            addresses: Mutex::new(config.addresses.clone().into()),
-            host: HeaderValue::from_str(&config.name).unwrap_or_else(|_| fallback()),
+            place: Mutex::new(Place::new(config)),
             terms: Mutex::new(Terms::new(config)),
             connections: Arc::new(Connections::new(config.capacity, threads)),
             judge: Mutex::new(Judge::new(health.clone(), Instant::now())),
@@ -89,14 +101,28 @@ impl Backend {
         self.terms().capacity.in_force()
     }
 
-    /// Where it listens.
-    fn addresses(&self) -> Arc<[SocketAddr]> {
-        Arc::clone(&self.addresses.lock().unwrap_or_else(PoisonError::into_inner))
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where it listens is told anew.
-    pub(crate) fn move_to(&self, addresses: &[SocketAddr]) {
-        *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses.into();
+    /// Where it listens.
+    fn addresses(&self) -> Arc<[SocketAddr]> {
+        Arc::clone(&self.place().addresses)
+    }
+
+    /// Whether it is not known yet where it listens: it stands for what requests wait for.
+    pub(crate) fn is_promised(&self) -> bool {
+        self.place().addresses.is_empty()
+    }
+
+    /// What it is asked for by requests that name no host of their own.
+    pub(crate) fn host(&self) -> HeaderValue {
+        self.place().host.clone()
+    }
+
+    /// Where it is is told anew.
+    pub(crate) fn move_to(&self, told: &BackendConfig) {
+        *self.place() = Place::new(told);
     }
 
     /// Changes what it may have, and tells what that was and is. Its balancer is told by who
@@ -121,7 +147,8 @@ impl Backend {
 
     /// Whether it is to be checked and nobody does, who asks then being the one that does.
     pub(crate) fn wants_watch(&self) -> bool {
-        self.judge().settings().active && !self.watched.swap(true, Ordering::Relaxed)
+        let checked = !self.is_promised() && self.judge().settings().active;
+        checked && !self.watched.swap(true, Ordering::Relaxed)
     }
 
     /// Whether it is told of no more: how it is matters to nobody.
