@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use plimsoll::{Shutdown, ThreadPool};
-use plimsoll_nats::{Failure, Service, Work, WorkerName};
+use plimsoll_nats::{Failure, MOST_CAPACITY, Service, Work, WorkerName};
 
 use super::balance::name_of_its_own;
 use super::child::{Child, Copies, Frame};
@@ -93,6 +93,14 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         u16::try_from(cores).unwrap_or(4096).min(4096)
     });
+    let capacity = u32::from(number) * args.capacity;
+    if capacity > MOST_CAPACITY {
+        return Err(Ended::Usage(format!(
+            "{number} workers of capacity {} are {capacity} requests at a time: of one program \
+             there are at most {MOST_CAPACITY}",
+            args.capacity
+        )));
+    }
     let frame = match args.frame {
         Framing::Line => Frame::Line(b'\n'),
         Framing::Null => Frame::Line(0),
@@ -113,7 +121,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Ended> {
         })?));
     }
     let started = Mutex::new(started);
-    let capacity = u32::from(number) * args.capacity;
     // What is more than one each waits in the pool's line, for whichever copy is free first.
     let pool = ThreadPool::builder().workers(usize::from(number)).line(capacity as usize);
     let pool = pool.name("nats-work");

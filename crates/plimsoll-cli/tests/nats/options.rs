@@ -154,3 +154,15 @@ fn requests_say_what_they_cost_and_how_they_may_run() {
     assert_eq!(recorder.wait(number).errors[0].0, 413);
     balancer.is_settled();
 }
+
+#[test]
+fn more_at_a_time_than_a_worker_may_have_is_said_before_anything_starts() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let begun = folder.path().join("begun");
+    let many = ["work", "--subject", "x", "--workers", "4096", "--capacity", "5", "--", "touch"];
+    let mut command = server.command(&many);
+    let done = finish(command.arg(&begun).spawn().unwrap()).expect(2);
+    assert!(done.stderr.contains("are 20480 requests at a time"), "{}", done.stderr);
+    assert!(!begun.exists());
+}

@@ -14,6 +14,7 @@ mod fairness;
 mod files;
 mod frames;
 mod health;
+mod held;
 mod http2;
 mod http2_faults;
 mod ledger;

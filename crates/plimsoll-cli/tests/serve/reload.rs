@@ -39,7 +39,7 @@ fn ask(proxy: &Proxy) -> Wire {
 /// P5: under load, with good files, files that say nothing new, and bad ones.
 #[test]
 fn p5_no_request_fails_whatever_the_file_says() {
-    reloads(60);
+    reloads(60, Duration::ZERO);
 }
 
 /// The long form: `scripts/long/serve-reloads`.
@@ -47,20 +47,21 @@ fn p5_no_request_fails_whatever_the_file_says() {
 #[ignore = "takes a minute"]
 fn many_reloads() {
     let told = std::env::var("PLIMSOLL_RELOADS").ok().and_then(|told| told.parse().ok());
-    reloads(told.unwrap_or(1000));
+    reloads(told.unwrap_or(1000), Duration::from_millis(60));
 }
 
 /// Requests a second while it is told anew.
 const RATE: u32 = 2000;
 const CLIENTS: u32 = 8;
 
-/// So many reloads, of which one in five is of a file that is not right.
-fn reloads(count: usize) {
+/// So many reloads, so far apart, of which one in five is of a file that is not right.
+fn reloads(count: usize, gap: Duration) {
     let random = fastrand::Rng::with_seed(crate::proxy::seed());
     let backends: Vec<_> = (0..3).map(|_| Backend::says("x")).collect();
     let at: Vec<_> = backends.iter().map(|backend| backend.address).collect();
     let proxy = Proxy::told(&pool(&at, "capacity = 4\nno_health = true"));
     let (over, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    let begun = Instant::now();
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| {
@@ -88,8 +89,12 @@ fn reloads(count: usize) {
             proxy.write(&if is_bad { broken(&good, &mut random) } else { good });
             let (status, said) = proxy.reload();
             assert_eq!(status, if is_bad { 422 } else { 200 }, "{said}");
+            thread::sleep(gap);
         }
     });
+    let seconds = begun.elapsed().as_secs_f64();
+    let rate = f64::from(u32::try_from(asked.load(Ordering::Relaxed)).unwrap()) / seconds;
+    println!("{count} reloads in {seconds:.1} s at {rate:.0} requests/s, none failed");
     let workers = proxy.workers();
     assert_eq!(workers["requests"].as_u64().unwrap(), asked.load(Ordering::Relaxed));
     assert!(backends.iter().all(|backend| backend.most_active() <= 4));

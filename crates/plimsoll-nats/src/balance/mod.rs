@@ -92,6 +92,27 @@ impl Balance {
     /// Where the server has JetStream any number of balancers may run: one leads, the others
     /// stand by, and take over within two seconds. `note` is told what an operator should know.
     ///
+    /// ```no_run
+    /// use plimsoll_nats::{Balance, Seen, Settings};
+    /// use std::time::Duration;
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = async_nats::connect("nats://127.0.0.1:4222").await?;
+    /// let balance = Balance {
+    ///     service: "upper".parse()?,
+    ///     settings: Settings::default(),
+    ///     drain: Duration::from_secs(10),
+    ///     name: "first".into(),
+    ///     overrun: std::sync::Arc::default(),
+    /// };
+    /// let seen = Seen::default();
+    /// let told = |what: &str| eprintln!("{what}");
+    /// balance.run(client, std::future::pending(), &seen, told).await?;
+    /// println!("{} messages were not understood", seen.lock().unwrap().malformed);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Settings that are out of bounds, or what the server would not let it do.

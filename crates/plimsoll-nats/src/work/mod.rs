@@ -104,6 +104,30 @@ impl Work {
     /// request, whose requester gets an error. For functions that block, let it
     /// submit to a `plimsoll::ThreadPool`, whose replies are futures.
     ///
+    /// ```no_run
+    /// use plimsoll_nats::{Failure, Request, Work};
+    /// use std::{num::NonZeroU16, time::Duration};
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = async_nats::connect("nats://127.0.0.1:4222").await?;
+    /// let work = Work {
+    ///     service: "upper".parse()?,
+    ///     name: "here".parse()?,
+    ///     capacity: 8,
+    ///     weight: NonZeroU16::MIN,
+    ///     drain: Duration::from_secs(10),
+    /// };
+    /// let handler = |request: Request| async move {
+    ///     match std::str::from_utf8(&request.payload) {
+    ///         Ok(text) => Ok(text.to_uppercase().into()),
+    ///         Err(error) => Err(Failure::Request(error.to_string())),
+    ///     }
+    /// };
+    /// work.run(client, handler, std::future::pending()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// A capacity that is out of bounds, or what the server would not let it do.

@@ -1,19 +1,28 @@
 //! After a switch of protocols: bytes both ways, until both sides have ended.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, split};
 
 use super::record::Record;
 use crate::control::Phase;
 use crate::upstream::Held;
 
-/// Bytes on their way, in each direction.
+/// Bytes that are read at a time.
 const BUFFER: usize = 16 << 10;
+
+thread_local! {
+    /// What all tunnels of a thread read into: most of them are silent.
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into());
+}
 
 /// A backend that has switched protocols, for a client that is about to. It
 /// runs in the place of the client's connection, which it was.
@@ -105,14 +114,34 @@ async fn pass(
     to.write_all(&early).await?;
     to.flush().await?;
     passed.fetch_add(early.len() as u64, Ordering::Relaxed);
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let read = from.read(&mut buffer).await?;
-        if read == 0 {
-            return to.shutdown().await;
-        }
-        to.write_all(&buffer[..read]).await?;
+    // It holds the buffer that it is a part of.
+    drop(early);
+    while let Some((read, rest)) = poll_fn(|cx| poll_pass(cx, &mut from, &mut to)).await? {
+        to.write_all(&rest).await?;
         to.flush().await?;
         passed.fetch_add(read as u64, Ordering::Relaxed);
     }
+    to.shutdown().await
+}
+
+/// Passes on what there is, as far as it is taken at once: how much it was, and the rest. `None` is
+/// the end.
+fn poll_pass(
+    cx: &mut Context<'_>,
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> Poll<io::Result<Option<(usize, Vec<u8>)>>> {
+    READ.with_borrow_mut(|buffer| {
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
+        let read = buffer.filled();
+        if read.is_empty() {
+            return Poll::Ready(Ok(None));
+        }
+        let written = match Pin::new(to).poll_write(cx, read) {
+            Poll::Ready(written) => written?,
+            Poll::Pending => 0,
+        };
+        Poll::Ready(Ok(Some((read.len(), read[written..].to_vec()))))
+    })
 }
