@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_core::{
     Completion, Config, DispatchToError, Lease as Charge, Outcome, Policy, Pool, Refusal, Time,
-    WorkerId,
+    WorkerId, WorkerStats,
 };
 use smallvec::SmallVec;
 
@@ -393,6 +393,37 @@ impl<W: Send + Sync + 'static> Balancer<W> {
         Ok(Lease::new(Arc::clone(&self.shared), grant, None, now))
     }
 
+    /// A lease on this worker for a request that it has already, whatever its health and its
+    /// capacity: for a balancer that takes over from another. It costs 1, and is not among the
+    /// times of waiting and running.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, Reason, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// let id = balancer.add("a", WorkerSpec::new(NonZeroU32::MIN));
+    /// let [first, second] = [(); 2].map(|()| balancer.adopt(id).unwrap());
+    /// drop(first);
+    /// // It is at its capacity still.
+    /// assert!(matches!(balancer.try_acquire(), Err(Reason::Full)));
+    /// drop(second);
+    /// assert!(balancer.try_acquire().is_ok());
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DispatchToError::Unknown`] when there is no such worker,
+    /// [`DispatchToError::NoRoom`] when its pending would not fit 32 bits.
+    pub fn adopt(&self, worker: WorkerId) -> Result<Lease<W>, DispatchToError> {
+        let now = Instant::now();
+        let grant = self.shared.with(now, |state, _| {
+            let charge = state.pool.adopt(worker, NonZeroU32::MIN)?;
+            Ok(state.grant(charge))
+        })?;
+        Ok(Lease::new(Arc::clone(&self.shared), grant, None, now))
+    }
+
     /// A lease on the least-loaded worker, when there is one.
     ///
     /// It takes its place in line at the first poll. Dropped, it leaves the
@@ -481,6 +512,23 @@ impl<W: Send + Sync + 'static> Balancer<W> {
         let snapshot = Snapshot::of(&state.pool, now);
         drop(state);
         snapshot.with_times(&self.shared.recorder)
+    }
+
+    /// One worker at this moment, without what [`snapshot`](Self::snapshot) costs; `None` when
+    /// there is none of this id.
+    ///
+    /// ```
+    /// use plimsoll::{Balancer, WorkerSpec};
+    /// use std::num::NonZeroU32;
+    ///
+    /// let balancer = Balancer::new();
+    /// let id = balancer.add((), WorkerSpec::new(NonZeroU32::MIN));
+    /// let _lease = balancer.try_acquire()?;
+    /// assert_eq!(balancer.worker(id).unwrap().pending, 1);
+    /// # Ok::<(), plimsoll::Reason>(())
+    /// ```
+    pub fn worker(&self, id: WorkerId) -> Option<WorkerStats> {
+        lock(&self.shared.state).pool.worker(id)
     }
 
     /// How many requests are in line.

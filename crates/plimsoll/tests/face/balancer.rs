@@ -54,6 +54,31 @@ fn a_worker_that_is_added_serves_the_line() {
     settled(&balancer);
 }
 
+/// What another gave it counts, above its capacity and while it is down, and goes to the line as it
+/// comes back.
+#[test]
+fn what_a_worker_has_already_is_adopted() {
+    let balancer = Balancer::new();
+    let id = balancer.add((), spec(2));
+    balancer.set_health(id, Health::Down).unwrap();
+    let mut adopted: Vec<_> = (0..3).map(|_| balancer.adopt(id).unwrap()).collect();
+    balancer.set_health(id, Health::Up).unwrap();
+    assert_eq!(balancer.worker(id).unwrap().pending, 3);
+    let counter = Counter::new();
+    let mut waiting = balancer.acquire();
+    assert!(poll(&mut waiting, &counter).is_pending());
+    adopted.pop();
+    assert_eq!(counter.count(), 0);
+    adopted.pop();
+    assert_eq!(counter.count(), 1);
+    drop((adopted, block_on(waiting).unwrap()));
+    assert_eq!(balancer.snapshot().run.count(), 1, "the time of those is not known");
+    let removed = balancer.remove(id).unwrap();
+    assert!(balancer.adopt(id).is_err() && balancer.worker(id).is_none());
+    drop(removed);
+    settled(&balancer);
+}
+
 #[test]
 fn a_removal_yields_the_worker_when_its_last_lease_is_back() {
     let balancer = Balancer::new();
