@@ -170,7 +170,7 @@ impl Client {
     async fn hung_up(&self) -> Option<()> {
         // A descriptor of its own has readiness of its own: looking at it takes
         // nothing from who reads.
-        let twin = rustix::io::dup(&self.stream).ok()?;
+        let twin = rustix::io::fcntl_dupfd_cloexec(&self.stream, 0).ok()?;
         let twin = TcpStream::from_std(twin.into()).ok()?;
         loop {
             if twin.ready(Interest::READABLE).await.ok()?.is_read_closed() {
