@@ -14,7 +14,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -23,6 +24,9 @@ use crate::desk::Desk;
 
 /// A client here is a program that asks at once.
 const HEADER_TIME: Duration = Duration::from_secs(5);
+
+/// The longest that answers under way are waited for at the end.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// How long nobody is accepted after the system would not.
 const REST: Duration = Duration::from_millis(50);
@@ -40,7 +44,8 @@ const CONNECTIONS: usize = 128;
 pub type Secure = Arc<dyn Fn() -> Option<Arc<ServerConfig>> + Send + Sync>;
 
 /// Shows what there is at a desk, to whoever connects, until `end` is over, and has done what is
-/// asked there; in TLS if there is something to secure it by. It runs on a tokio runtime.
+/// asked there; in TLS if there is something to secure it by. What is being answered then is
+/// finished. It runs on a tokio runtime.
 ///
 /// # Errors
 ///
@@ -82,6 +87,8 @@ pub async fn serve(
     let desk = Arc::new(desk);
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut end = pin!(end);
+    let (serving, over) = watch::channel(());
+    let mut connections = JoinSet::new();
     loop {
         let next = async {
             // It is never closed.
@@ -89,33 +96,44 @@ pub async fn serve(
             (place, listener.accept().await)
         };
         let (place, accepted) = tokio::select! {
-            () = &mut end => return Ok(()),
+            () = &mut end => break,
             next = next => next,
         };
         let Ok((socket, _)) = accepted else {
             tokio::time::sleep(REST).await;
             continue;
         };
-        let (desk, secure) = (Arc::clone(&desk), secure.clone());
-        tokio::spawn(async move {
+        let (desk, secure, over) = (Arc::clone(&desk), secure.clone(), over.clone());
+        // Those that have ended are let go of.
+        while connections.try_join_next().is_some() {}
+        connections.spawn(async move {
             match secure {
-                None => converse(socket, desk).await,
+                None => converse(socket, desk, over).await,
                 Some(secure) => {
                     let Some(by) = secure() else { return };
                     let secured = timeout(HEADER_TIME, TlsAcceptor::from(by).accept(socket));
                     // One that does not agree is its own matter.
                     if let Ok(Ok(stream)) = secured.await {
-                        converse(stream, desk).await;
+                        converse(stream, desk, over).await;
                     }
                 }
             }
             drop(place);
         });
     }
+    drop((listener, serving));
+    // Who does not take an answer is not waited for.
+    let parted = async { while connections.join_next().await.is_some() {} };
+    let _ = timeout(PARTING, parted).await;
+    Ok(())
 }
 
-/// Answers what comes by a stream, until its end.
-async fn converse(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, desk: Arc<Desk>) {
+/// Answers what comes by a stream, until its end, or that of what is asked when it is over.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    desk: Arc<Desk>,
+    mut over: watch::Receiver<()>,
+) {
     let service = service_fn(move |request: Request<Incoming>| {
         let desk = Arc::clone(&desk);
         async move { Ok::<_, Infallible>(desk.answer(request).await) }
@@ -124,8 +142,12 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, 
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // Its errors are the client's.
-    if timeout(LIFE, connection.as_mut()).await.is_err() {
-        connection.as_mut().graceful_shutdown();
-        let _ = timeout(FAREWELL, connection).await;
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = tokio::time::sleep(LIFE) => {}
+        // Who tells it is gone.
+        _ = over.changed() => {}
     }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(FAREWELL, connection).await;
 }
