@@ -13,7 +13,7 @@ use crate::control::Phase;
 use crate::pool::Pool;
 use crate::proxy::Proxy;
 
-/// Serves until the proxy has stopped.
+/// Serves until the proxy has stopped, or another process serves in its place.
 pub(crate) fn start(proxy: Arc<Proxy>, admin: Admin) -> io::Result<JoinHandle<()>> {
     let Admin { socket, tls, access, reload, more } = admin;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -33,7 +33,8 @@ pub(crate) fn start(proxy: Arc<Proxy>, admin: Admin) -> io::Result<JoinHandle<()
                 overview
             })
         };
-        let serving = plimsoll_admin::serve(socket, desk, secure, phase.reached(Phase::Stopped));
+        let over = phase.reached(Phase::HandedOver);
+        let serving = plimsoll_admin::serve(socket, desk, secure, over);
         // Without it the proxy still serves.
         let _ = runtime.block_on(serving);
         // A reload that takes its time is not waited for.
@@ -90,11 +91,18 @@ fn view(pool: &Pool, leaves: bool) -> PoolView {
     PoolView {
         name: Some(pool.config.name.clone()),
         leaves,
-        gauges: vec![Gauge {
-            key: "open_connections",
-            help: "Idle ones included.",
-            values: backends.iter().map(|backend| backend.open() as u64).collect(),
-        }],
+        gauges: vec![
+            Gauge {
+                key: "open_connections",
+                help: "Idle ones included.",
+                values: backends.iter().map(|backend| backend.open() as u64).collect(),
+            },
+            Gauge {
+                key: "lent",
+                help: "Requests of those pending that a process has which this one took over from.",
+                values: backends.iter().map(|backend| backend.lent().into()).collect(),
+            },
+        ],
         ..PoolView::new(snapshot, backends.iter().map(worker).collect())
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use crate::config::{BackendConfig, Config};
 use crate::proxy::Proxy;
+use crate::restart::{Place, Rest};
 
 /// How far stopping has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +20,8 @@ pub(crate) enum Phase {
     Serving,
     /// No new connections; what runs is finished.
     Draining,
+    /// The same, while another process serves in this one's place.
+    HandedOver,
     /// What still runs is cut off.
     Stopped,
 }
@@ -96,6 +99,28 @@ impl Control {
         proxy.change(change)
     }
 
+    /// The sockets that wait for clients.
+    ///
+    /// # Errors
+    ///
+    /// When nothing runs, or there are no descriptors.
+    pub fn listeners(&self) -> io::Result<Vec<Listener>> {
+        let proxy = self.proxy().upgrade().ok_or_else(|| io::Error::other("nothing is served"))?;
+        proxy.sockets().iter().map(Listener::twin).collect()
+    }
+
+    /// Leaves serving to another process, which has the same sockets and is ready: accepts no more,
+    /// as [`drain`](Self::drain), and has from now on no more of the backends that the other
+    /// uses as well, which are told, than what is pending there.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when nothing runs, or it stops already; then nothing has changed.
+    pub fn hand_over(&self, used: &[Place]) -> Result<Rest, String> {
+        let proxy = self.proxy().upgrade().ok_or("nothing is served")?;
+        proxy.hand_over(used)
+    }
+
     /// Reads certificates again whose files have changed, and serves by them from now on: new
     /// connections, that is. Tells whether there was anything to read. Cheap enough to be called
     /// every now and then.
@@ -114,8 +139,7 @@ impl Control {
     ///
     /// A sentence, when nothing runs.
     pub fn change_backends(&self, told: HashMap<String, Vec<BackendConfig>>) -> Result<(), String> {
-        self.proxy().upgrade().ok_or("nothing is served")?.change_backends(told);
-        Ok(())
+        self.proxy().upgrade().ok_or("nothing is served")?.change_backends(told)
     }
 
     fn proxy(&self) -> MutexGuard<'_, Weak<Proxy>> {
@@ -136,6 +160,15 @@ impl Control {
     /// Whether it has been told to stop, gently or at once.
     pub fn is_draining(&self) -> bool {
         self.0.has_reached(Phase::Draining)
+    }
+
+    /// Whether it has been told to drain by [`hand_over`](Self::hand_over).
+    pub(crate) fn has_handed_over(&self) -> bool {
+        self.0.has_reached(Phase::HandedOver)
+    }
+
+    pub(crate) fn leave_to_another(&self) {
+        self.advance(Phase::HandedOver);
     }
 
     pub(crate) fn watch(&self) -> Watch {

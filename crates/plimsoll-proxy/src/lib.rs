@@ -11,6 +11,7 @@
 //! | `exchange` | one request: its head, its place in line, its tries, its answer |
 //! | `upstream` | backends: connections, bodies, what a response holds |
 //! | `threads` | a runtime per core, and how connections come to them |
+//! | `restart` | one process in another's place, and what both use meanwhile |
 #![forbid(unsafe_code)]
 
 mod admin;
@@ -25,6 +26,7 @@ mod pace;
 mod pool;
 mod proxy;
 mod refusal;
+mod restart;
 mod retry;
 mod routes;
 mod share;
@@ -40,6 +42,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use pool::Pool;
 use proxy::Proxy;
 
 pub use config::{
@@ -48,6 +51,7 @@ pub use config::{
 };
 pub use control::{Change, Control, Listener};
 pub use plimsoll_admin::{Access, Family, Reload};
+pub use restart::{Loans, Place, Rest, Turn, Waits};
 
 /// The sockets that a proxy serves.
 #[derive(Debug)]
@@ -105,13 +109,57 @@ impl fmt::Debug for Admin {
 /// When the system gives no thread, or nothing to wait for sockets with, or the
 /// log's file cannot be opened, or a route leads to no pool.
 pub fn run(config: Config, listeners: Listeners, control: &Control) -> io::Result<()> {
-    let proxy = Arc::new(Proxy::new(config, control.clone())?);
-    let admin = listeners.admin.map(|at| admin::start(Arc::clone(&proxy), at)).transpose()?;
-    let served = threads::run(&proxy, listeners.clients);
-    control.stop();
-    // What it panicked with is on stderr, and the end of the proxy is no worse.
-    let _ = admin.map(JoinHandle::join);
-    // The last to hold it, and with it the log, whose lines are written now.
-    drop(proxy);
-    served
+    Server::new(config, control)?.run(listeners)
+}
+
+/// A proxy that does not serve yet: for who has something to do in between.
+pub struct Server(Arc<Proxy>);
+
+impl Server {
+    /// Makes all that [`run`] makes before it serves.
+    ///
+    /// # Errors
+    ///
+    /// When the log's file cannot be opened, or a route leads to no pool.
+    pub fn new(config: Config, control: &Control) -> io::Result<Self> {
+        Ok(Self(Arc::new(Proxy::new(config, control.clone())?)))
+    }
+
+    /// The backends that it uses.
+    pub fn places(&self) -> Vec<Place> {
+        let place = |pool: &Arc<Pool>| {
+            let backends = pool.backends.iter().map(|backend| backend.name.clone());
+            let name = pool.config.name.clone();
+            backends.map(move |backend| Place { pool: name.clone(), backend }).collect::<Vec<_>>()
+        };
+        self.0.live().pools.iter().flat_map(place).collect()
+    }
+
+    /// What a process has of them that this one takes over from; nothing so far.
+    pub fn loans(&self) -> Loans {
+        Loans::new(&self.0)
+    }
+
+    /// Serves, as [`run`] does.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread, or nothing to wait for sockets with.
+    pub fn run(self, listeners: Listeners) -> io::Result<()> {
+        let Self(proxy) = self;
+        let admin = listeners.admin.map(|at| admin::start(Arc::clone(&proxy), at)).transpose()?;
+        let served = threads::run(&proxy, listeners.clients);
+        proxy.control.stop();
+        // What it panicked with is on stderr, and the end of the proxy is no worse.
+        let _ = admin.map(JoinHandle::join);
+        // The last to hold it, and with it the log, whose lines are written now.
+        drop(proxy);
+        served
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").finish_non_exhaustive()
+    }
 }

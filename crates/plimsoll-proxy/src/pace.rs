@@ -1,6 +1,6 @@
 //! How fast requests are completed, as the line's forecast needs it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Seconds that are looked back on.
@@ -13,6 +13,8 @@ pub(crate) struct Pace {
     seconds: [AtomicU64; WINDOW],
     /// What the backends could complete in a second.
     possible: AtomicU64,
+    /// Whether its line is a part of another process's.
+    is_elsewhere: AtomicBool,
 }
 
 /// A second's number and its count, in one word: they change together.
@@ -24,6 +26,7 @@ impl Pace {
             start: Instant::now(),
             seconds: std::array::from_fn(|_| AtomicU64::new(0)),
             possible: AtomicU64::new(u64::MAX),
+            is_elsewhere: AtomicBool::new(false),
         }
     }
 
@@ -32,6 +35,11 @@ impl Pace {
     /// possible.
     pub(crate) fn set_possible(&self, a_second: u64) {
         self.possible.store(a_second, Ordering::Relaxed);
+    }
+
+    /// Says whether its line is a part of another process's, of whose pace nothing is known here.
+    pub(crate) fn set_elsewhere(&self, is_elsewhere: bool) {
+        self.is_elsewhere.store(is_elsewhere, Ordering::Relaxed);
     }
 
     /// A request was completed.
@@ -48,9 +56,10 @@ impl Pace {
     }
 
     /// How long a line of this length takes, by the completions of the last
-    /// ten seconds; `None` while there are none.
+    /// ten seconds; `None` while there are none, or it is not known.
     pub(crate) fn forecast(&self, line: usize) -> Option<Duration> {
-        self.forecast_at(self.start.elapsed(), line)
+        let is_here = !self.is_elsewhere.load(Ordering::Relaxed);
+        is_here.then(|| self.forecast_at(self.start.elapsed(), line)).flatten()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
@@ -112,6 +121,15 @@ mod tests {
         }
         let forecast = pace.forecast_at(ms(500), 100).unwrap();
         assert!((forecast.as_secs_f64() - 1.0).abs() < 0.05, "{forecast:?}");
+    }
+
+    #[test]
+    fn nothing_is_forecast_of_a_line_elsewhere() {
+        let pace = Pace::new();
+        pace.completed(Instant::now());
+        assert!(pace.forecast(10).is_some());
+        pace.set_elsewhere(true);
+        assert_eq!(pace.forecast(10), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::control::{Change, Control, Listener};
 use crate::health;
 use crate::log::Log;
 use crate::pool::Pool;
+use crate::restart::{Place, Rest};
 use crate::routes::Routes;
 use crate::stats::Stats;
 use crate::tls::Identity;
@@ -26,6 +27,8 @@ pub(crate) struct Proxy {
     live: Mutex<Live>,
     /// Pools that are told of no more, and have something to finish.
     leaving: Mutex<Vec<Arc<Pool>>>,
+    /// Where clients come, for a process that takes over.
+    sockets: Mutex<Vec<Listener>>,
     /// Threads; as it was told first.
     pub(crate) threads: usize,
     audit_every: u64,
@@ -58,6 +61,7 @@ impl Proxy {
         Ok(Self {
             live: Mutex::new(live),
             leaving: Mutex::default(),
+            sockets: Mutex::default(),
             threads,
             audit_every,
             seats: Balancer::new(),
@@ -78,6 +82,7 @@ impl Proxy {
         let Change { config, opens, closes } = change;
         // One at a time.
         let mut live = self.lock();
+        self.check_serves()?;
         let tls = Live::check(&config, live.tls.as_deref())?;
         let errands = self.errands.get().map(Vec::as_slice).unwrap_or_default();
         let mut copies = Vec::new();
@@ -102,6 +107,13 @@ impl Proxy {
         before.retain(|old| !stays(old));
         *self.leaving() = before;
         self.seat(&live.config);
+        let mut sockets = self.sockets();
+        sockets.retain(|listener| !closes.contains(&listener.at));
+        // One that drains opens nothing any more.
+        if !self.control.is_draining() {
+            sockets.extend(opens);
+        }
+        drop(sockets);
         for (errands, copies) in errands.iter().zip(copies) {
             // A thread that is gone takes no more: the process ends.
             let _ = errands.send(Errand::Serve(Box::new(live.clone())));
@@ -115,16 +127,45 @@ impl Proxy {
         Ok(())
     }
 
+    /// What waits for clients.
+    pub(crate) fn sockets(&self) -> MutexGuard<'_, Vec<Listener>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drains, and leaves what is told to a process that serves from now on.
+    pub(crate) fn hand_over(&self, used: &[Place]) -> Result<Rest, String> {
+        // No change of settings comes between.
+        let live = self.lock();
+        if self.control.is_draining() {
+            return Err("it stops already".into());
+        }
+        self.control.leave_to_another();
+        drop(live);
+        let pools: Vec<_> = self.pools().into_iter().map(|(pool, _)| pool).collect();
+        Ok(Rest::new(&pools, used))
+    }
+
     /// Serves by other backends of these pools from now on, and by all else as before.
-    pub(crate) fn change_backends(&self, mut told: HashMap<String, Vec<BackendConfig>>) {
+    pub(crate) fn change_backends(
+        &self,
+        mut told: HashMap<String, Vec<BackendConfig>>,
+    ) -> Result<(), String> {
         // One at a time.
         let mut live = self.lock();
+        self.check_serves()?;
         for pool in &mut live.pools {
             if let Some(backends) = told.remove(&pool.config.name) {
                 *pool = Arc::new(pool.with_backends(backends, self.threads));
             }
         }
         self.tell_threads(&live);
+        Ok(())
+    }
+
+    /// Whether it is this process whose settings matter.
+    fn check_serves(&self) -> Result<(), String> {
+        let elsewhere = self.control.has_handed_over();
+        if elsewhere { Err("another process serves now".into()) } else { Ok(()) }
     }
 
     /// Has all threads serve by this.

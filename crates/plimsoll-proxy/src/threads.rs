@@ -74,8 +74,8 @@ pub(crate) fn run(proxy: &Arc<Proxy>, listeners: Vec<Listener>) -> io::Result<()
         });
         started.push(thread.map_err(cannot)?);
     }
-    // What is left of them is the threads': they close the ports when they drain.
-    drop(listeners);
+    // The threads close the ports when they drain, these with theirs.
+    *proxy.sockets() = listeners;
     proxy.control.is_of(proxy);
     for thread in started {
         thread.join().map_err(|_| io::Error::other("a thread panicked"))??;
@@ -160,6 +160,7 @@ async fn serve(
             }
             () = phase.reached(Phase::Draining), if draining.is_none() => {
                 draining = Some(tokio::time::Instant::now() + seat.live().config.times.drain);
+                seat.proxy.sockets().clear();
                 accepting.end_all().await;
             }
             _ = &mut closing, if draining.is_some() && alive.is_some() => {

@@ -94,6 +94,11 @@ impl Judge {
         self.mode == Mode::Trial
     }
 
+    /// Whether it gets no requests.
+    pub(crate) fn is_out(&self) -> bool {
+        matches!(self.mode, Mode::Failing | Mode::Ejected(_))
+    }
+
     /// Whether a request is to tell how it is: it is ejected, or on trial with one
     /// place, which a check would take.
     pub(crate) fn awaits_request(&self) -> bool {

@@ -15,7 +15,7 @@ use self::judge::Verdict;
 use crate::config::{BackendConfig, HealthConfig};
 use crate::pool::Books;
 use crate::upstream::{Backend, Terms};
-use plimsoll::Penalty;
+use plimsoll::{Health, Penalty, WorkerStats};
 use plimsoll_admin::Order;
 
 /// How many seconds are looked back on for a request's time.
@@ -56,7 +56,16 @@ fn judge(
 }
 
 fn carry_out(books: &Arc<Books>, backend: &Arc<Backend>, slow_start: Duration, verdict: Verdict) {
-    use plimsoll::Health;
+    if backend.is_shared() {
+        // A successor says what there is of it. What is counted here is still counted.
+        return match verdict {
+            Verdict::Ejected(until) => {
+                drop(tokio::spawn(try_again(Arc::clone(books), Arc::clone(backend), until)));
+            }
+            Verdict::Trial => books.ceiling.give_back(),
+            Verdict::Down | Verdict::Up => {}
+        };
+    }
     let balancer = &books.balancer;
     let id = backend.id();
     // All known until it is removed, and then nothing more is to be done.
@@ -85,6 +94,34 @@ fn carry_out(books: &Arc<Books>, backend: &Arc<Backend>, slow_start: Duration, v
     };
 }
 
+/// Leaves a backend to a successor of this process's, or has all of it again. What is left gets
+/// nothing new, but may be waited for.
+pub(crate) fn share(books: &Books, backend: &Backend, is_shared: bool) {
+    let (balancer, id) = (&books.balancer, backend.id());
+    let judge = backend.judge();
+    backend.set_shared(is_shared);
+    // One that was removed gets nothing as it is, and is known no more.
+    if is_shared {
+        let _ = balancer.set_health(id, Health::Starting);
+        let slow = |worker: &WorkerStats| worker.capacity_in_force < worker.capacity.get();
+        if balancer.worker(id).as_ref().is_some_and(slow) {
+            // A slow start would scale what is granted.
+            let _ = balancer.start_ramp(id, Duration::ZERO);
+        }
+        return;
+    }
+    backend.set_most_open(backend.capacity().get());
+    let capacity = if judge.is_on_trial() { NonZeroU32::MIN } else { backend.capacity() };
+    let _ = balancer.set_capacity(id, capacity);
+    let _ = balancer.set_draining(id, backend.terms().draining);
+    let health = match () {
+        () if judge.is_out() => Health::Down,
+        () if backend.is_promised() => Health::Starting,
+        () => Health::Up,
+    };
+    let _ = balancer.set_health(id, health);
+}
+
 /// Ends an ejection.
 async fn try_again(books: Arc<Books>, backend: Arc<Backend>, at: Instant) {
     tokio::time::sleep_until(at.into()).await;
@@ -108,7 +145,7 @@ pub(crate) async fn weigh(books: Weak<Books>) {
         }
         let median = late.quantile(0.5);
         if late.count() > 0 {
-            let up = snapshot.workers.iter().filter(|worker| worker.health == plimsoll::Health::Up);
+            let up = snapshot.workers.iter().filter(|worker| worker.health == Health::Up);
             let room: f64 = up.map(|worker| f64::from(worker.capacity_in_force)).sum();
             let a_second = room / median.as_secs_f64().max(1e-6);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate")]
@@ -157,6 +194,10 @@ pub(crate) fn steer(books: &Arc<Books>, backend: &Arc<Backend>, order: Order) {
 
 /// Changes what a backend may have, and tells the balancer.
 fn put_in_force(books: &Books, backend: &Backend, judge: &Judge, change: impl FnOnce(&mut Terms)) {
+    // A successor says what there is of it.
+    if backend.is_shared() {
+        return;
+    }
     let (before, after) = backend.set_terms(change);
     let (balancer, id) = (&books.balancer, backend.id());
     // All known until it is removed, and then nothing more is to be done.
@@ -179,7 +220,8 @@ fn put_in_force(books: &Books, backend: &Backend, judge: &Judge, change: impl Fn
     }
 }
 
-/// Checks one backend until it is told of no more, or is to be checked no more.
+/// Checks one backend until it is told of no more, or a successor uses it, or it is to be checked no
+/// more.
 pub(crate) async fn watch(books: Weak<Books>, backend: Weak<Backend>, thread: usize) {
     // Spread, so that not all are checked at once.
     let mut rest = fastrand::f64();
@@ -194,7 +236,8 @@ pub(crate) async fn watch(books: Weak<Books>, backend: Weak<Backend>, thread: us
             return;
         }
         let settings = backend.judge().settings().clone();
-        if !settings.active {
+        // A successor looks after it.
+        if !settings.active || backend.is_shared() {
             return backend.unwatch();
         }
         let ejected = backend.ejected.notified();

@@ -131,6 +131,13 @@ impl Connection {
         Self::start(stream, thread, opened).await.ok()
     }
 
+    /// Closes it, and yields its place among the open ones.
+    pub(super) fn close(self: Box<Self>) -> Opened {
+        let Self { sender, driven, stream, opened, .. } = *self;
+        drop((sender, driven, stream));
+        opened
+    }
+
     /// Sends a request; its error hands it back when nothing of it was sent.
     pub(crate) fn send(
         &mut self,

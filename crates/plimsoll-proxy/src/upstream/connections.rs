@@ -97,6 +97,23 @@ impl Connections {
         self.lock().takes_one_more().then(|| Opened(Arc::clone(self)))
     }
 
+    /// Room for one more, which an idle one makes if need be: it is closed then.
+    pub(super) fn make_room(self: &Arc<Self>) -> Option<Opened> {
+        let mut state = self.lock();
+        if state.takes_one_more() {
+            return Some(Opened(Arc::clone(self)));
+        }
+        let idle = state.any_idle();
+        drop(state);
+        idle.map(Connection::close)
+    }
+
+    /// One that is open already, elsewhere.
+    pub(super) fn adopt(self: &Arc<Self>) -> Opened {
+        self.lock().open += 1;
+        Opened(Arc::clone(self))
+    }
+
     /// An idle connection, if there is one, this thread's own if it has one.
     pub(super) fn idle(&self, thread: usize) -> Option<Box<Connection>> {
         let mut state = self.lock();
@@ -119,22 +136,24 @@ impl Connections {
     }
 
     /// Says how many may be open; idle ones beyond that are closed.
-    pub(super) fn set_most(&self, most: NonZeroU32) {
+    pub(super) fn set_most(&self, most: u32) {
         let mut beyond = Vec::new();
         self.change(|state| {
-            state.most = most.get() as usize;
+            state.most = most as usize;
             let too_many = state.most..state.open;
             beyond.extend(too_many.map_while(|_| state.any_idle()));
         });
         drop(beyond);
     }
 
-    /// Closes idle ones, and those that become so.
-    pub(super) fn keep_none(&self) {
+    /// Says whether idle ones are kept; otherwise they are closed, and those that become so.
+    pub(super) fn set_keeps(&self, keeps: bool) {
         let mut idle = Vec::new();
         self.change(|state| {
-            state.keeps = false;
-            idle.extend(std::iter::from_fn(|| state.any_idle()));
+            state.keeps = keeps;
+            if !keeps {
+                idle.extend(std::iter::from_fn(|| state.any_idle()));
+            }
         });
         drop(idle);
     }

@@ -9,7 +9,7 @@ mod upload;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 pub(crate) use self::connect::ConnectError;
 pub(crate) use self::connection::Connection;
 use self::connections::Connections;
+pub(crate) use self::connections::Opened;
 pub(crate) use self::response::Held;
 pub(crate) use self::terms::Terms;
 pub(crate) use self::upload::{ToBackend, Upload, UploadFault};
@@ -42,6 +43,10 @@ pub(crate) struct Backend {
     watched: AtomicBool,
     /// Whether it is told of no more.
     retired: AtomicBool,
+    /// Whether a successor of this process's uses it as well.
+    shared: AtomicBool,
+    /// What of it a predecessor of this process's has.
+    lent: AtomicU32,
 }
 
 /// Where a backend is.
@@ -72,6 +77,8 @@ impl Backend {
             ejected: Notify::new(),
             watched: AtomicBool::new(false),
             retired: AtomicBool::new(false),
+            shared: AtomicBool::new(false),
+            lent: AtomicU32::new(0),
         }
     }
 
@@ -133,7 +140,7 @@ impl Backend {
         change(&mut terms);
         let after = *terms;
         drop(terms);
-        self.connections.set_most(after.capacity.in_force());
+        self.connections.set_most(after.capacity.in_force().get());
         (before, after)
     }
 
@@ -142,7 +149,7 @@ impl Backend {
         self.retired.store(true, Ordering::Relaxed);
         // It is a worker, or was removed already.
         let _ = balancer.remove(self.id());
-        self.connections.keep_none();
+        self.connections.set_keeps(false);
     }
 
     /// Whether it is to be checked and nobody does, who asks then being the one that does.
@@ -159,6 +166,47 @@ impl Backend {
     /// Nobody checks it any more.
     pub(crate) fn unwatch(&self) {
         self.watched.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a successor uses it as well, and says what there is for this process.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Relaxed)
+    }
+
+    /// Says so; its judge's lock is to be held, for what is in force is not the judge's to say then.
+    pub(crate) fn set_shared(&self, shared: bool) {
+        self.shared.store(shared, Ordering::Relaxed);
+        self.connections.set_keeps(!shared && !self.is_retired());
+    }
+
+    /// The most connections that it may have.
+    pub(crate) fn set_most_open(&self, most: u32) {
+        self.connections.set_most(most);
+    }
+
+    /// A place for a connection of a predecessor's.
+    pub(crate) fn lend_place(&self) -> Option<Opened> {
+        self.connections.make_room()
+    }
+
+    /// The same, for one that is open already.
+    pub(crate) fn adopt_place(&self) -> Opened {
+        self.connections.adopt()
+    }
+
+    /// How much of it a predecessor has.
+    pub(crate) fn lent(&self) -> u32 {
+        self.lent.load(Ordering::Relaxed)
+    }
+
+    /// A predecessor has one more.
+    pub(crate) fn lend(&self) {
+        self.lent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It has one less.
+    pub(crate) fn take_back(&self) {
+        self.lent.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// What is known of its health.

@@ -1,0 +1,179 @@
+//! One process serves in another's place, while the other finishes what it has.
+//!
+//! Both use the same backends meanwhile, and together never more of one than its capacity: what
+//! the old one has, the new one counts as lent, in its balancer and among its open
+//! connections. The old one ([`Rest`]) has no more than that at any time: what becomes
+//! free it gives back, and nothing goes to its line by itself. A request that waits there stands in
+//! the new one's line ([`Loans`]), as any other. How the two speak to each other is not known
+//! here.
+
+mod loans;
+mod rest;
+
+pub use self::loans::Loans;
+pub use self::rest::{Rest, Turn, Waits};
+
+/// A backend of a pool, as two processes know it.
+///
+/// ```
+/// use plimsoll_proxy::Place;
+///
+/// let place = Place { pool: "web".into(), backend: "10.0.0.1:9001".into() };
+/// assert_eq!(place, place.clone());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The pool's name.
+    pub pool: String,
+    /// The backend's, in that pool.
+    pub backend: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::config::{BackendConfig, Config};
+    use crate::control::Control;
+    use crate::proxy::Proxy;
+
+    const CAPACITY: u32 = 3;
+    const BACKENDS: usize = 2;
+
+    /// How many there are at a time, and were at the most.
+    #[derive(Default)]
+    struct Count {
+        now: AtomicU32,
+        most: AtomicU32,
+    }
+
+    impl Count {
+        fn enter(&self) {
+            self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        }
+
+        fn leave(&self) {
+            self.now.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Leases on each backend, and connections to it, of both processes.
+    #[derive(Default)]
+    struct Counts {
+        leases: [Count; BACKENDS],
+        connections: [Count; BACKENDS],
+    }
+
+    fn proxy() -> Arc<Proxy> {
+        let backend = |nth: usize| {
+            let mut backend = BackendConfig::new(nth.to_string(), vec![]);
+            backend.capacity = NonZeroU32::new(CAPACITY).unwrap();
+            backend
+        };
+        let mut config = Config::new((0..BACKENDS).map(backend).collect());
+        config.threads = std::num::NonZeroUsize::MIN;
+        Arc::new(Proxy::new(config, Control::new()).unwrap())
+    }
+
+    /// Has requests there until it is over, with connections as requests have them.
+    fn requests(proxy: &Proxy, counts: &Counts, over: &AtomicBool) -> u64 {
+        let mut served = 0;
+        let books = Arc::clone(&proxy.live().pools[0].books);
+        while !over.load(Ordering::Relaxed) {
+            let patience = Duration::from_secs(10);
+            let lease = books.balancer.acquire_blocking(patience).expect("its turn comes");
+            let backend = Arc::clone(lease.worker());
+            let nth: usize = backend.name.parse().unwrap();
+            counts.leases[nth].enter();
+            let place = loop {
+                match backend.lend_place() {
+                    Some(place) => break place,
+                    None => thread::yield_now(),
+                }
+            };
+            counts.connections[nth].enter();
+            thread::sleep(Duration::from_micros(50));
+            // In the order in which requests give them back.
+            counts.connections[nth].leave();
+            drop(place);
+            counts.leases[nth].leave();
+            drop(lease);
+            served += 1;
+        }
+        served
+    }
+
+    /// Whatever comes to either of the two, at whatever moment: no backend has more than it may,
+    /// nobody starves, and in the end nothing is lent.
+    #[test]
+    fn two_processes_never_have_more_than_one_may() {
+        let (old, new) = (proxy(), proxy());
+        let counts = Counts::default();
+        let over = AtomicBool::new(false);
+        let ask = |of| {
+            let (counts, over) = (&counts, &over);
+            move || requests(of, counts, over)
+        };
+        let until = |what: &dyn Fn() -> bool| {
+            let begun = Instant::now();
+            while !what() {
+                assert!(begun.elapsed() < Duration::from_secs(10));
+                thread::yield_now();
+            }
+        };
+        let is_full = |count: &Count| count.now.load(Ordering::SeqCst) == CAPACITY;
+        let full = || counts.connections.iter().any(is_full);
+        thread::scope(|scope| {
+            let of_old: Vec<_> = (0..8).map(|_| scope.spawn(ask(&old))).collect();
+            until(&full);
+            let used: Vec<_> = (0..BACKENDS)
+                .map(|nth| Place { pool: "default".into(), backend: nth.to_string() })
+                .collect();
+            let mut rest = old.hand_over(&used).unwrap();
+            let mut loans = Loans::new(&new);
+            for (place, count) in rest.has() {
+                loans.lend(&place, count);
+            }
+            let of_new: Vec<_> = (0..8).map(|_| scope.spawn(ask(&new))).collect();
+            let exchange = |rest: &mut Rest, loans: &mut Loans| {
+                let turn = rest.take_turn();
+                turn.gives.iter().for_each(|(place, count)| loans.give_back(place, *count));
+                turn.waits.iter().for_each(|waits| loans.wait(waits));
+                loans.take_turn().into_iter().for_each(|place| rest.grant(place));
+            };
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(500) {
+                exchange(&mut rest, &mut loans);
+            }
+            over.store(true, Ordering::Relaxed);
+            // Those in line have their turn still.
+            let threads = || of_old.iter().chain(&of_new);
+            let begun = Instant::now();
+            while threads().any(|thread| !thread.is_finished()) || loans.lent() > 0 {
+                assert!(begun.elapsed() < Duration::from_secs(10), "{rest:?} {loans:?}");
+                exchange(&mut rest, &mut loans);
+            }
+            assert!(rest.has().is_empty() && !loans.is_asked());
+            for (who, threads) in [("old", of_old), ("new", of_new)] {
+                let served: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+                assert!(served > 100, "the {who} one has served {served}");
+            }
+            rest.alone();
+            let room = old.live().pools[0].books.balancer.snapshot();
+            assert!(room.workers.iter().all(|worker| worker.capacity.get() == CAPACITY));
+        });
+        for counted in [counts.leases, counts.connections] {
+            assert_eq!(counted.map(|count| count.most.into_inner()), [CAPACITY; BACKENDS]);
+        }
+        for proxy in [old, new] {
+            let books = &proxy.live().pools[0].books;
+            assert_eq!(books.balancer.snapshot().pending(), 0);
+            books.balancer.check_invariants().unwrap();
+        }
+    }
+}
