@@ -8,7 +8,9 @@ use super::settings::{ONE, PoolSettings, Settings, Wrong};
 ///
 /// No server ever has more requests, or open connections, than its capacity; what has to wait
 /// stands in one fair line. Ctrl-C, or SIGTERM, accepts no more and finishes what runs; a second
-/// one ends at once. SIGHUP reads the file of --config again.
+/// one ends at once. SIGHUP reads the file of --config again. SIGUSR2 has a new process of the
+/// program serve in the place of this one, which finishes what it has: no connection is refused,
+/// and no server has more than its capacity meanwhile.
 ///
 /// Exit status: 0 ended as told, 2 usage, a bad file or address, or an occupied port.
 #[derive(clap::Args, Clone, Debug)]

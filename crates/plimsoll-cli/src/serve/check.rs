@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::Told;
 use super::file::File;
 use super::settings::{PoolSettings, Settings};
+use super::{Told, say};
 use crate::usage;
 
 /// Says whether `plimsoll serve --config` would take a file.
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(sentence) => {
-            eprintln!("plimsoll: {sentence}");
+            say(&sentence);
             ExitCode::from(usage::STATUS)
         }
     }

@@ -4,14 +4,18 @@ mod args;
 mod check;
 mod dns;
 mod file;
+mod inherited;
 mod kinds;
+mod manager;
 mod renewal;
+mod restart;
 mod settings;
 mod site;
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::net::SocketAddr;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,28 +23,37 @@ use std::thread;
 use std::time::Instant;
 
 use plimsoll_admin::{Token, may_listen};
-use plimsoll_proxy::{Admin, Config, Control, Listener, Listeners, More, Reload};
+use plimsoll_proxy::{Admin, Config, Control, Listener, Listeners, More, Reload, Server};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use sd_notify::NotifyState;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 pub(crate) use self::args::Args;
 pub(crate) use self::check::{Args as CheckArgs, run as check};
 use self::dns::Named;
 use self::file::File;
+use self::inherited::Inherited;
+use self::restart::{Finishing, Program, Restart, Use};
 use self::settings::{Settings, Wrong};
 use self::site::Site;
-use crate::{listen, usage};
+use crate::usage;
 
 /// Serves until a signal says otherwise.
 pub(crate) fn run(args: &Args) -> ExitCode {
     match serve(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
-            eprintln!("plimsoll: {sentence}");
+            say(&sentence);
             ExitCode::from(usage::STATUS)
         }
     }
+}
+
+/// Tells the operator, in one piece: another process may speak at the same time.
+fn say(sentence: &str) {
+    // Nobody may be there.
+    let _ = io::stderr().write_all(format!("plimsoll: {sentence}\n").as_bytes());
 }
 
 /// What is to be served, and where.
@@ -95,28 +108,49 @@ fn site(args: &Args, control: &Control) -> Result<(Told, Arc<Site>), String> {
 }
 
 fn serve(args: &Args) -> Result<(), String> {
+    let mut inherited = Inherited::take()?;
+    let program = Program::of_this().map_err(|error| format!("what runs is not told: {error}"))?;
     allow_descriptors();
     let control = Control::new();
     let (told, site) = site(args, &control)?;
+    if inherited.predecessor.is_some() {
+        // What serves must not give way to what does not know its backends.
+        site.is_answered()?;
+    }
     if let Some(file) = &told.config.log.file {
         // Before it is said where it listens.
         let opened = OpenOptions::new().create(true).append(true).open(file);
         opened.map_err(|error| format!("--log-file '{}': {error}", file.display()))?;
     }
     let client = |&(at, tls): &(SocketAddr, bool)| {
-        Ok(Listener { at, socket: listen::listener("--listen", at)?, tls })
+        Ok(Listener { at, socket: inherited.listener("--listen", at, Use::Clients)?, tls })
     };
     let clients = told.clients.iter().map(client).collect::<Result<Vec<_>, String>>()?;
-    let admin = told.admin.map(|at| listen::listener("--admin", at)).transpose()?;
+    let admin = told.admin.map(|at| inherited.listener("--admin", at, Use::Operators));
+    let admin = admin.transpose()?;
+    inherited.close_others();
+    let tells_tls = told.config.tls.is_some();
+    let server = Server::new(told.config, &control).map_err(|error| error.to_string())?;
+    let twin = |(at, socket): (SocketAddr, &TcpListener)| Ok((at, socket.try_clone()?));
+    let twin = told.admin.zip(admin.as_ref()).map(twin).transpose();
+    let twin = twin.map_err(|error: io::Error| format!("--admin: {error}"))?;
+    let finishing = Finishing::default();
+    let parts = (control.clone(), Arc::clone(&site));
+    let restart = Arc::new(Restart::new(program, parts, twin, finishing.clone()));
     let by_file = args.config.is_some();
-    listen_to_signals(&control, by_file.then(|| Arc::clone(&site)))?;
+    listen_to_signals(&control, by_file.then(|| Arc::clone(&site)), Arc::clone(&restart))?;
+    // Nothing can go wrong after this that did not before.
+    let takes_over = inherited.predecessor.is_some();
+    if let Some(predecessor) = inherited.predecessor {
+        predecessor.take_over(&server, &finishing)?;
+    }
     for (what, listener) in clients
         .iter()
         .map(|client| ("listening", &client.socket))
         .chain(admin.iter().map(|admin| ("admin", admin)))
     {
         let at = listener.local_addr().map_err(|error| error.to_string())?;
-        eprintln!("plimsoll: {what} on {at}");
+        say(&format!("{what} on {at}"));
     }
     if args.watch {
         let site = Arc::clone(&site);
@@ -127,7 +161,7 @@ fn serve(args: &Args) -> Result<(), String> {
         dns::watch(Arc::clone(&site))
             .map_err(|error| format!("names cannot be asked for: {error}"))?;
     }
-    if by_file || told.config.tls.is_some() {
+    if by_file || tells_tls {
         let control = control.clone();
         thread::spawn(move || renewal::watch(&control));
     }
@@ -139,27 +173,45 @@ fn serve(args: &Args) -> Result<(), String> {
     let more: More = Arc::new(move || seen.names().families(Instant::now()));
     let reload = by_file.then(|| -> Reload { Arc::new(move || site.reload()) });
     let admin = admin.map(|socket| Admin { socket, tls, access, reload, more: Some(more) });
-    let served = plimsoll_proxy::run(told.config, Listeners { clients, admin }, &control);
-    served.map_err(|error| error.to_string())
+    manager::tell_ready(takes_over);
+    let ended = server.run(Listeners { clients, admin });
+    restart.part();
+    ended.map_err(|error| error.to_string())
 }
 
 /// Ends gently at the first signal, and at once at the second; a hangup has the file read again,
-/// where there is one.
-fn listen_to_signals(control: &Control, site: Option<Arc<Site>>) -> Result<(), String> {
+/// where there is one, and SIGUSR2 has another process serve.
+fn listen_to_signals(
+    control: &Control,
+    site: Option<Arc<Site>>,
+    restart: Arc<Restart>,
+) -> Result<(), String> {
     let hangup = site.as_ref().map(|_| SIGHUP);
-    let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup))
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR2].into_iter().chain(hangup))
         .map_err(|error| format!("signals cannot be caught: {error}"))?;
     let control = control.clone();
     thread::spawn(move || {
+        let mut is_told = false;
         for signal in signals.forever() {
             match (signal, &site) {
+                (SIGUSR2, _) => {
+                    let restart = Arc::clone(&restart);
+                    thread::spawn(move || restart.run());
+                }
                 (SIGHUP, Some(site)) => {
                     // It may take its time, and the next signal is heard meanwhile.
                     let site = Arc::clone(site);
                     thread::spawn(move || site.reload_and_say());
                 }
-                _ if control.is_draining() => control.stop(),
-                _ => control.drain(),
+                _ if is_told => control.stop(),
+                _ => {
+                    is_told = true;
+                    // Another process goes on where this one drains already.
+                    if !control.is_draining() {
+                        manager::tell(&[NotifyState::Stopping]);
+                    }
+                    control.drain();
+                }
             }
         }
     });

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use plimsoll_proxy::{Access, Change, Config, Control, Listener};
 
-use super::Told;
 use super::dns::{Answer, Names, Question, ask_all};
+use super::{Told, manager};
 use crate::listen;
 
 /// How often a file is looked at that is watched.
@@ -118,12 +118,41 @@ impl Site {
         say(noted.say);
     }
 
+    /// Whether it is known what all its names stand for.
+    ///
+    /// # Errors
+    ///
+    /// A sentence.
+    pub(super) fn is_answered(&self) -> Result<(), String> {
+        match self.names().unanswered().first() {
+            Some(question) => Err(format!("dns '{question}' is not answered")),
+            None => Ok(()),
+        }
+    }
+
+    /// Has it stay as it is until what is returned is dropped.
+    pub(super) fn hold(&self) -> impl Drop + '_ {
+        self.serves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reads the file again, and serves by it from now on. Tells what there is now.
     ///
     /// # Errors
     ///
     /// A sentence; then nothing has changed.
     pub(super) fn reload(&self) -> Result<String, String> {
+        // One that stops is not about to be ready.
+        if self.control.is_draining() {
+            return self.read_again();
+        }
+        manager::tell_reloading();
+        let reloaded = self.read_again();
+        // By what was told before, if not by this.
+        manager::tell_ready(false);
+        reloaded
+    }
+
+    fn read_again(&self) -> Result<String, String> {
         let path = self.path.as_ref().ok_or("there is no file")?;
         // One at a time.
         let mut serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner);
@@ -176,17 +205,21 @@ impl Site {
     /// The same, and tells the operator.
     pub(super) fn reload_and_say(&self) {
         match self.reload() {
-            Ok(said) => eprintln!("plimsoll: reloaded {said}"),
-            Err(sentence) => eprintln!("plimsoll: not reloaded: {sentence}"),
+            Ok(said) => super::say(&format!("reloaded {said}")),
+            Err(sentence) => super::say(&format!("not reloaded: {sentence}")),
         }
     }
 
-    /// Reads the file again whenever it has changed, until the process ends.
+    /// Reads the file again whenever it has changed, until the process stops: another may serve
+    /// then, and reads it.
     pub(super) fn watch(&self) {
         let Some(path) = &self.path else { return };
         let mut seen = self.stamp;
         loop {
             thread::sleep(LOOK);
+            if self.control.is_draining() {
+                return;
+            }
             let now = stamp(path);
             // While it is written anew it may be away, or grow still.
             if now.is_some() && now != seen {
@@ -203,7 +236,7 @@ impl Site {
 /// Tells an operator.
 fn say(sentence: Option<String>) {
     if let Some(sentence) = sentence {
-        eprintln!("plimsoll: {sentence}");
+        super::say(&sentence);
     }
 }
 

@@ -67,7 +67,7 @@ pub(crate) fn request(target: &str, body: impl Into<Bytes>) -> Request<Full<Byte
     Request::post(uri).body(Full::new(body.into())).unwrap()
 }
 
-async fn whole(response: Response<hyper::body::Incoming>) -> Bytes {
+pub(crate) async fn whole(response: Response<hyper::body::Incoming>) -> Bytes {
     response.into_body().collect().await.unwrap().to_bytes()
 }
 

@@ -28,6 +28,7 @@ mod passing;
 mod process;
 mod proxy;
 mod reload;
+mod restart;
 mod retries;
 mod routes;
 mod seeing;

@@ -37,6 +37,8 @@ pub(crate) struct Proxy {
     descriptors: usize,
     /// What it was told by, where that is a file.
     file: Option<tempfile::NamedTempFile>,
+    /// The process that serves now, where that is not the first.
+    successor: Option<Pid>,
     /// What operators show.
     token: Option<String>,
 }
@@ -63,14 +65,14 @@ impl Proxy {
 
     /// The processor time that it has used, in ticks of 10 ms.
     pub(crate) fn cpu_ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         let fields = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
         fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum()
     }
 
     /// How often each thread of this name has waited, or been made to.
     pub(crate) fn switches(&self, threads: &[&str]) -> Vec<u64> {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
         let mut switches = vec![0; threads.len()];
         for task in tasks {
             let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
@@ -177,23 +179,33 @@ impl Proxy {
         Self::start_showing(command, None)
     }
 
-    fn start_showing(mut command: Command, token: Option<String>) -> Self {
+    fn start_showing(command: Command, token: Option<String>) -> Self {
+        let (proxy, before) = Self::begin(command, token);
+        assert_eq!(before, "", "it says nothing before it says where it listens");
+        proxy
+    }
+
+    /// One that may say something before it says where it listens.
+    pub(crate) fn start_noting(command: Command) -> Self {
+        Self::begin(command, None).0
+    }
+
+    fn begin(mut command: Command, token: Option<String>) -> (Self, String) {
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let said = Arc::new(Mutex::new(String::new()));
         let heard = Arc::clone(&said);
-        let mut next = || loop {
+        let mut before = String::new();
+        let mut address = |what: &str| loop {
             let line = lines.next().expect("it says where it listens").unwrap();
+            if let Some(at) = line.strip_prefix(&format!("plimsoll: {what} on ")) {
+                return at.parse().unwrap();
+            }
             if !line.starts_with("plimsoll: dns ") {
-                return line;
+                before.push_str(&(line.clone() + "\n"));
             }
             heard.lock().unwrap().push_str(&(line + "\n"));
-        };
-        let mut address = |what: &str| {
-            let line = next();
-            let at = line.strip_prefix(&format!("plimsoll: {what} on ")).expect("it says where");
-            at.parse().unwrap()
         };
         let (address, admin) = (address("listening"), address("admin"));
         let heard = Arc::clone(&said);
@@ -202,12 +214,13 @@ impl Proxy {
                 heard.lock().unwrap().push_str(&(line + "\n"));
             }
         });
-        let mut proxy = Self { child, address, admin, said, descriptors: 0, file: None, token };
+        let (descriptors, file, successor) = (0, None, None);
+        let mut proxy = Self { child, address, admin, said, descriptors, file, successor, token };
         // Its threads open what they need as they start.
         proxy.workers();
         thread::sleep(Duration::from_millis(50));
         proxy.descriptors = proxy.open_descriptors();
-        proxy
+        (proxy, before)
     }
 
     pub(crate) fn connect(&self) -> Wire {
@@ -240,13 +253,60 @@ impl Proxy {
     pub(crate) fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let begun = Instant::now();
         while !is_so(self) {
-            assert!(begun.elapsed() < PATIENCE, "never {what}: {}", self.workers());
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "never {what}: {}\n{}",
+                self.workers(),
+                self.said()
+            );
             thread::sleep(Duration::from_millis(2));
         }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Has another process serve in its place, which is the one that is meant from now on. Tells
+    /// which it was, and may be still.
+    pub(crate) fn restart(&mut self) -> Pid {
+        let before = self.pid();
+        let taken = format!("plimsoll: took over from process {before}\n");
+        let handed = "plimsoll: handed over to process ";
+        let times = self.said().matches(handed).count();
+        self.signal(Signal::USR2);
+        self.until("it is handed over", |proxy| {
+            let said = proxy.said();
+            said.contains(&taken) && said.matches(handed).count() > times
+        });
+        let said = self.said();
+        let (_, process) = said.rsplit_once(handed).unwrap();
+        let process = process.lines().next().unwrap().parse().unwrap();
+        self.successor = Pid::from_raw(process);
+        before
+    }
+
+    /// Waits until a process has ended that another has taken over from, and that one knows it.
+    pub(crate) fn until_finished(&mut self, before: Pid) {
+        self.until_ended(before);
+        let known = format!("plimsoll: process {before}, which this one took over from, ended\n");
+        self.until("it knows that the other has ended", |proxy| proxy.said().contains(&known));
+    }
+
+    /// Waits until a process has ended, whoever has started it.
+    pub(crate) fn until_ended(&mut self, process: Pid) {
+        let begun = Instant::now();
+        loop {
+            // The first one is to be asked, and others are nobody's to be asked.
+            let _ = self.child.try_wait();
+            let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+            let state = stat.rsplit(')').next().unwrap().trim_start().chars().next();
+            if state.is_none_or(|state| "ZX".contains(state)) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{process} does not end: {}", self.said());
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
@@ -287,6 +347,9 @@ impl Proxy {
             thread::sleep(Duration::from_millis(10));
         }
         self.signal(Signal::TERM);
+        if let Some(last) = self.successor {
+            self.until_ended(last);
+        }
         assert_eq!(self.wait().code(), Some(0));
         self.assert_quiet();
     }
@@ -299,7 +362,7 @@ impl Proxy {
 
     /// Descriptors that it may have: at once, and at the most.
     pub(crate) fn descriptors_allowed(&self) -> (String, String) {
-        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.pid())).unwrap();
         let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
         let mut words = line.split_whitespace().skip(3).map(str::to_owned);
         (words.next().unwrap(), words.next().unwrap())
@@ -307,31 +370,34 @@ impl Proxy {
 
     /// The addresses that it has taken, in KiB.
     pub(crate) fn address_space_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmSize:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// The memory that it has, in KiB.
     pub(crate) fn memory_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     pub(crate) fn open_descriptors(&self) -> usize {
-        let folder: PathBuf = format!("/proc/{}/fd", self.child.id()).into();
+        let folder: PathBuf = format!("/proc/{}/fd", self.pid()).into();
         std::fs::read_dir(folder).unwrap().count()
     }
 
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
+    pub(crate) fn pid(&self) -> Pid {
+        self.successor.unwrap_or_else(|| Pid::from_child(&self.child))
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
         // A test that failed leaves it running.
+        if let Some(process) = self.successor.filter(|_| thread::panicking()) {
+            let _ = kill_process(process, Signal::KILL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

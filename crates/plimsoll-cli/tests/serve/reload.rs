@@ -14,13 +14,13 @@ use crate::backend::{Backend, respond};
 use crate::proxy::{LISTEN, Proxy};
 use crate::wire::{self, Wire};
 
-fn pool(backends: &[SocketAddr], more: &str) -> String {
+pub(crate) fn pool(backends: &[SocketAddr], more: &str) -> String {
     let to: Vec<_> = backends.iter().map(|at| format!("\"{at}\"")).collect();
     format!("[pool.web]\nto = [{}]\n{more}\n", to.join(", "))
 }
 
 /// A backend that answers when it is let go, and what lets it.
-fn held(text: &'static [u8]) -> (Backend, mpsc::Sender<()>) {
+pub(crate) fn held(text: &'static [u8]) -> (Backend, mpsc::Sender<()>) {
     let (go, wait) = mpsc::channel::<()>();
     let wait = Mutex::new(wait);
     let backend = Backend::start(move |_, stream| {
@@ -102,7 +102,7 @@ fn reloads(count: usize, gap: Duration) {
 }
 
 /// Tells the clients that it is over, also by a failure.
-struct Over<'a>(&'a AtomicBool);
+pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {

@@ -48,7 +48,7 @@ fn switching(serve: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> Backend 
 }
 
 /// Sends back what it gets.
-fn echoing() -> Backend {
+pub(crate) fn echoing() -> Backend {
     switching(|stream| {
         let mut writer = stream.try_clone().unwrap();
         // A client that vanishes ends it, one way or the other.
@@ -68,7 +68,7 @@ fn noting() -> (Backend, Receiver<(usize, bool)>) {
     (backend, told)
 }
 
-fn open(proxy: &Proxy) -> Wire {
+pub(crate) fn open(proxy: &Proxy) -> Wire {
     let mut wire = proxy.connect();
     wire.send(
         "GET /chat HTTP/1.1\r\nHost: test\r\nConnection: keep-alive, Upgrade\r\n\
