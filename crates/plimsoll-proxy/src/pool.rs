@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use plimsoll::{Balancer, Health, Snapshot, WorkerId, WorkerSpec};
+use plimsoll::{Balancer, Health, Snapshot, WorkerId, WorkerSpec, WorkerStats};
 
 use crate::config::{BackendConfig, PoolConfig};
 use crate::health::{self, Ceiling};
@@ -88,7 +88,8 @@ impl Pool {
                 backend.name == told.name && backend.is_promised() == told.addresses.is_empty()
             };
             let kept = before.iter().position(is_kept);
-            let backend = match kept.map(|at| before.remove(at)) {
+            let kept = kept.map(|at| before.remove(at));
+            let backend = match kept.or_else(|| books.take_back(&told.name)) {
                 Some(kept) => {
                     health::retune(&books, &kept, told, &config.health);
                     kept
@@ -121,7 +122,21 @@ impl Books {
 
     /// Whether its pool is told of no more, and has finished.
     pub(crate) fn is_over(&self) -> bool {
-        self.is_retired.load(Ordering::Relaxed) && self.balancer.snapshot().workers.is_empty()
+        self.is_retired.load(Ordering::Relaxed) && self.snapshot().0.workers.is_empty()
+    }
+
+    /// One of this name that was told no more and has not finished: it is told again, with all that
+    /// it has.
+    fn take_back(&self, name: &str) -> Option<Arc<Backend>> {
+        // Until it has come back nobody finds it finished.
+        let shown = self.shown();
+        let leaves = |backend: &&Arc<Backend>| {
+            backend.name == name && backend.is_retired() && !backend.is_promised()
+        };
+        let known = |backend: &&Arc<Backend>| self.balancer.worker(backend.id()).is_some();
+        let backend = shown.values().filter(leaves).find(known)?;
+        backend.come_back();
+        Some(Arc::clone(backend))
     }
 
     /// Whether nobody weighs it yet, who asks then being the one that does.
@@ -132,8 +147,19 @@ impl Books {
     /// What the balancer knows, with the backends in its order.
     pub(crate) fn snapshot(&self) -> (Snapshot, Vec<Arc<Backend>>) {
         let mut shown = self.shown();
-        let snapshot = self.balancer.snapshot();
-        // What is not there any more has given its last lease back.
+        let mut snapshot = self.balancer.snapshot();
+        // Nothing new comes to those that leave, so that they have finished.
+        let is_over = |worker: &&WorkerStats| {
+            worker.pending == 0 && shown.get(&worker.id).is_some_and(|backend| backend.is_retired())
+        };
+        let over: Vec<_> =
+            snapshot.workers.iter().filter(is_over).map(|worker| worker.id).collect();
+        if !over.is_empty() {
+            for id in over {
+                let _ = self.balancer.remove(id);
+            }
+            snapshot = self.balancer.snapshot();
+        }
         let mut gone = std::mem::take(&mut *shown);
         let there = snapshot.workers.iter().filter_map(|worker| gone.remove_entry(&worker.id));
         *shown = there.collect();

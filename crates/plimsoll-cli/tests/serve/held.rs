@@ -1,4 +1,4 @@
-//! WebSockets by the thousand, held open while the proxy is told other settings.
+//! `WebSocket`s by the thousand, held open while the proxy is told other settings.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -135,6 +135,44 @@ fn is_right(text: &str) -> bool {
 }
 
 #[test]
+fn what_comes_back_before_it_has_finished_has_what_it_had() {
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::start(move |seen, stream| {
+        if seen.target() != "/health" {
+            let _ = wait.lock().unwrap().recv();
+        }
+        respond(stream, b"x")
+    });
+    let other = Backend::says("other");
+    let watched = "capacity = 2\nhealth = \"/health\"\nhealth_interval = 0.05\nslow_start = 0";
+    let told = pool(&[backend.address], watched);
+    let proxy = Proxy::told(&told);
+    let mut asked: Vec<_> = (0..2).map(|_| ask(&proxy)).collect();
+    proxy.until("it has two", |proxy| proxy.pending() == 2);
+    proxy.write(&pool(&[other.address], "capacity = 2"));
+    assert_eq!(proxy.reload().0, 200);
+    assert_eq!(proxy.get("/").text(), "other");
+    proxy.write(&told);
+    assert_eq!(proxy.reload().0, 200);
+    asked.extend((0..2).map(|_| ask(&proxy)));
+    proxy.until("two wait", |proxy| proxy.in_line() == 2 && proxy.pending() == 2);
+    for _ in 0..4 {
+        go.send(()).unwrap();
+    }
+    for mut wire in asked {
+        assert_eq!(wire.response().text(), "x");
+    }
+    assert_eq!(backend.most_active(), 2);
+    let workers = proxy.workers();
+    assert_eq!(workers["workers"].as_array().unwrap().len(), 1, "{workers}");
+    let checks = || backend.seen().iter().filter(|seen| seen.target() == "/health").count();
+    let before = checks();
+    proxy.until("it is looked after again", |_| checks() > before + 2);
+    proxy.finish();
+}
+
+#[test]
 fn what_is_pending_stays_counted_and_capped() {
     let (backend, go) = held(b"x");
     let proxy = Proxy::told(&pool(&[backend.address], "capacity = 2\nno_health = true"));

@@ -116,32 +116,35 @@ async fn pass(
     passed.fetch_add(early.len() as u64, Ordering::Relaxed);
     // It holds the buffer that it is a part of.
     drop(early);
-    while let Some((read, rest)) = poll_fn(|cx| poll_pass(cx, &mut from, &mut to)).await? {
+    loop {
+        let (read, rest) = poll_fn(|cx| poll_pass(cx, &mut from, &mut to)).await?;
+        if read == 0 {
+            return to.shutdown().await;
+        }
         to.write_all(&rest).await?;
         to.flush().await?;
         passed.fetch_add(read as u64, Ordering::Relaxed);
     }
-    to.shutdown().await
 }
 
-/// Passes on what there is, as far as it is taken at once: how much it was, and the rest. `None` is
-/// the end.
+/// Passes on what there is, as far as it is taken at once: how much it was, which is nothing at the
+/// end, and the rest.
 fn poll_pass(
     cx: &mut Context<'_>,
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
-) -> Poll<io::Result<Option<(usize, Vec<u8>)>>> {
+) -> Poll<io::Result<(usize, Vec<u8>)>> {
     READ.with_borrow_mut(|buffer| {
         let mut buffer = ReadBuf::new(buffer);
         ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
         let read = buffer.filled();
         if read.is_empty() {
-            return Poll::Ready(Ok(None));
+            return Poll::Ready(Ok((0, Vec::new())));
         }
         let written = match Pin::new(to).poll_write(cx, read) {
             Poll::Ready(written) => written?,
             Poll::Pending => 0,
         };
-        Poll::Ready(Ok(Some((read.len(), read[written..].to_vec()))))
+        Poll::Ready(Ok((read.len(), read[written..].to_vec())))
     })
 }

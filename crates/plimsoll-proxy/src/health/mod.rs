@@ -113,7 +113,7 @@ pub(crate) fn share(books: &Books, backend: &Backend, is_shared: bool) {
     backend.set_most_open(backend.capacity().get());
     let capacity = if judge.is_on_trial() { NonZeroU32::MIN } else { backend.capacity() };
     let _ = balancer.set_capacity(id, capacity);
-    let _ = balancer.set_draining(id, backend.terms().draining);
+    let _ = balancer.set_draining(id, backend.drains());
     let health = match () {
         () if judge.is_out() => Health::Down,
         () if backend.is_promised() => Health::Starting,
@@ -175,6 +175,10 @@ pub(crate) fn retune(
             terms.capacity.tell(told.capacity);
             terms.weight.tell(told.weight);
         });
+        if !backend.is_shared() {
+            // It may have been told no more in between.
+            let _ = books.balancer.set_draining(backend.id(), backend.drains());
+        }
         judge.set(health.clone())
     });
 }
@@ -232,12 +236,9 @@ pub(crate) async fn watch(books: Weak<Books>, backend: Weak<Backend>, thread: us
         };
         tokio::time::sleep(interval.mul_f64(rest)).await;
         let (Some(books), Some(backend)) = (books.upgrade(), backend.upgrade()) else { return };
-        if backend.is_retired() {
-            return;
-        }
         let settings = backend.judge().settings().clone();
         // A successor looks after it.
-        if !settings.active || backend.is_shared() {
+        if backend.is_retired() || !settings.active || backend.is_shared() {
             return backend.unwatch();
         }
         let ejected = backend.ejected.notified();

@@ -147,9 +147,20 @@ impl Backend {
     /// Gets no request any more, and keeps no connection when it has finished those that it has.
     pub(crate) fn retire(&self, balancer: &Balancer<Arc<Self>>) {
         self.retired.store(true, Ordering::Relaxed);
-        // It is a worker, or was removed already.
-        let _ = balancer.remove(self.id());
+        // Removed when it has finished: it may be told again before. It is a worker until then.
+        let _ = balancer.set_draining(self.id(), true);
         self.connections.set_keeps(false);
+    }
+
+    /// It is told again. Its balancer is told by who knows its health.
+    pub(crate) fn come_back(&self) {
+        self.retired.store(false, Ordering::Relaxed);
+        self.connections.set_keeps(!self.is_shared());
+    }
+
+    /// Whether it is to get nothing new.
+    pub(crate) fn drains(&self) -> bool {
+        self.is_retired() || self.terms().draining
     }
 
     /// Whether it is to be checked and nobody does, who asks then being the one that does.
