@@ -71,7 +71,8 @@ mod tests {
 
     fn proxy() -> Arc<Proxy> {
         let backend = |nth: usize| {
-            let mut backend = BackendConfig::new(nth.to_string(), vec![]);
+            let at = ([127, 0, 0, 1], 9).into();
+            let mut backend = BackendConfig::new(nth.to_string(), vec![at]);
             backend.capacity = NonZeroU32::new(CAPACITY).unwrap();
             backend
         };

@@ -41,7 +41,8 @@ impl Backend {
                 Some(found) => found,
                 None => Box::pin(before(due, self.connections.find(thread)))
                     .await
-                    .ok_or(ConnectError::TimedOut)?,
+                    // Of its capacity, which has been lowered, others have all: no fault of its.
+                    .ok_or(ConnectError::NoSocket)?,
             };
             // Seldom, and large.
             let used = Box::pin(self.use_found(thread, found, now, due));
