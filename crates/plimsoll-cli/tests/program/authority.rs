@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, KeyPair, SanType};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, KeyPair, SanType};
 use tempfile::TempDir;
 
 /// Files of one test.
@@ -36,6 +36,8 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // One that is called like those that it signs is taken for its own by OpenSSL.
+        params.distinguished_name.push(DnType::CommonName, "authority");
         let certificate = params.self_signed(&key).unwrap();
         Self { certificate, key }
     }

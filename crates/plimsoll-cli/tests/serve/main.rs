@@ -22,6 +22,7 @@ mod line;
 #[path = "../program/metrics.rs"]
 mod metrics;
 mod nameserver;
+mod operations;
 mod options;
 mod parsers;
 mod passing;
