@@ -245,6 +245,13 @@ impl Proxy {
 }
 
 impl Live {
+    /// The same for what is of that pool, and asks for no other.
+    pub(crate) fn with_one_pool(&self, at: usize) -> Self {
+        let pools = vec![Arc::clone(&self.pools[at])];
+        let routes = Routes::new(&[], &pools);
+        Self { config: Arc::clone(&self.config), pools, routes, tls: None }
+    }
+
     /// Whether each route leads to a pool, and what TLS is served by.
     fn check(config: &Config, before: Option<&Identity>) -> Result<Option<Arc<Identity>>, String> {
         let is_there = |name: &String| config.pools.iter().any(|pool| pool.name == *name);
