@@ -45,6 +45,20 @@ pub(crate) fn start(proxy: Arc<Proxy>, admin: Admin) -> io::Result<JoinHandle<()
 fn overview(proxy: &Proxy) -> Overview {
     let counter = |key, help, value| Figure { key, help, value };
     let pools = proxy.pools();
+    let mut families = vec![Family {
+        key: "refused",
+        help: "Requests that got no backend's answer, by reason.",
+        counts: true,
+        label: "reason",
+        values: proxy.stats.refusals().collect(),
+    }];
+    families.extend(proxy.live().tls.map(|identity| Family {
+        key: "certificate_end_timestamp_seconds",
+        help: "When a certificate that is shown ends, since 1970.",
+        counts: false,
+        label: "certificate",
+        values: identity.ends(),
+    }));
     Overview {
         serving: if proxy.control.is_draining() { Serving::Ending } else { Serving::Here },
         counters: vec![
@@ -61,22 +75,7 @@ fn overview(proxy: &Proxy) -> Overview {
                 proxy.log.dropped(),
             ),
         ],
-        families: vec![
-            Family {
-                key: "refused",
-                help: "Requests that got no backend's answer, by reason.",
-                counts: true,
-                label: "reason",
-                values: proxy.stats.refusals().collect(),
-            },
-            Family {
-                key: "certificate_end_timestamp_seconds",
-                help: "When a certificate that is shown ends, since 1970.",
-                counts: false,
-                label: "certificate",
-                values: proxy.live().tls.map_or_else(Vec::new, |identity| identity.ends()),
-            },
-        ],
+        families,
         ..Overview::new("backend", pools.iter().map(|(pool, leaves)| view(pool, *leaves)).collect())
     }
 }

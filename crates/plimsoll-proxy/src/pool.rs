@@ -59,7 +59,10 @@ impl Pool {
         self.books.is_retired.store(false, Ordering::Relaxed);
         self.books.balancer.set_line(config.line.length);
         self.books.ceiling.set(config.health.most_ejected_percent, config.backends.len());
-        Self::with(Arc::clone(&self.books), self.backends.clone(), config, threads)
+        // Those that leave come back by their names.
+        let stay = |backend: &&Arc<Backend>| !backend.is_retired();
+        let before = self.backends.iter().filter(stay).map(Arc::clone).collect();
+        Self::with(Arc::clone(&self.books), before, config, threads)
     }
 
     /// The same with other backends.
@@ -144,6 +147,11 @@ impl Books {
         !self.weighed.swap(true, Ordering::Relaxed)
     }
 
+    /// Nobody weighs it any more.
+    pub(crate) fn unweigh(&self) {
+        self.weighed.store(false, Ordering::Relaxed);
+    }
+
     /// What the balancer knows, with the backends in its order.
     pub(crate) fn snapshot(&self) -> (Snapshot, Vec<Arc<Backend>>) {
         let mut shown = self.shown();
@@ -170,5 +178,30 @@ impl Books {
 
     fn shown(&self) -> MutexGuard<'_, HashMap<WorkerId, Arc<Backend>>> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_that_was_let_go_of_comes_back() {
+        let config = || {
+            let at = ([127, 0, 0, 1], 9).into();
+            PoolConfig::new("web", vec![BackendConfig::new("127.0.0.1:9", vec![at])])
+        };
+        let mut pool = Pool::new(config(), 1, 0);
+        // With something to finish, and without.
+        for has in [1, 0] {
+            let leases: Vec<_> =
+                (0..has).map(|_| pool.books.balancer.try_acquire().unwrap()).collect();
+            pool.retire();
+            assert!(pool.books.balancer.try_acquire().is_err());
+            pool = pool.changed(config(), 1);
+            assert!(pool.books.balancer.try_acquire().is_ok(), "{has} to finish");
+            assert_eq!(pool.books.snapshot().0.pending(), has);
+            drop(leases);
+        }
     }
 }

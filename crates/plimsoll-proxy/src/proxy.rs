@@ -114,9 +114,9 @@ impl Proxy {
             sockets.extend(opens);
         }
         drop(sockets);
+        // First to all: a connection that one accepts may be another's.
+        self.tell_threads(&live);
         for (errands, copies) in errands.iter().zip(copies) {
-            // A thread that is gone takes no more: the process ends.
-            let _ = errands.send(Errand::Serve(Box::new(live.clone())));
             for at in &closes {
                 let _ = errands.send(Errand::Close(*at));
             }
@@ -179,12 +179,11 @@ impl Proxy {
     /// Reads certificates again whose files have changed.
     pub(crate) fn renew_certificates(&self) -> Result<bool, String> {
         let mut live = self.lock();
-        let Some(before) = live.tls.clone() else { return Ok(false) };
-        let Some(read) = before.read_again() else { return Ok(false) };
-        // Told once.
-        live.tls = Some(Arc::new(read.as_ref().map_or_else(|_| before.kept(), Clone::clone)));
-        read?;
+        let again = live.tls.as_ref().and_then(|identity| identity.read_again());
+        let Some((renewed, all)) = again else { return Ok(false) };
+        live.tls = Some(Arc::new(renewed));
         self.tell_threads(&live);
+        all?;
         Ok(true)
     }
 
@@ -246,6 +245,13 @@ impl Proxy {
 }
 
 impl Live {
+    /// The same for what is of that pool, and asks for no other.
+    pub(crate) fn with_one_pool(&self, at: usize) -> Self {
+        let pools = vec![Arc::clone(&self.pools[at])];
+        let routes = Routes::new(&[], &pools);
+        Self { config: Arc::clone(&self.config), pools, routes, tls: None }
+    }
+
     /// Whether each route leads to a pool, and what TLS is served by.
     fn check(config: &Config, before: Option<&Identity>) -> Result<Option<Arc<Identity>>, String> {
         let is_there = |name: &String| config.pools.iter().any(|pool| pool.name == *name);

@@ -152,7 +152,7 @@ async fn serve(
                     seat.proxy.let_go();
                 }
                 let now = Instant::now();
-                for pool in &seat.live().pools {
+                for (pool, _) in seat.proxy.pools() {
                     if let Some(oldest) = now.checked_sub(pool.config.times.backend_idle) {
                         pool.backends.iter().for_each(|backend| backend.sweep(seat.index, oldest));
                     }

@@ -307,6 +307,10 @@ impl Settings {
             None => None,
         };
         let missing = |key, sentence: &str| Err(Wrong::new(key, "", sentence));
+        if clients.is_some() && self.tls_listen.is_empty() {
+            // Operators are asked for a token.
+            return missing("client_ca", "no client is served in TLS: tell tls_listen");
+        }
         if clients.is_none() && self.client_certificate.is_some() {
             return missing("client_certificate", "nobody is asked for one: tell client_ca");
         }
@@ -316,9 +320,6 @@ impl Settings {
             (false, true) if self.tls_listen.is_empty() => Ok(None),
             (false, true) => missing("tls_listen", "it needs a certificate, such as \"site.pem\""),
             (true, false) => missing("certificate", "nothing listens for TLS: tell tls_listen"),
-            (true, true) if clients.is_some() => {
-                missing("client_ca", "nothing listens for TLS: tell tls_listen")
-            }
             (true, true) => Ok(None),
             (false, false) => Ok(Some(TlsConfig { certificates, clients })),
         }

@@ -368,3 +368,25 @@ fn a_reader_that_pauses_gets_all_of_an_answer_that_is_over() {
     drop(wires);
     proxy.finish();
 }
+
+/// Some servers read a name with `_` as the same with `-`.
+#[test]
+fn names_that_pass_for_the_proxys_own_are_taken_out() {
+    let backend = Backend::says("x");
+    let request = "GET / HTTP/1.1\r\nHost: x\r\nClient_Cert: :eA==:\r\nX_Forwarded_For: 1.2.3.4\r\n\
+        X-Forwarded_Proto: https\r\nmy_own: kept\r\n\r\n";
+    for (options, count) in [(&[][..], 0), (&["--trust", "127.0.0.1"], 1)] {
+        let seen = backend.seen().len();
+        let proxy = Proxy::over(&[&backend], options);
+        let mut wire = proxy.connect();
+        wire.send(request);
+        assert_eq!(wire.response().status, 200);
+        let head = backend.seen()[seen].head.to_ascii_lowercase();
+        for name in ["client_cert:", "x_forwarded_for:", "x-forwarded_proto:"] {
+            assert_eq!(head.matches(name).count(), count, "{name} {head}");
+        }
+        assert!(head.contains("my_own: kept"));
+        drop(wire);
+        proxy.finish();
+    }
+}

@@ -20,7 +20,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 const WATCHED: [&str; 6] =
     ["--health-interval", "0.1", "--health-timeout", "0.5", "--slow-start", "0"];
 
-/// How often backends were taken out so far.
+/// Whether no backend is taken out.
 fn all_up(proxy: &Proxy) -> bool {
     let workers = proxy.workers();
     workers["workers"].as_array().unwrap().iter().all(|worker| worker["health"] == "up")

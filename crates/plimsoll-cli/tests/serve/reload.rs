@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::backend::{Backend, respond};
+use crate::backend::{Backend, Then, respond, say};
 use crate::proxy::{LISTEN, Proxy};
 use crate::wire::{self, Wire};
 
@@ -132,6 +132,39 @@ fn is_right(text: &str) -> bool {
     fs::write(file.path(), [LISTEN, text].concat()).unwrap();
     let mut check = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
     check.arg("check").arg(file.path()).output().unwrap().status.success()
+}
+
+/// A tunnel outlives many changes, and holds nothing but what is its own.
+#[test]
+fn a_tunnel_keeps_no_other_pool() {
+    let switches = Backend::heads(|_, stream| {
+        let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+                    Connection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n";
+        say(stream, head.as_bytes());
+        let mut writer = stream.try_clone().unwrap();
+        let _ = std::io::copy(stream, &mut writer);
+        Then::Close
+    });
+    let other = Backend::says("other");
+    let one = pool(&[switches.address], "");
+    let second = pool(&[other.address], "").replace("pool.web", "pool.other");
+    let routes = "[[route]]\npool = \"web\"\n[[route]]\npath = \"/other\"\npool = \"other\"\n";
+    let proxy = Proxy::told(&[&*one, &*second, routes].concat());
+    assert_eq!(proxy.get("/other").text(), "other");
+    let mut wire = proxy.connect();
+    wire.send(
+        "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a2V5\r\n\r\n",
+    );
+    assert_eq!(wire.response().status, 101);
+    proxy.write(&one);
+    assert_eq!(proxy.reload().0, 200);
+    proxy.until("the other is let go of", |proxy| {
+        proxy.workers()["pools"].as_array().unwrap().len() == 1
+    });
+    assert_eq!((proxy.pending(), other.open()), (1, 0));
+    drop(wire);
+    proxy.finish();
 }
 
 #[test]

@@ -472,6 +472,40 @@ fn a_backend_that_is_told_no_more_finishes_what_it_has() {
     proxy.finish();
 }
 
+/// The old process could not use it, so that it is not lent, and serves who comes to the new one.
+#[test]
+fn a_backend_that_only_the_new_process_knows_is_not_lent() {
+    let (old, go) = Counting::held();
+    let new = Backend::says("new");
+    let mut proxy = Proxy::told(&no_health(&[old.backend.address], "capacity = 1"));
+    let mut asked: Vec<_> = (0..2).map(|_| proxy.connect()).collect();
+    for wire in &mut asked {
+        wire.send(GET);
+    }
+    proxy.until("one waits", |proxy| proxy.in_line() == 1);
+    proxy.write(&no_health(&[old.backend.address, new.address], "capacity = 1"));
+    let before = proxy.restart();
+    proxy.until("it waits here", |proxy| proxy.in_line() == 1);
+    let dispatched = |proxy: &Proxy| {
+        let workers = proxy.workers();
+        let mut all = workers["workers"].as_array().unwrap().iter();
+        let it =
+            all.find(|it| it["id"].as_str().unwrap().ends_with(&new.address.to_string())).unwrap();
+        it["dispatched"].as_u64().unwrap()
+    };
+    for nth in 1..=20 {
+        assert_eq!(proxy.get("/").text(), "new");
+        assert_eq!(dispatched(&proxy), nth, "for nobody else");
+    }
+    for mut wire in asked {
+        go.send(()).unwrap();
+        assert_eq!(wire.response().text(), "x");
+    }
+    proxy.until_finished(before);
+    assert_eq!(old.most(), 1);
+    proxy.finish();
+}
+
 /// As by other settings while it serves.
 #[test]
 fn listeners_come_and_go_with_the_new_process() {

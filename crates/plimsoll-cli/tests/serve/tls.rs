@@ -186,6 +186,26 @@ fn a_certificate_is_renewed_while_it_serves() {
 }
 
 #[test]
+fn one_certificate_of_no_use_keeps_no_other_from_being_renewed() {
+    let (files, authority) = (Files::new(), Authority::new());
+    let broken = authority.sign(&files, "broken", &["broken.test"]);
+    let site = authority.sign(&files, "site", &["localhost"]);
+    let backend = Backend::says("x");
+    let proxy = secure(&backend, &[&broken, &site], &[]);
+    let config = client(&authority, None, &[]);
+    let before = shown(proxy.address, "broken.test", &config);
+    fs::write(&broken[0], "nothing").unwrap();
+    authority.sign(&files, "site", &["localhost"]);
+    let new = CertificateDer::from_pem_file(&site[0]).unwrap();
+    let fresh = client(&authority, None, &[]);
+    proxy.until("the new one is shown", |proxy| shown(proxy.address, "localhost", &fresh) == new);
+    let what = format!("not renewed: '{}': there is no certificate in it", broken[0]);
+    assert!(proxy.said().contains(&what), "{}", proxy.said());
+    assert_eq!(shown(proxy.address, "broken.test", &fresh), before);
+    proxy.finish();
+}
+
+#[test]
 fn clients_show_certificates() {
     let (files, ours, others) = (Files::new(), Authority::new(), Authority::new());
     let site = ours.sign(&files, "site", &["localhost"]);
@@ -245,7 +265,14 @@ fn sessions_are_resumed_unless_other_clients_are_let_in() {
     proxy.write_whole(&format!("{pool}client_ca = \"{ca}\"\n{to}"));
     assert_eq!(proxy.reload().0, 200);
     assert_ne!(kind(), HandshakeKind::Resumed, "without a look at its certificate");
+    let own = backend.seen().last().unwrap().field("client-cert").unwrap().to_owned();
     assert_eq!(kind(), HandshakeKind::Resumed);
+    assert_eq!(backend.seen().last().unwrap().field("client-cert"), Some(&*own));
+    // Who is let in by another rule shows it anew.
+    let optional = "client_certificate = \"optional\"\n";
+    proxy.write_whole(&format!("{pool}client_ca = \"{ca}\"\n{optional}{to}"));
+    assert_eq!(proxy.reload().0, 200);
+    assert_ne!(kind(), HandshakeKind::Resumed);
     proxy.finish();
 }
 

@@ -50,6 +50,8 @@ struct There {
     expect: bool,
     /// What says who a client has shown to be.
     certificates: usize,
+    /// Names with `_`, which some backends take for `-`.
+    underscored: usize,
 }
 
 impl There {
@@ -64,6 +66,8 @@ impl There {
                 there.expect = true;
             } else if name == CLIENT_CERT || name == CLIENT_CERT_CHAIN {
                 there.certificates += 1;
+            } else if name.as_str().contains('_') {
+                there.underscored += 1;
             } else if let Some(nth) = HOP_BY_HOP.iter().position(|hop| hop == name) {
                 there.hop_by_hop |= 1 << nth;
                 there.names |= name == header::CONNECTION && !is_plain(value);
@@ -315,6 +319,17 @@ fn vouch(headers: &mut HeaderMap, client: &Client, there: &There) {
     if there.certificates > 0 && !client.is_trusted {
         headers.remove(CLIENT_CERT);
         headers.remove(CLIENT_CERT_CHAIN);
+    }
+    if there.underscored > 0 && !client.is_trusted {
+        let ours = [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST, CLIENT_CERT, CLIENT_CERT_CHAIN];
+        let passes_for = |name: &&HeaderName| {
+            let name = name.as_str();
+            name.contains('_') && ours.iter().any(|own| own.as_str() == name.replace('_', "-"))
+        };
+        let others: Vec<_> = headers.keys().filter(passes_for).cloned().collect();
+        for name in others {
+            headers.remove(name);
+        }
     }
     if let Some(certificate) = &client.certificate {
         headers.remove(CLIENT_CERT_CHAIN);

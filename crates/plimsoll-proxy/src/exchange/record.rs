@@ -86,6 +86,14 @@ impl Record {
         &self.live
     }
 
+    /// Holds its own pool alone from now on. What takes long would else keep others from being let
+    /// go of that are told no more.
+    pub(super) fn hold_one_pool(&mut self) {
+        if let Some(at) = self.pool.replace(0) {
+            self.live = Arc::new(self.live.with_one_pool(at));
+        }
+    }
+
     /// Its route leads there.
     pub(super) fn goes_to(&mut self, pool: usize) {
         self.pool = Some(pool);

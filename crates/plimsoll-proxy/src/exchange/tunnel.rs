@@ -59,6 +59,7 @@ impl Tunnel {
     pub(crate) async fn run(self, client: impl AsyncRead + AsyncWrite, early: Bytes) {
         let Self { held, mut told } = self;
         let proxy = Arc::clone(&told.record.seat().proxy);
+        told.record.hold_one_pool();
         let idle = told.record.live().config.times.tunnel_idle;
         let phase = proxy.control.watch();
         let (_lease, backend) = held.switched().await;

@@ -155,7 +155,7 @@ pub(crate) async fn weigh(books: Weak<Books>) {
         let half_life = (median / 2).clamp(LEAST, MOST);
         books.balancer.set_penalty(Penalty { half_life, ..STEP });
         if books.is_over() {
-            return;
+            return books.unweigh();
         }
         drop(books);
         tokio::time::sleep(WEIGHED).await;
@@ -239,7 +239,13 @@ pub(crate) async fn watch(books: Weak<Books>, backend: Weak<Backend>, thread: us
         let settings = backend.judge().settings().clone();
         // A successor looks after it.
         if backend.is_retired() || !settings.active || backend.is_shared() {
-            return backend.unwatch();
+            backend.unwatch();
+            // It may have come back since it was looked at, and found to be watched.
+            if backend.is_retired() || backend.is_shared() || !backend.wants_watch() {
+                return;
+            }
+            rest = 1.0;
+            continue;
         }
         let ejected = backend.ejected.notified();
         let mut ejected = std::pin::pin!(ejected);

@@ -119,7 +119,19 @@ impl Loans {
         let live = proxy.live();
         for (name, asks) in &mut self.asks {
             let pool = live.pools.iter().find(|pool| pool.config.name == *name);
-            asks.top_up(|| pool.map(|pool| pool.books.balancer.acquire()));
+            let lent = &self.lent;
+            let known = |backend: &&Arc<Backend>| {
+                lent.contains_key(&Place { pool: name.clone(), backend: backend.name.clone() })
+            };
+            asks.top_up(|| {
+                let pool = pool?;
+                // The predecessor knows nothing of others, and could not use them.
+                let others = pool.backends.iter().filter(|backend| !known(backend));
+                let request = pool.books.balancer.request();
+                let request =
+                    others.fold(request, |request, backend| request.exclude(backend.id()));
+                Some(request.acquire())
+            });
             while let Some(loan) = asks.next() {
                 let backend = loan.lease.worker().name.clone();
                 let place = Place { pool: name.clone(), backend };

@@ -95,10 +95,10 @@ impl Rest {
         Self { shared, lines, unused: Vec::new() }
     }
 
-    /// What it has of which backend: the successor must count it before it sends anything there.
+    /// What it has of each backend that both use, be it nothing: the successor must count it before
+    /// it sends anything there.
     pub fn has(&self) -> Vec<(Place, u32)> {
-        let some = self.shared.iter().filter(|shared| shared.has > 0);
-        some.map(|shared| (shared.place.clone(), shared.has)).collect()
+        self.shared.iter().map(|shared| (shared.place.clone(), shared.has)).collect()
     }
 
     /// Lets go of what is free, and tells who waits.

@@ -1,8 +1,10 @@
 //! Certificates and keys, as files have them.
 
 use std::fmt::Display;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
@@ -18,7 +20,7 @@ use crate::config::{CertificateConfig, TlsConfig};
 
 /// A certificate with its key, and what must be known of it.
 pub(super) struct Certified {
-    pub(super) key: CertifiedKey,
+    pub(super) key: Arc<CertifiedKey>,
     /// The names that it is for, in lower case, such as `example.com` and `*.example.com`.
     pub(super) names: Vec<String>,
     /// When it ends, since 1970.
@@ -45,7 +47,7 @@ pub(super) fn certificate(
         }
         error => at_key(&error),
     })?;
-    Ok(Certified { key, names, end })
+    Ok(Certified { key: Arc::new(key), names, end })
 }
 
 /// Reads who vouches for clients' certificates.
@@ -88,15 +90,17 @@ fn known(certificate: &CertificateDer<'_>) -> Result<(Vec<String>, Duration), St
     Ok((names.collect(), told.validity.not_after.to_unix_duration()))
 }
 
-/// When files were written, and their lengths.
+/// Which files there are, since when, and their lengths. Some who copy files keep the times that they
+/// were written at.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Stamps(Vec<Option<(SystemTime, u64)>>);
+pub(super) struct Stamps(Vec<Option<[u64; 4]>>);
 
 impl Stamps {
     pub(super) fn of(told: &TlsConfig) -> Self {
         let stamp = |path: &Path| {
             let known = path.metadata().ok()?;
-            Some((known.modified().ok()?, known.len()))
+            let changed = (known.ctime().cast_unsigned(), known.ctime_nsec().cast_unsigned());
+            Some([known.ino(), known.len(), changed.0, changed.1])
         };
         let pairs = told.certificates.iter().flat_map(|both| [&both.chain, &both.key]);
         let clients = told.clients.iter().map(|clients| &clients.authorities);

@@ -3,16 +3,14 @@
 mod files;
 mod names;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{NoClientAuth, ProducesTickets, WebPkiClientVerifier};
 
-use self::files::Stamps;
+use self::files::{Certified, Stamps};
 use self::names::ByName;
 use crate::config::{CertificateConfig, ClientsConfig, TlsConfig};
 
@@ -26,9 +24,8 @@ pub(crate) struct Identity {
     pub(crate) clients: Arc<ServerConfig>,
     /// What operators are.
     pub(crate) operators: Arc<ServerConfig>,
-    /// When each certificate ends, since 1970.
-    ends: Vec<(PathBuf, Duration)>,
     told: TlsConfig,
+    certified: Vec<Arc<Certified>>,
     /// As the files were before they were read.
     stamps: Stamps,
     authorities: Vec<CertificateDer<'static>>,
@@ -40,17 +37,23 @@ impl Identity {
     /// Reads what is told; sessions of `before` can be resumed, unless other clients are let in.
     pub(crate) fn read(told: &TlsConfig, before: Option<&Self>) -> Result<Self, String> {
         let stamps = Stamps::of(told);
-        let provider = Arc::new(ring::default_provider());
-        let mut certificates = Vec::new();
-        let mut ends = Vec::new();
-        for certificate in &told.certificates {
-            let read = files::certificate(certificate, &provider)?;
-            ends.push((certificate.chain.clone(), read.end));
-            certificates.push(read);
-        }
-        if certificates.is_empty() {
+        let provider = ring::default_provider();
+        let read = |certificate| files::certificate(certificate, &provider).map(Arc::new);
+        let certified = told.certificates.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        if certified.is_empty() {
             return Err("a listener with TLS needs a certificate".into());
         }
+        Self::with(told, certified, stamps, before)
+    }
+
+    /// By these certificates, in the order that they are told in.
+    fn with(
+        told: &TlsConfig,
+        certified: Vec<Arc<Certified>>,
+        stamps: Stamps,
+        before: Option<&Self>,
+    ) -> Result<Self, String> {
+        let provider = Arc::new(ring::default_provider());
         let (verifier, authorities) = match &told.clients {
             None => (Arc::new(NoClientAuth) as Arc<_>, Vec::new()),
             Some(clients) => {
@@ -77,7 +80,7 @@ impl Identity {
         let builder = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
-        let by_name = Arc::new(ByName::new(certificates));
+        let by_name = Arc::new(ByName::new(&certified));
         let mut operators =
             builder.clone().with_no_client_auth().with_cert_resolver(by_name.clone());
         let mut clients = builder.with_client_cert_verifier(verifier).with_cert_resolver(by_name);
@@ -88,25 +91,43 @@ impl Identity {
             config.ignore_client_order = true;
         }
         let (clients, operators, told) = (Arc::new(clients), Arc::new(operators), told.clone());
-        Ok(Self { clients, operators, ends, told, stamps, authorities, tickets })
+        Ok(Self { clients, operators, told, certified, stamps, authorities, tickets })
     }
 
     /// When each certificate ends, in seconds since 1970, by its file.
     pub(crate) fn ends(&self) -> Vec<(String, f64)> {
-        let end =
-            |(path, end): &(PathBuf, Duration)| (path.display().to_string(), end.as_secs_f64());
-        self.ends.iter().map(end).collect()
+        let pairs = self.told.certificates.iter().zip(&self.certified);
+        let end = |(told, read): (&CertificateConfig, &Arc<Certified>)| {
+            (told.chain.display().to_string(), read.end.as_secs_f64())
+        };
+        pairs.map(end).collect()
     }
 
-    /// The same with what its files say now, if one of them is different.
-    pub(crate) fn read_again(&self) -> Option<Result<Self, String>> {
+    /// The same with what its files say now, if one of them is different: what is of no use stays as
+    /// it was served before, and a sentence says so.
+    pub(crate) fn read_again(&self) -> Option<(Self, Result<(), String>)> {
+        // Before anything is read: what changes meanwhile is seen the next time.
         let stamps = Stamps::of(&self.told);
-        (stamps != self.stamps).then(|| Self::read(&self.told, Some(self)))
-    }
-
-    /// The same, and what its files say now is known to be of no use.
-    pub(crate) fn kept(&self) -> Self {
-        Self { stamps: Stamps::of(&self.told), ..self.clone() }
+        if stamps == self.stamps {
+            return None;
+        }
+        let provider = ring::default_provider();
+        let mut wrong = Vec::new();
+        let pairs = self.told.certificates.iter().zip(&self.certified);
+        let certified = pairs.map(|(told, before)| match files::certificate(told, &provider) {
+            Ok(read) => Arc::new(read),
+            Err(sentence) => {
+                wrong.push(sentence);
+                Arc::clone(before)
+            }
+        });
+        let certified = certified.collect();
+        let renewed = Self::with(&self.told, certified, stamps.clone(), Some(self));
+        let renewed = renewed.unwrap_or_else(|sentence| {
+            wrong.push(sentence);
+            Self { stamps, ..self.clone() }
+        });
+        Some((renewed, if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }))
     }
 }
 

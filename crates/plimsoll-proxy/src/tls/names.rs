@@ -16,15 +16,15 @@ pub(super) struct ByName {
 }
 
 impl ByName {
-    pub(super) fn new(certificates: Vec<Certified>) -> Self {
+    pub(super) fn new(certificates: &[Arc<Certified>]) -> Self {
         let mut by_name: HashMap<String, Vec<_>> = HashMap::new();
         let mut all = Vec::new();
-        for Certified { key, names, .. } in certificates {
-            let key = Arc::new(key);
-            for name in names {
-                by_name.entry(name).or_default().push(Arc::clone(&key));
+        for certified in certificates {
+            let key = &certified.key;
+            for name in &certified.names {
+                by_name.entry(name.clone()).or_default().push(Arc::clone(key));
             }
-            all.push(key);
+            all.push(Arc::clone(key));
         }
         Self { all, by_name }
     }

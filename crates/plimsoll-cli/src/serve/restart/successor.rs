@@ -23,6 +23,9 @@ use crate::serve::{manager, say};
 /// How often it is looked at what is free, and who waits, while two processes serve.
 const TURN: Duration = Duration::from_millis(1);
 
+/// How often it is asked whether this process is to end, while it waits for the other.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// The longest that a process takes to end that ends.
 const ENDING: Duration = Duration::from_secs(1);
 
@@ -92,11 +95,12 @@ impl Restart {
         }
         // What it is told stays the same meanwhile.
         let _told = self.site.hold();
+        // An end of this process waits until it is known which of the two serves.
+        let _parting = self.parting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut successor = self.start().map_err(|error| {
             format!("another process cannot be started: {}: {error}", self.program.path().display())
         })?;
-        let ready = successor.ready();
-        let _parting = self.parting.lock().unwrap_or_else(PoisonError::into_inner);
+        let ready = successor.ready(&self.control);
         let rest = match ready.and_then(|places| self.control.hand_over(&places)) {
             Ok(rest) => rest,
             Err(sentence) => {
@@ -141,7 +145,7 @@ impl Restart {
 
 impl Successor {
     /// The backends that it uses, when it can serve.
-    fn ready(&mut self) -> Result<Vec<Place>, String> {
+    fn ready(&mut self, control: &Control) -> Result<Vec<Place>, String> {
         let process = self.child.id();
         let until = Instant::now() + PATIENCE;
         loop {
@@ -150,7 +154,10 @@ impl Successor {
                 let waited = PATIENCE.as_secs();
                 return Err(format!("process {process} was not ready to serve within {waited} s"));
             }
-            match self.link.hear(Some(left)) {
+            if control.is_draining() {
+                return Err("it stops already".into());
+            }
+            match self.link.hear(Some(left.min(LOOK))) {
                 Ok(Some(Word::Ready { places })) => {
                     return Ok(places.into_iter().map(Place::from).collect());
                 }
