@@ -109,7 +109,7 @@ fn site(args: &Args, control: &Control) -> Result<(Told, Arc<Site>), String> {
 
 fn serve(args: &Args) -> Result<(), String> {
     let mut inherited = Inherited::take()?;
-    let program = Program::of_this().map_err(|error| format!("what runs is not told: {error}"))?;
+    let program = Program::of_this();
     allow_descriptors();
     let control = Control::new();
     let (told, site) = site(args, &control)?;

@@ -15,19 +15,16 @@ pub(in crate::serve) struct Program {
 }
 
 impl Program {
-    /// This process's; asked at its start.
-    ///
-    /// # Errors
-    ///
-    /// When the system does not tell.
-    pub(in crate::serve) fn of_this() -> std::io::Result<Self> {
-        let running = env::current_exe()?;
-        let name = env::args_os().next().unwrap_or_else(|| running.clone().into());
+    /// This process's; asked at its start. Where the system does not tell, as without `/proc`, it is
+    /// what it was called by.
+    pub(in crate::serve) fn of_this() -> Self {
+        let name = env::args_os().next().unwrap_or_default();
+        let running = env::current_exe().unwrap_or_else(|_| PathBuf::from(&name));
         // A link that is another by then leads to another program, where it was called by one.
         let called = env::current_dir().map(|here| here.join(&name));
         let called =
             called.ok().filter(|path| fs::canonicalize(path).is_ok_and(|it| it == running));
-        Ok(Self { path: called.unwrap_or(running), name })
+        Self { path: called.unwrap_or(running), name }
     }
 
     pub(super) fn path(&self) -> &std::path::Path {
