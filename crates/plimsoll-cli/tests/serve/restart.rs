@@ -506,6 +506,25 @@ fn a_backend_that_only_the_new_process_knows_is_not_lent() {
     proxy.finish();
 }
 
+/// Somebody drains it for its own update, and somebody else has the proxy restarted.
+#[test]
+fn a_drain_outlives_a_restart() {
+    let (one, other) = (Backend::says("one"), Backend::says("other"));
+    let mut proxy = Proxy::told(&no_health(&[one.address, other.address], ""));
+    let worker = format!("/workers/web/{}", one.address);
+    assert_eq!(proxy.post(&format!("{worker}/drain"), "").status, 200);
+    for _ in 0..2 {
+        let before = proxy.restart();
+        proxy.until_finished(before);
+        for _ in 0..10 {
+            assert_eq!(proxy.get("/").text(), "other");
+        }
+    }
+    assert_eq!(proxy.post(&format!("{worker}/resume"), "").status, 200);
+    proxy.until("it serves again", |proxy| proxy.get("/").text() == "one");
+    proxy.finish();
+}
+
 /// As by other settings while it serves.
 #[test]
 fn listeners_come_and_go_with_the_new_process() {

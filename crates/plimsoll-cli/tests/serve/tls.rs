@@ -371,6 +371,24 @@ fn a_connection_rests_and_goes_on() {
 }
 
 #[test]
+fn a_connection_that_was_idle_for_too_long_is_told_that_it_ends() {
+    let (files, authority) = (Files::new(), Authority::new());
+    let backend = Backend::says("x");
+    let site = authority.sign(&files, "site", &["localhost"]);
+    // Before it rests, and after.
+    for idle in ["0.3", "1.5"] {
+        let proxy = secure(&backend, &[&site], &["--idle-timeout", idle]);
+        let config = client(&authority, None, &[]);
+        let mut wire = Wire::secure(proxy.address, "localhost", config);
+        wire.send(GET);
+        assert_eq!(wire.response().status, 200);
+        assert!(wire.is_closed(), "it would fail by an end without a word");
+        drop(wire);
+        proxy.finish();
+    }
+}
+
+#[test]
 fn what_cannot_be_is_said_at_once() {
     let (files, authority) = (Files::new(), Authority::new());
     let site = authority.sign(&files, "site", &["localhost"]);

@@ -95,7 +95,7 @@ async fn serve_http1(seat: &Arc<Seat>, mut socket: Socket, client: Arc<Client>) 
         let ended = ended.await;
         if let Some(Err(_)) = ended {
             // The client's errors, or told by the exchange.
-            return;
+            return Box::pin(connection.into_parts().io.into_inner().part()).await;
         }
         let parts = connection.into_parts();
         socket = parts.io.into_inner();
@@ -105,8 +105,11 @@ async fn serve_http1(seat: &Arc<Seat>, mut socket: Socket, client: Arc<Client>) 
         // Without hyper, and its buffers, for as long as nothing comes.
         socket.take_back(&parts.read_buf);
         drop(parts.read_buf);
-        if ended.is_some() || socket.readable().await.is_err() {
+        if ended.is_some() {
             return;
+        }
+        if socket.readable().await.is_err() {
+            return Box::pin(socket.part()).await;
         }
     }
 }

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::screen::{Fault, Limits, Look, Screen, Stage};
 use super::wire::Wire;
-use crate::alarm::Alarm;
+use crate::alarm::{Alarm, before};
 use crate::config::Times;
 use crate::stream::SharedStream;
 
@@ -301,6 +301,14 @@ impl Socket {
             self.poll_silence(cx)
         })
         .await
+    }
+
+    /// Tells a client in TLS that this is the end, and not cut off on the way.
+    pub(super) async fn part(mut self) {
+        if self.wire.is_tls() {
+            // One that is gone, or takes nothing, need not know.
+            let _ = before(Instant::now() + LINGER, poll_fn(|cx| self.poll_parting(cx))).await;
+        }
     }
 
     /// Reads some more into what is held, and looks at it.

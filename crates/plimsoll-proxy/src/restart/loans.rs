@@ -7,8 +7,11 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use plimsoll::{Acquire, Lease};
+use plimsoll_admin::Order;
 
 use super::{Place, Waits};
+use crate::health;
+use crate::pool::Books;
 use crate::proxy::Proxy;
 use crate::upstream::{Backend, Opened};
 
@@ -79,19 +82,27 @@ impl Loans {
     /// The predecessor has so many requests there, whatever the capacity is. A backend that is not
     /// used here is nobody's concern.
     pub fn lend(&mut self, place: &Place, count: u32) {
-        let Some(proxy) = self.proxy.upgrade() else { return };
-        let live = proxy.live();
-        let Some(pool) = live.pools.iter().find(|pool| pool.config.name == place.pool) else {
-            return;
-        };
-        let is_it = |backend: &&Arc<Backend>| backend.name == place.backend;
-        let Some(backend) = pool.backends.iter().find(is_it) else { return };
+        let Some((books, backend)) = self.find(place) else { return };
         let lent = self.lent.entry(place.clone()).or_default();
         for _ in 0..count {
             // Known, and with room for 2^32.
-            let Ok(lease) = pool.books.balancer.adopt(backend.id()) else { return };
+            let Ok(lease) = books.balancer.adopt(backend.id()) else { return };
             lent.push(Loan::new(backend.adopt_place(), lease));
         }
+    }
+
+    /// Operators had it get nothing new, and have not said otherwise.
+    pub fn drain(&self, place: &Place) {
+        if let Some((books, backend)) = self.find(place) {
+            health::steer(&books, &backend, Order::Drain);
+        }
+    }
+
+    fn find(&self, place: &Place) -> Option<(Arc<Books>, Arc<Backend>)> {
+        let live = self.proxy.upgrade()?.live();
+        let pool = live.pools.iter().find(|pool| pool.config.name == place.pool)?;
+        let backend = pool.backends.iter().find(|backend| backend.name == place.backend)?;
+        Some((Arc::clone(&pool.books), Arc::clone(backend)))
     }
 
     /// So many of those are over.

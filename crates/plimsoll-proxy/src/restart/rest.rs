@@ -101,6 +101,12 @@ impl Rest {
         self.shared.iter().map(|shared| (shared.place.clone(), shared.has)).collect()
     }
 
+    /// Those that operators want to get nothing new.
+    pub fn drained(&self) -> Vec<Place> {
+        let drained = self.shared.iter().filter(|shared| shared.backend.terms().draining);
+        drained.map(|shared| shared.place.clone()).collect()
+    }
+
     /// Lets go of what is free, and tells who waits.
     pub fn take_turn(&mut self) -> Turn {
         let shrunk = self.shared.iter_mut().map(|shared| {

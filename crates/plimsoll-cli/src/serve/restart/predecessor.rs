@@ -92,7 +92,10 @@ impl Predecessor {
             .say(&Word::ready(server.places()))
             .and_then(|()| self.link.hear(Some(PATIENCE)));
         match heard {
-            Ok(Some(Word::Over { has })) => {
+            Ok(Some(Word::Over { has, drained })) => {
+                for place in drained.into_iter().map(Into::into) {
+                    loans.drain(&place);
+                }
                 for (place, count) in has.into_iter().map(Into::into) {
                     loans.lend(&place, count);
                 }

@@ -114,7 +114,7 @@ impl Restart {
         say(&format!("handed over to process {process}"));
         *self.admin.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // One that has ended is noticed by who finishes beside it.
-        let _ = successor.link.say(&Word::over(rest.has()));
+        let _ = successor.link.say(&Word::over(rest.has(), rest.drained()));
         Ok((successor, rest))
     }
 

@@ -20,8 +20,12 @@ pub(super) enum Word {
     Sockets(Vec<Socket>),
     /// The new one: it can serve, by these backends.
     Ready { places: Vec<At> },
-    /// The old one: it accepts no more, and has so much of them.
-    Over { has: Vec<Count> },
+    /// The old one: it accepts no more, and has so much of them, of which operators drain some.
+    Over {
+        has: Vec<Count>,
+        #[serde(default)]
+        drained: Vec<At>,
+    },
     /// The old one, every now and then: what is free, and who waits.
     Turn { gives: Vec<Count>, waits: Vec<InLine> },
     /// The new one: a place for each of those who waited.
@@ -74,8 +78,9 @@ impl Word {
         Self::Ready { places: places.into_iter().map(At::from).collect() }
     }
 
-    pub(super) fn over(has: Vec<(Place, u32)>) -> Self {
-        Self::Over { has: has.into_iter().map(Count::from).collect() }
+    pub(super) fn over(has: Vec<(Place, u32)>, drained: Vec<Place>) -> Self {
+        let drained = drained.into_iter().map(At::from).collect();
+        Self::Over { has: has.into_iter().map(Count::from).collect(), drained }
     }
 
     pub(super) fn turn(turn: Turn) -> Self {
@@ -164,8 +169,12 @@ mod tests {
                 r#"{"ready":{"places":[{"pool":"web","backend":"a:1"}]}}"#,
             ),
             (
-                Word::over(vec![(place.clone(), 2)]),
+                Word::over(vec![(place.clone(), 2)], vec![]),
                 r#"{"over":{"has":[{"pool":"web","backend":"a:1","count":2}]}}"#,
+            ),
+            (
+                Word::over(vec![], vec![place.clone()]),
+                r#"{"over":{"has":[],"drained":[{"pool":"web","backend":"a:1"}]}}"#,
             ),
             (
                 Word::turn(Turn { gives: vec![(place.clone(), 1)], waits: vec![waits] }),
