@@ -33,7 +33,7 @@ pub(crate) struct Backend {
     id: OnceLock<WorkerId>,
     /// `host:port`, as it is shown.
     pub(crate) name: String,
-    place: Mutex<Place>,
+    whereabouts: Mutex<Whereabouts>,
     terms: Mutex<Terms>,
     connections: Arc<Connections>,
     judge: Mutex<Judge>,
@@ -51,13 +51,13 @@ pub(crate) struct Backend {
 
 /// Where a backend is.
 #[derive(Clone)]
-struct Place {
+struct Whereabouts {
     addresses: Arc<[SocketAddr]>,
     /// For requests that name no host of their own.
     host: HeaderValue,
 }
 
-impl Place {
+impl Whereabouts {
     fn new(told: &BackendConfig) -> Self {
         let fallback = |_| HeaderValue::from_static("backend");
         let host = HeaderValue::from_str(&told.host).unwrap_or_else(fallback);
@@ -70,7 +70,7 @@ impl Backend {
         Self {
             id: OnceLock::new(),
             name: config.name.clone(),
-            place: Mutex::new(Place::new(config)),
+            whereabouts: Mutex::new(Whereabouts::new(config)),
             terms: Mutex::new(Terms::new(config)),
             connections: Arc::new(Connections::new(config.capacity, threads)),
             judge: Mutex::new(Judge::new(health.clone(), Instant::now())),
@@ -108,28 +108,28 @@ impl Backend {
         self.terms().capacity.in_force()
     }
 
-    fn place(&self) -> MutexGuard<'_, Place> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    fn whereabouts(&self) -> MutexGuard<'_, Whereabouts> {
+        self.whereabouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where it listens.
     fn addresses(&self) -> Arc<[SocketAddr]> {
-        Arc::clone(&self.place().addresses)
+        Arc::clone(&self.whereabouts().addresses)
     }
 
     /// Whether it is not known yet where it listens: it stands for what requests wait for.
     pub(crate) fn is_promised(&self) -> bool {
-        self.place().addresses.is_empty()
+        self.whereabouts().addresses.is_empty()
     }
 
     /// What it is asked for by requests that name no host of their own.
     pub(crate) fn host(&self) -> HeaderValue {
-        self.place().host.clone()
+        self.whereabouts().host.clone()
     }
 
     /// Where it is is told anew.
     pub(crate) fn move_to(&self, told: &BackendConfig) {
-        *self.place() = Place::new(told);
+        *self.whereabouts() = Whereabouts::new(told);
     }
 
     /// Changes what it may have, and tells what that was and is. Its balancer is told by who
