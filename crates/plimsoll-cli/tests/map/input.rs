@@ -131,7 +131,8 @@ fn lines_that_are_too_long_take_no_memory_and_no_ear() {
         running.signal(Signal::INT);
         running.stderr.wait_for_text("stopping");
         let peak = running.peak_kib();
-        assert!(peak < 24 * 1024, "{peak} KiB");
+        // Of which the unoptimised program itself is more than half.
+        assert!(peak < 32 * 1024, "{peak} KiB");
         std::fs::write(folder.join("go"), "").unwrap();
         running.finish().expect(130);
         feeder.join().unwrap();
@@ -162,7 +163,8 @@ fn early_answers_stay_within_the_buffer() {
     let expected: usize = (1..=lines).map(|number| line(number).len()).sum();
     running.stdout.wait_for(|so_far| so_far.len() == expected);
     let peak = running.peak_kib();
-    assert!(peak < 24 * 1024, "{peak} KiB");
+    // Of which the unoptimised program itself is more than half.
+    assert!(peak < 32 * 1024, "{peak} KiB");
     drop(feeder.join());
     let done = running.finish().expect(0);
     assert!(done.text().lines().eq((1..=lines).map(|number| line(number).trim_end().to_owned())));

@@ -218,8 +218,14 @@ impl Proxy {
         let mut proxy = Self { child, address, admin, said, descriptors, file, successor, token };
         // Its threads open what they need as they start.
         proxy.workers();
-        thread::sleep(Duration::from_millis(50));
-        proxy.descriptors = proxy.open_descriptors();
+        loop {
+            thread::sleep(Duration::from_millis(40));
+            let before = proxy.descriptors;
+            proxy.descriptors = proxy.open_descriptors();
+            if proxy.descriptors == before {
+                break;
+            }
+        }
         (proxy, before)
     }
 
