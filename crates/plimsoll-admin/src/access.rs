@@ -102,6 +102,17 @@ impl Access {
     }
 }
 
+/// Whether only this machine reaches this address.
+///
+/// ```
+/// assert!(plimsoll_admin::is_near("[::1]:9900".parse()?));
+/// assert!(!plimsoll_admin::is_near("10.0.0.1:9900".parse()?));
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+pub fn is_near(at: SocketAddr) -> bool {
+    at.ip().to_canonical().is_loopback()
+}
+
 /// Whether operators may be heard at this address.
 ///
 /// # Errors
@@ -117,7 +128,7 @@ impl Access {
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
 pub fn may_listen(at: SocketAddr, has_token: bool, has_tls: bool) -> Result<(), String> {
-    if at.ip().to_canonical().is_loopback() || has_token && has_tls {
+    if is_near(at) || has_token && has_tls {
         return Ok(());
     }
     let needs = match (has_token, has_tls) {

@@ -13,7 +13,7 @@ mod ready;
 mod server;
 mod steer;
 
-pub use access::{Access, Token, may_listen};
+pub use access::{Access, Token, is_near, may_listen};
 pub use desk::{Desk, Reload};
 pub use overview::{Family, Figure, Gauge, Overview, PoolView, Serving, WorkerView};
 pub use server::{Secure, serve};

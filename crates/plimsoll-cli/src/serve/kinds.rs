@@ -291,42 +291,6 @@ impl<'de> Deserialize<'de> for SecondsOrNone {
     }
 }
 
-impl<'de> Deserialize<'de> for Path {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_str(Text(str::parse, "a path, such as \"/health\""))
-    }
-}
-
-impl<'de> Deserialize<'de> for Network {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_str(Text(str::parse, "a network, such as \"10.0.0.0/8\""))
-    }
-}
-
-impl<'de> Deserialize<'de> for To {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_str(Text(str::parse, "a backend, such as \"127.0.0.1:9001,weight=2\""))
-    }
-}
-
-impl<'de> Deserialize<'de> for Dns {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_str(Text(str::parse, "a name, such as \"web.internal:9001\""))
-    }
-}
-
-impl<'de> Deserialize<'de> for DnsServer {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_str(Text(str::parse, "an address, such as \"10.0.0.2\""))
-    }
-}
-
-impl<'de> Deserialize<'de> for Certificate {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_str(Text(str::parse, "files, such as \"site.pem,key=site.key\""))
-    }
-}
-
 impl<const LEAST: u64, const MOST: u64> JsonSchema for Whole<LEAST, MOST> {
     fn inline_schema() -> bool {
         true
@@ -372,10 +336,16 @@ impl JsonSchema for SecondsOrNone {
     }
 }
 
-/// A text of some form.
-macro_rules! text_schema {
-    ($($kind:ident: $pattern:literal,)*) => {
-        $(impl JsonSchema for $kind {
+/// Texts of some form, with what they are.
+macro_rules! texts {
+    ($($kind:ident: $pattern:literal, $what:literal;)*) => {
+        $(impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                from.deserialize_str(Text(str::parse, $what))
+            }
+        }
+
+        impl JsonSchema for $kind {
             fn inline_schema() -> bool {
                 true
             }
@@ -391,13 +361,13 @@ macro_rules! text_schema {
     };
 }
 
-text_schema! {
-    Path: "^/",
-    Network: "^[0-9a-fA-F.:]+(/[0-9]+)?$",
-    Certificate: "^[^,]+(,key=[^,]+)?$",
-    To: "^.+:[0-9]+(,(weight|capacity)=[0-9]+)*$",
-    Dns: "^([^:,]+:[0-9]+|_[^:,]+)(,(weight|capacity)=[0-9]+)*$",
-    DnsServer: "^[0-9a-fA-F.:\\[\\]]+$",
+texts! {
+    Path: "^/", "a path, such as \"/health\"";
+    Network: "^[0-9a-fA-F.:]+(/[0-9]+)?$", "a network, such as \"10.0.0.0/8\"";
+    Certificate: "^[^,]+(,key=[^,]+)?$", "files, such as \"site.pem,key=site.key\"";
+    To: "^.+:[0-9]+(,(weight|capacity)=[0-9]+)*$", "a backend, such as \"127.0.0.1:9001,weight=2\"";
+    Dns: "^([^:,]+:[0-9]+|_[^:,]+)(,(weight|capacity)=[0-9]+)*$", "a name, such as \"web.internal:9001\"";
+    DnsServer: "^[0-9a-fA-F.:\\[\\]]+$", "an address, such as \"10.0.0.2\"";
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use plimsoll_admin::{Token, may_listen};
+use plimsoll_admin::{Token, is_near, may_listen};
 use plimsoll_proxy::{Admin, Config, Control, Listener, Listeners, More, Reload, Server};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
@@ -166,7 +166,6 @@ fn serve(args: &Args) -> Result<(), String> {
         thread::spawn(move || renewal::watch(&control));
     }
     // Beyond this machine it must be.
-    let is_near = |at: SocketAddr| at.ip().to_canonical().is_loopback();
     let tls = told.admin.is_some_and(|at| !is_near(at));
     let access = site.access();
     let seen = Arc::clone(&site);

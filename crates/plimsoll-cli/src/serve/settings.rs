@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use plimsoll_admin::Token;
+use plimsoll_admin::{Token, is_near};
 use plimsoll_proxy::{
     BackendConfig, CertificateConfig, ClientsConfig, Config, Limits, LogFormat, PoolConfig,
     RouteConfig, TlsConfig,
@@ -314,8 +314,7 @@ impl Settings {
         if clients.is_none() && self.client_certificate.is_some() {
             return missing("client_certificate", "nobody is asked for one: tell client_ca");
         }
-        let is_far = |at: SocketAddr| !at.ip().to_canonical().is_loopback();
-        let listens = !self.tls_listen.is_empty() || self.admin()?.is_some_and(is_far);
+        let listens = !self.tls_listen.is_empty() || self.admin()?.is_some_and(|at| !is_near(at));
         match (!listens, certificates.is_empty()) {
             (false, true) if self.tls_listen.is_empty() => Ok(None),
             (false, true) => missing("tls_listen", "it needs a certificate, such as \"site.pem\""),

@@ -9,7 +9,8 @@ use crate::backend::{Backend, respond};
 use crate::metrics;
 use crate::nameserver::{A, AAAA, NameServer};
 use crate::proxy::Proxy;
-use crate::wire::{self, Wire};
+use crate::reload::ask;
+use crate::wire;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -21,12 +22,6 @@ fn pool(names: &NameServer, dns: &str, more: &str) -> String {
 fn worker(proxy: &Proxy, name: &str) -> Option<Value> {
     let workers = proxy.workers();
     workers["workers"].as_array().unwrap().iter().find(|one| one["backend"] == name).cloned()
-}
-
-fn ask(proxy: &Proxy) -> Wire {
-    let mut wire = proxy.connect();
-    wire.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    wire
 }
 
 /// Those that stay keep what is known of them, and those that are gone finish what they have.

@@ -15,8 +15,12 @@ use crate::proxy::{LISTEN, Proxy};
 use crate::wire::{self, Wire};
 
 pub(crate) fn pool(backends: &[SocketAddr], more: &str) -> String {
+    pool_of("web", backends, more)
+}
+
+pub(crate) fn pool_of(name: &str, backends: &[SocketAddr], more: &str) -> String {
     let to: Vec<_> = backends.iter().map(|at| format!("\"{at}\"")).collect();
-    format!("[pool.web]\nto = [{}]\n{more}\n", to.join(", "))
+    format!("[pool.{name}]\nto = [{}]\n{more}\n", to.join(", "))
 }
 
 /// A backend that answers when it is let go, and what lets it.
@@ -30,7 +34,7 @@ pub(crate) fn held(text: &'static [u8]) -> (Backend, mpsc::Sender<()>) {
     (backend, go)
 }
 
-fn ask(proxy: &Proxy) -> Wire {
+pub(crate) fn ask(proxy: &Proxy) -> Wire {
     let mut wire = proxy.connect();
     wire.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     wire

@@ -1,43 +1,21 @@
 //! An operator steers backends while they serve: nothing is lost, and it holds.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, mpsc};
 use std::thread;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::backend::{Backend, nobody, respond};
+use crate::backend::{Backend, nobody};
 use crate::proxy::Proxy;
+use crate::reload::{ask, held, pool_of as pool};
 use crate::wire::{self, Response, Wire};
-
-/// A backend that answers when it is let go, and what lets it.
-fn held(text: &'static [u8]) -> (Backend, mpsc::Sender<()>) {
-    let (go, wait) = mpsc::channel::<()>();
-    let wait = Mutex::new(wait);
-    let backend = Backend::start(move |_, stream| {
-        let _ = wait.lock().unwrap().recv();
-        respond(stream, text)
-    });
-    (backend, go)
-}
-
-fn pool(name: &str, backends: &[SocketAddr], more: &str) -> String {
-    let to: Vec<_> = backends.iter().map(|at| format!("\"{at}\"")).collect();
-    format!("[pool.{name}]\nto = [{}]\n{more}\n", to.join(", "))
-}
 
 /// What a worker is like after this was done to it.
 fn steered(proxy: &Proxy, what: &str, body: &str) -> Value {
     let response = proxy.post(&format!("/workers/{what}"), body);
     assert_eq!(response.status, 200, "{}", response.text());
     serde_json::from_str(response.text()).unwrap()
-}
-
-fn ask(proxy: &Proxy) -> Wire {
-    let mut wire = proxy.connect();
-    wire.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    wire
 }
 
 /// Its own request goes on; checks and reloads do not bring it back.
