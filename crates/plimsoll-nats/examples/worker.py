@@ -2,7 +2,8 @@
 import asyncio, json, os, signal, sys, time, nats
 
 URL, SERVICE, NAME = sys.argv[1], sys.argv[2].replace("%", "%25").replace(".", "%2E"), sys.argv[3]
-me = {"generation": time.time_ns(), "number": 0, "epoch": 0, "seen": 0, "capacity": 4}
+above = int(os.environ.get("ABOVE", 0))  # a generation that is over
+me = {"generation": max(time.time_ns(), above + 1), "number": 0, "epoch": 0, "seen": 0, "capacity": 4}
 held, every, safe = {}, 0.25, 0  # leases with their costs; how often to beat; until when they are ours
 
 async def main():
@@ -35,6 +36,7 @@ async def main():
             me["seen"], every = answer["number"], answer["every_ms"] / 1000
             safe = max(safe, answer["beat"] + answer["lost_after_ms"] * 900_000)
         elif what == "gone" and epoch == me["epoch"]:  # given up: begin anew
+            os.environ["ABOVE"] = message.data.decode()
             os.execv(sys.executable, [sys.executable, *sys.argv])
 
     async def beat():

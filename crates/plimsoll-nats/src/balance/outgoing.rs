@@ -101,18 +101,18 @@ impl Outgoing {
                 };
                 return (sent.into(), Some((worker, lease)));
             }
-            Output::Refuse { parcel, error } => {
+            Output::Refuse { inbox, error } => {
                 let again = error.passes().then(again);
                 let why = error.to_string();
-                return (self.error(parcel.inbox, error.code(), &why, again).await, None);
+                return (self.error(inbox, error.code(), &why, again).await, None);
             }
             Output::Answer { worker, generation, epoch, answer } => {
                 let subject = self.service.answer(&worker, generation, epoch);
                 client.publish(subject, answer.text().into()).await
             }
-            Output::GiveUp { worker, generation, epoch } => {
+            Output::GiveUp { worker, generation, epoch, above } => {
                 let subject = self.service.gone(&worker, generation, epoch);
-                client.publish(subject, Bytes::new()).await
+                client.publish(subject, above.to_string().into()).await
             }
             Output::Attend(_) => Ok(()),
         };

@@ -42,15 +42,16 @@ impl Dispatcher {
             // Epochs began anew, with their bucket or a clock: nobody else leads now. Beyond one
             // that cannot be raised nobody could ever lead: what its worker knows it must forget.
             let Some(raised) = beat.epoch.checked_add(RAISED) else {
-                return self.say_gone(worker, beat.generation, beat.epoch);
+                return self.say_gone(worker, beat.generation, beat.epoch, beat.generation);
             };
             self.epoch = raised;
             for member in self.slots.iter_mut().flatten() {
                 member.to = self.service.delivery(&member.name, member.generation, raised).into();
             }
         }
-        if self.given_up.get(worker).is_some_and(|&(generation, _)| beat.generation <= generation) {
-            return self.say_gone(worker, beat.generation, self.epoch);
+        let given_up = self.given_up.get(worker).map(|&(generation, _)| generation);
+        if let Some(above) = given_up.filter(|&generation| beat.generation <= generation) {
+            return self.say_gone(worker, beat.generation, self.epoch, above);
         }
         match self.member(worker.as_str()) {
             Some(member)
@@ -90,9 +91,10 @@ impl Dispatcher {
     }
 
     /// A generation of a worker's is over; in an epoch that the worker listens to.
-    fn say_gone(&mut self, worker: &WorkerName, generation: u64, epoch: u64) {
+    fn say_gone(&mut self, worker: &WorkerName, generation: u64, epoch: u64, above: u64) {
         self.counts.stale += 1;
-        self.outputs.push_back(Output::GiveUp { worker: worker.clone(), generation, epoch });
+        let worker = worker.clone();
+        self.outputs.push_back(Output::GiveUp { worker, generation, epoch, above });
     }
 
     /// A worker goes: what it has by our books is lost.

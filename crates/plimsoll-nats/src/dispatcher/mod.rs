@@ -27,7 +27,7 @@ const MOST_TRIES: usize = 16;
 
 /// Payloads shorter than this are copied where they are held, so that they do not hold the
 /// buffer that they were read into.
-const COPIED: usize = 4096;
+const COPIED: usize = 32 << 10;
 
 /// See the module.
 ///
@@ -279,7 +279,7 @@ impl Dispatcher {
     fn lost(&mut self, mut out: Out, now: Time) {
         self.counts.lost += 1;
         match out.asked.take() {
-            Some(mut asked) if asked.may_run_again(now) => {
+            Some(mut asked) if !self.is_retired && asked.may_run_again(now) => {
                 asked.was_lost = true;
                 asked.deadline = self.deadline(&asked.terms, asked.came, now);
                 self.take_back(out.lease, asked, now);
@@ -366,6 +366,6 @@ impl Dispatcher {
         let nth = Error::ALL.iter().position(|&other| other == error);
         self.counts.refused[nth.expect("all errors are in the list")] += 1;
         self.held -= asked.held;
-        self.outputs.push_back(Output::Refuse { parcel: asked.parcel, error });
+        self.outputs.push_back(Output::Refuse { inbox: asked.parcel.inbox, error });
     }
 }

@@ -234,8 +234,8 @@ pub enum Output {
     },
     /// A requester gets an error.
     Refuse {
-        /// The request; only where its answer goes is there for certain.
-        parcel: Parcel,
+        /// Where its answer would go.
+        inbox: Option<Subject>,
         /// The error.
         error: Error,
     },
@@ -258,6 +258,8 @@ pub enum Output {
         generation: u64,
         /// The balancer's epoch, or the one that the worker knows if there is none after it.
         epoch: u64,
+        /// The next one must be greater than this.
+        above: u64,
     },
     /// Whether requests are wanted: not while no worker is up, so that the server tells
     /// requesters at once that nobody is there.

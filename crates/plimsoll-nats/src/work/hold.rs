@@ -102,6 +102,11 @@ impl Hold {
         self.generation
     }
 
+    /// The latest epoch that it knows.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// The cost of all that runs.
     pub fn filled(&self) -> u64 {
         self.has.values().chain(self.abandoned.values()).map(|cost| u64::from(cost.get())).sum()
@@ -226,7 +231,7 @@ impl Hold {
     /// is later. Nothing that runs is answered. What it knew of epochs it forgets: no balancer of
     /// an earlier one knows the new generation.
     pub fn begin_anew(&mut self, generation: u64) {
-        self.generation = generation.max(self.generation + 1);
+        self.generation = generation.max(self.generation.saturating_add(1));
         self.abandon();
         (self.beats, self.seen, self.heard) = (0, 0, 0);
         (self.epoch, self.last) = (0, None);

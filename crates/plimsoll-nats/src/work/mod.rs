@@ -269,7 +269,13 @@ impl Working {
                     self.hold.answered(delivered.epoch, &answer, now);
                 }
             }
-            Delivery::Gone => self.begin_anew().await?,
+            // A balancer's before the one that it works for knows nothing of its present.
+            Delivery::Gone if delivered.epoch < self.hold.epoch() => {}
+            Delivery::Gone => {
+                let above =
+                    std::str::from_utf8(&message.payload).ok().and_then(|it| it.parse().ok());
+                self.begin_anew(above.unwrap_or(0)).await?;
+            }
             Delivery::Request => {
                 let reply = message.reply.as_deref();
                 let done = reply.and_then(|it| self.work.service.read_done(&self.work.name, it));
@@ -296,9 +302,9 @@ impl Working {
         Ok(())
     }
 
-    /// It was given up: it joins again, as another.
-    async fn begin_anew(&mut self) -> Result<(), String> {
-        self.hold.begin_anew(by_the_clock());
+    /// It was given up: it joins again, as another, of a generation above this.
+    async fn begin_anew(&mut self, above: u64) -> Result<(), String> {
+        self.hold.begin_anew(by_the_clock().max(above.checked_add(1).unwrap_or(above)));
         self.deliveries = subscribe(&self.client, &self.work, self.hold.generation()).await?;
         Ok(())
     }

@@ -147,7 +147,9 @@ impl World {
                     let what = What::GiveUp;
                     Message::Deliver(self.nth(&worker), Delivered { generation, what })
                 }
-                Output::Refuse { parcel, .. } => Message::Error(number_of(&parcel)),
+                Output::Refuse { inbox, .. } => {
+                    Message::Error(inbox.unwrap().as_str().parse().unwrap())
+                }
                 Output::Attend(attends) => {
                     self.balancers[nth].attends = attends;
                     continue;
