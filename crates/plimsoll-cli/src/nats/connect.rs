@@ -13,6 +13,10 @@ use super::Ended;
 /// that is told.
 const MOST_WAITING: usize = 1 << 16;
 
+/// How often the server is asked whether it is there: after two that it has not answered the connection
+/// counts as lost at the next.
+const ASKED_EVERY: Duration = Duration::from_secs(2);
+
 /// How long a first connection may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -109,7 +113,7 @@ impl Connection {
                 }
             }
         });
-        let options = options.reconnect_delay_callback(pause);
+        let options = options.reconnect_delay_callback(pause).ping_interval(ASKED_EVERY);
         options.connect(self.server.clone()).await.map_err(|error| {
             let servers: Vec<_> = self.server.iter().map(shown).collect();
             Ended::Failed(format!("{}: {error}", servers.join(", ")))

@@ -15,6 +15,7 @@ mod kills;
 #[path = "../program/metrics.rs"]
 mod metrics;
 mod options;
+mod outages;
 #[path = "../program/mod.rs"]
 mod program;
 mod promises;

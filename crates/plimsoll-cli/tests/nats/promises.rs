@@ -11,6 +11,7 @@ use rustix::process::Signal;
 
 use crate::client::Recorder;
 use crate::server::{SOON, Server};
+use crate::wire::Wire;
 
 /// Some 8,000 requests a second, while this is done; then each must have exactly one reply.
 fn under_load(recorder: &Arc<Recorder>, act: impl FnOnce()) {
@@ -62,6 +63,58 @@ fn a_balancer_that_is_told_to_end_costs_no_request_its_reply() {
         recorder.until_answered();
         under_load(&recorder, || drop(balancer.end()));
     }
+}
+
+/// Where nobody takes over, workers go on only as long as it answers them.
+#[test]
+fn what_takes_long_is_answered_when_its_only_balancer_is_told_to_end() {
+    for config in ["jetstream { store_dir: FOLDER }", ""] {
+        let server = Server::with(config);
+        let balancer = server.balance(&["--lost-after", "1"]);
+        let script = "read l; echo $l; while read l; do sleep 2.5; echo $l; done";
+        let _worker = server.work(&["--workers", "1", "--", "sh", "-c", script]);
+        let recorder = Recorder::new(&server);
+        recorder.until_answered();
+        let number = recorder.send(false);
+        recorder.flush();
+        while balancer.workers()["pending"] != 1 {
+            sleep(Duration::from_millis(10));
+        }
+        let asked = Instant::now();
+        balancer.end();
+        // As soon as it is reported, and not at the end of the time that it has.
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        let fate = recorder.wait(number);
+        assert_eq!(fate.answers, [number.to_string()], "{config}: {fate:?}");
+    }
+}
+
+#[test]
+fn a_balancer_that_ends_and_loses_its_lead_meanwhile_tells_those_in_line() {
+    let server = Server::start();
+    let wire = Wire::new(&server);
+    let mut balancer = server.balance(&["--server", &wire.url()]);
+    let script = "read l; echo $l; while read l; do sleep 2; echo $l; done";
+    let _worker = server.work(&["--workers", "1", "--", "sh", "-c", script]);
+    let recorder = Recorder::new(&server);
+    recorder.until_answered();
+    let sent: Vec<_> = (0..4).map(|_| recorder.send(false)).collect();
+    recorder.flush();
+    while balancer.workers()["line"]["length"] != 3 {
+        sleep(Duration::from_millis(10));
+    }
+    balancer.signal(Signal::TERM);
+    sleep(Duration::from_millis(300));
+    wire.cut();
+    // Its key is too old by then.
+    sleep(Duration::from_millis(1500));
+    wire.mend();
+    assert_eq!(balancer.status(), Some(0), "{}", balancer.said());
+    for number in &sent[1..] {
+        assert_eq!(recorder.wait(*number).errors[0].0, 503);
+    }
+    assert_eq!(recorder.wait(sent[0]).answers.len(), 1);
+    assert!(recorder.all().values().all(|fate| fate.replies() == 1));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What goes over the wire, right and wrong.
 
 use async_nats::HeaderMap;
+use futures_util::StreamExt;
 use plimsoll_nats::headers;
 
 use crate::client::Recorder;
@@ -172,16 +173,64 @@ fn natss_own_tools_see_the_service() {
 #[test]
 fn answers_go_nowhere_where_they_would_be_requests_or_reports() {
     let server = Server::start();
-    let _balancer = server.balance(&[]);
+    let balancer = server.balance(&[]);
     let _workers = server.work(&["--workers", "1", "--", "cat"]);
     let recorder = Recorder::new(&server);
     recorder.until_answered();
+    let before = balancer.is_settled();
     let client = recorder.client.clone();
     for reply in ["work", "plimsoll.work.done.a.beat"] {
         let sent = client.publish_with_reply("work", reply, "x".into());
         recorder.runtime.block_on(sent).unwrap();
     }
-    // The first would go round for ever.
-    let fate = recorder.ask();
-    assert_eq!(fate.answers.len(), 1);
+    assert_eq!(recorder.ask().answers.len(), 1);
+    // Neither ran, and no answer came back as a request.
+    let after = balancer.is_settled();
+    let more = |key: &str| after[key].as_u64().unwrap() - before[key].as_u64().unwrap();
+    assert_eq!((more("malformed"), more("requests"), more("answered")), (2, 1, 1));
+}
+
+const SOUND: &str =
+    r#"{"generation":GENERATION,"number":1,"epoch":0,"seen":0,"capacity":1,"leases":[]}"#;
+
+#[test]
+fn n9_a_worker_that_is_not_understood_any_more_is_given_up() {
+    let server = Server::start();
+    let balancer = server.balance(&["--lost-after", "1"]);
+    let recorder = Recorder::new(&server);
+    let beat = "plimsoll.work.done.odd.beat";
+    // It hears what it is given.
+    let client = recorder.client.clone();
+    let hears = async move { client.subscribe("plimsoll.work.odd.>").await };
+    let hears = recorder.runtime.block_on(hears).unwrap();
+    recorder.runtime.spawn(hears.for_each(|_| async {}));
+    recorder.publish(beat, SOUND.replace("GENERATION", "1").as_bytes());
+    recorder.flush();
+    while balancer.workers()["workers"].as_array().unwrap().is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let number = recorder.send(false);
+    while recorder.fate(number).replies() == 0 {
+        recorder.publish(beat, br#"{"generation":1,"number":2,"capacity":1e99}"#);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(recorder.fate(number).errors[0].0, 502);
+    let books = balancer.is_settled();
+    assert!(books["given_up"] == 1 && books["malformed"].as_u64() > Some(5), "{books}");
+}
+
+#[test]
+fn n9_a_generation_beyond_all_clocks_keeps_no_worker_out() {
+    let server = Server::start();
+    let balancer = server.balance(&["--lost-after", "1"]);
+    let recorder = Recorder::new(&server);
+    let sound = SOUND.replace("GENERATION", &(1_u64 << 60).to_string());
+    recorder.publish("plimsoll.work.done.a.beat", sound.as_bytes());
+    recorder.flush();
+    while balancer.workers()["given_up"] != 1 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let _worker = server.work(&["--name", "a", "--workers", "1", "--", "cat"]);
+    recorder.until_answered();
+    balancer.is_settled();
 }

@@ -28,6 +28,10 @@ const EVERY: Duration = Duration::from_millis(300);
 const SAFE: Duration = Duration::from_millis(800);
 /// How often a server is asked that does not answer.
 const LOOKS: u32 = 3;
+/// How often it is looked whether a server has JetStream that had none.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often it is doubted at the most, so that nobody who cries wolf keeps it from its work.
+const DOUBT: Duration = Duration::from_secs(5);
 /// How long the server may take to answer.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Bits of an epoch that are the key's revision. Above them is when the bucket was created: one
@@ -55,15 +59,26 @@ pub(super) struct Mandate {
     renewing: JoinSet<()>,
     /// The only one has nobody to agree with.
     election: Option<Election>,
+    /// Since when it may be another's: it is not certain before it has been renewed.
+    doubted: Option<Instant>,
+    /// When it was found not to be.
+    withstood: Option<Instant>,
 }
 
 /// How far it goes.
 #[derive(Clone, Copy, Debug)]
 struct Term {
-    /// Until then it is certain.
-    until: Instant,
+    /// When what renewed the key was sent.
+    sent: Instant,
     /// The key's revision.
     revision: u64,
+}
+
+impl Term {
+    /// Until when it is certain.
+    fn until(&self) -> Instant {
+        self.sent + SAFE
+    }
 }
 
 /// The key.
@@ -154,20 +169,19 @@ impl From<Why> for Failed {
 }
 
 impl Election {
-    /// How to stand for a service; `None` on a server without JetStream.
+    /// How to stand for a service.
+    pub(super) fn new(client: Client, service: &Service, me: String) -> Self {
+        Self { client, subject: format!("$KV.{BUCKET}.{}", key(service.requests())), me }
+    }
+
+    /// Whether there can be one: not on a server without JetStream.
     ///
     /// # Errors
     ///
     /// When the bucket is there and is not as balancers need it.
-    pub(super) async fn open(
-        client: &Client,
-        service: &Service,
-        me: String,
-    ) -> Result<Option<Self>, String> {
-        let subject = format!("$KV.{BUCKET}.{}", key(service.requests()));
-        let election = Self { client: client.clone(), subject, me };
+    pub(super) async fn is_possible(&self) -> Result<bool, String> {
         for _ in 0..LOOKS {
-            match election.bucket().await {
+            match self.bucket().await {
                 Ok(bucket) if bucket.config.max_age != AGE.as_nanos() => {
                     return Err(format!(
                         "the bucket {BUCKET} has a max_age of {} ns where balancers need {}: \
@@ -176,14 +190,33 @@ impl Election {
                         AGE.as_nanos()
                     ));
                 }
-                Err(Failed::Absent) => return Ok(None),
+                Err(Failed::Absent) => return Ok(false),
                 // A cluster's other servers may have it, and not be known yet.
-                Err(Failed::NobodyThere) if !client.server_info().jetstream => sleep(EVERY).await,
+                Err(Failed::NobodyThere) if !self.client.server_info().jetstream => {
+                    sleep(EVERY).await;
+                }
                 // What is not known is found out later.
-                _ => return Ok(Some(election)),
+                _ => return Ok(true),
             }
         }
-        Ok(None)
+        Ok(false)
+    }
+
+    /// The mandate of the only balancer of a server without JetStream: it lasts until there is one.
+    pub(super) fn alone(&self, epoch: u64) -> Mandate {
+        let far = Instant::now() + Duration::from_secs(86_400 * 365 * 30);
+        let (told, term) = watch::channel(Some(Term { sent: far, revision: 0 }));
+        let mut renewing = JoinSet::new();
+        renewing.spawn(self.clone().look_for_one(told));
+        Mandate { epoch, term, renewing, election: None, doubted: None, withstood: None }
+    }
+
+    /// Another server of a cluster may have JetStream, and have been away.
+    async fn look_for_one(self, told: watch::Sender<Option<Term>>) {
+        while !matches!(self.info().await, Ok(_) | Err(Failed::Missing)) {
+            sleep(LOOK).await;
+        }
+        told.send_replace(None);
     }
 
     /// Waits until it leads. `other` is told who else does, when that changes.
@@ -193,11 +226,19 @@ impl Election {
             let sent = Instant::now();
             match self.try_to_lead().await {
                 Ok(Ok((created, revision))) => {
-                    let (told, term) = watch::channel(Some(Term { until: sent + SAFE, revision }));
+                    let (told, term) = watch::channel(Some(Term { sent, revision }));
                     let mut renewing = JoinSet::new();
                     renewing.spawn(self.clone().renew(revision, told));
                     let epoch = created << REVISION_BITS | revision;
-                    return Mandate { epoch, term, renewing, election: Some(self.clone()) };
+                    let election = Some(self.clone());
+                    return Mandate {
+                        epoch,
+                        term,
+                        renewing,
+                        election,
+                        doubted: None,
+                        withstood: None,
+                    };
                 }
                 Ok(Err(leads)) if leads != known => {
                     other(&leads);
@@ -329,7 +370,7 @@ impl Election {
             match renewed {
                 Ok(renewed) => {
                     revision = renewed;
-                    told.send_replace(Some(Term { until: sent + SAFE, revision }));
+                    told.send_replace(Some(Term { sent, revision }));
                 }
                 // Another's, or nobody's any more: of its own it has come to an end.
                 Err(Failed::Other | Failed::Missing) => {
@@ -358,13 +399,6 @@ fn key(subject: &str) -> String {
 }
 
 impl Mandate {
-    /// The only balancer's: without JetStream nobody else is asked.
-    pub(super) fn of_the_only_one(epoch: u64) -> Self {
-        let far = Instant::now() + Duration::from_secs(86_400 * 365 * 30);
-        let (_, term) = watch::channel(Some(Term { until: far, revision: 0 }));
-        Self { epoch, term, renewing: JoinSet::new(), election: None }
-    }
-
     /// Whether another may come after it.
     pub(super) fn is_elected(&self) -> bool {
         self.election.is_some()
@@ -372,15 +406,36 @@ impl Mandate {
 
     /// Whether it leads for certain now.
     pub(super) fn is_certain(&self) -> bool {
-        self.term.borrow().is_some_and(|term| Instant::now() < term.until)
+        self.term.borrow().is_some_and(|term| self.covers(term))
+    }
+
+    fn covers(&self, term: Term) -> bool {
+        Instant::now() < term.until() && self.doubted.is_none_or(|doubted| doubted < term.sent)
+    }
+
+    /// Whether it holds although somebody has heard of a later one: it was renewed since that was
+    /// known here. If that is news, it is not certain from now on, and who said so is to say it again.
+    pub(super) fn withstands(&mut self) -> bool {
+        if !self.is_elected() {
+            return true;
+        }
+        if self.doubted.is_some() && self.is_certain() {
+            (self.doubted, self.withstood) = (None, Some(Instant::now()));
+            return true;
+        }
+        if self.withstood.is_none_or(|at| at.elapsed() >= DOUBT) {
+            self.doubted.get_or_insert_with(Instant::now);
+        }
+        false
     }
 
     /// Waits until it is certain again; `false` when it is over.
     pub(super) async fn confirmed(&mut self) -> bool {
         loop {
-            match *self.term.borrow_and_update() {
+            let known = *self.term.borrow_and_update();
+            match known {
                 None => return false,
-                Some(term) if Instant::now() < term.until => return true,
+                Some(term) if self.covers(term) => return true,
                 Some(_) => {}
             }
             if self.term.changed().await.is_err() {
@@ -391,12 +446,18 @@ impl Mandate {
 
     /// Until when it is certain.
     pub(super) fn until(&self) -> Instant {
-        self.term.borrow().map_or_else(Instant::now, |term| term.until)
+        let known = *self.term.borrow();
+        known.filter(|&term| self.covers(term)).map_or_else(Instant::now, |term| term.until())
+    }
+
+    /// Whether it is another's, as far as is known.
+    pub(super) fn has_passed_on(&self) -> bool {
+        self.term.borrow().is_none()
     }
 
     /// Waits until it is over.
     pub(super) async fn over(&mut self) {
-        // The only one's is never over, and nobody is there to say so.
+        // Nobody may be there to say so.
         if self.term.wait_for(Option::is_none).await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -433,5 +494,39 @@ mod tests {
         assert_eq!(failed(503, 10_008), Failed::Unknown);
         assert_eq!(failed(404, 10_059), Failed::Missing);
         assert_eq!(failed(400, 10_071), Failed::Other);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leads_goes_above_others_only_after_it_has_been_renewed() {
+        let client = async_nats::ConnectOptions::new().retry_on_initial_connect();
+        let client = client.connect("127.0.0.1:1").await.unwrap();
+        let election = Election::new(client, &"a".parse().unwrap(), "me".into());
+        let (told, term) = watch::channel(Some(Term { sent: Instant::now(), revision: 1 }));
+        let mut mandate = Mandate {
+            epoch: 1,
+            term,
+            renewing: JoinSet::new(),
+            election: Some(election),
+            doubted: None,
+            withstood: None,
+        };
+        assert!(mandate.is_certain());
+        for _ in 0..2 {
+            assert!(!mandate.withstands() && !mandate.is_certain());
+            // By what was sent before, too.
+            told.send_modify(|_| {});
+            assert!(!mandate.withstands() && !mandate.is_certain());
+            tokio::time::advance(EVERY).await;
+            told.send_replace(Some(Term { sent: Instant::now(), revision: 2 }));
+            assert!(mandate.confirmed().await);
+            assert!(mandate.withstands() && mandate.is_certain());
+            // It is not doubted again at once.
+            assert!(!mandate.withstands() && mandate.is_certain());
+            tokio::time::advance(DOUBT).await;
+            told.send_replace(Some(Term { sent: Instant::now(), revision: 3 }));
+        }
+        assert!(!mandate.withstands());
+        told.send_replace(None);
+        assert!(!mandate.confirmed().await);
     }
 }
