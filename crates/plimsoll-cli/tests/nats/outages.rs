@@ -107,7 +107,7 @@ fn n8_a_balancer_ends_whose_server_takes_nothing() {
 fn n8_a_worker_keeps_its_answers_until_it_can_send_them() {
     let server = Server::start();
     let wire = Wire::new(&server);
-    let balancer = server.balance(&[]);
+    let balancer = server.balance(&["--lost-after", "10"]);
     let script = "while read l; do sleep 0.5; echo $l; done";
     let command = ["--server", &wire.url(), "--workers", "8", "--", "sh", "-c", script];
     let _worker = server.work(&command);
