@@ -14,7 +14,7 @@ use crate::wire::Wire;
 /// More than the client's own buffer holds, which is 2,048 messages.
 const MANY: usize = 5000;
 
-fn until(what: impl Fn() -> bool) {
+fn until(mut what: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !what() {
         assert!(begun.elapsed() < SOON, "it does not come to that");
@@ -98,7 +98,14 @@ fn n8_a_balancer_ends_whose_server_takes_nothing() {
         }
         recorder.flush();
     }
-    until(|| balancer.workers()["refused"]["line_full"].as_u64() > Some(10_000));
+    // It takes none any more.
+    let mut taken = 0;
+    until(|| {
+        sleep(Duration::from_millis(300));
+        let before =
+            std::mem::replace(&mut taken, balancer.workers()["requests"].as_u64().unwrap());
+        taken == before && taken > 10_000
+    });
     balancer.signal(Signal::TERM);
     assert_eq!(balancer.status(), Some(0), "{}", balancer.said());
 }
@@ -212,5 +219,22 @@ fn n8_a_route_that_flaps_leaves_nothing_out() {
     assert!(fates.values().all(|fate| fate.replies() > 0), "{fates:?}");
     let twice = fates.values().filter(|fate| fate.replies() > 1).count();
     assert!(twice <= cuts * open, "{twice} of {}", fates.len());
+    balancer.is_settled();
+}
+
+#[test]
+fn the_only_balancer_stands_for_leader_once_its_server_can_hold_elections() {
+    let mut server = Server::with("");
+    let balancer = server.balance(&[]);
+    balancer.wait_for("the server has no JetStream");
+    let _worker = server.work(&["--workers", "1", "--", "cat"]);
+    let recorder = Recorder::new(&server);
+    recorder.until_answered();
+    server.end();
+    server.begin_with("jetstream { store_dir: FOLDER }");
+    balancer.wait_for_times("leads, epoch", 2);
+    recorder.until_answered();
+    let standby = server.run(&["balance", "--subject", "work"]);
+    standby.wait_for("stands by");
     balancer.is_settled();
 }

@@ -190,28 +190,89 @@ fn answers_go_nowhere_where_they_would_be_requests_or_reports() {
     assert_eq!((more("malformed"), more("requests"), more("answered")), (2, 1, 1));
 }
 
-const SOUND: &str =
-    r#"{"generation":GENERATION,"number":1,"epoch":0,"seen":0,"capacity":1,"leases":[]}"#;
+/// A beat of a worker with nothing.
+fn beat(generation: u64, number: u64, epoch: u64) -> String {
+    format!(
+        r#"{{"generation":{generation},"number":{number},"epoch":{epoch},"seen":0,"capacity":1,"leases":[]}}"#
+    )
+}
+
+/// The generation of the next beat of `a`.
+fn generation(recorder: &Recorder) -> u64 {
+    let client = recorder.client.clone();
+    recorder.runtime.block_on(async move {
+        let mut beats = client.subscribe("plimsoll.work.done.a.beat").await.unwrap();
+        let beat = beats.next().await.unwrap();
+        let beat: serde_json::Value = serde_json::from_slice(&beat.payload).unwrap();
+        beat["generation"].as_u64().unwrap()
+    })
+}
+
+#[test]
+fn who_says_that_another_leads_is_believed_when_that_cannot_be() {
+    let server = Server::start();
+    let balancer = server.balance(&[]);
+    let epoch = || balancer.workers()["epoch"].as_u64().unwrap();
+    let names = || balancer.workers()["workers"].as_array().unwrap().len();
+    let recorder = Recorder::new(&server);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let began = epoch();
+    let later = began + (1 << 40);
+    recorder.publish("plimsoll.work.done.a.beat", beat(1, 1, later).as_bytes());
+    recorder.flush();
+    // It renews its key first.
+    std::thread::sleep(std::time::Duration::from_millis(800));
+    assert_eq!((epoch(), names()), (began, 0));
+    recorder.publish("plimsoll.work.done.a.beat", beat(1, 2, later).as_bytes());
+    recorder.publish("plimsoll.work.done.b.beat", beat(1, 1, later + (1 << 20)).as_bytes());
+    recorder.flush();
+    while names() < 2 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(150));
+    assert!(epoch() > later + (1 << 20));
+}
+
+#[test]
+fn a_balancer_of_the_past_gives_nobody_up() {
+    let server = Server::start();
+    let balancer = server.balance(&[]);
+    let _worker = server.work(&["--name", "a", "--workers", "1", "--", "cat"]);
+    let recorder = Recorder::new(&server);
+    recorder.until_answered();
+    let epoch = balancer.is_settled()["epoch"].as_u64().unwrap();
+    let before = generation(&recorder);
+    recorder.publish(&format!("plimsoll.work.a.{before}.1.gone"), b"9");
+    assert_eq!([(); 2].map(|()| generation(&recorder)), [before; 2]);
+    // One of the present does.
+    recorder.publish(&format!("plimsoll.work.a.{before}.{epoch}.gone"), b"9");
+    let begun = std::time::Instant::now();
+    while generation(&recorder) == before {
+        assert!(begun.elapsed() < crate::server::SOON);
+    }
+    recorder.until_answered();
+    balancer.is_settled();
+}
 
 #[test]
 fn n9_a_worker_that_is_not_understood_any_more_is_given_up() {
     let server = Server::start();
     let balancer = server.balance(&["--lost-after", "1"]);
     let recorder = Recorder::new(&server);
-    let beat = "plimsoll.work.done.odd.beat";
+    let subject = "plimsoll.work.done.odd.beat";
     // It hears what it is given.
     let client = recorder.client.clone();
     let hears = async move { client.subscribe("plimsoll.work.odd.>").await };
     let hears = recorder.runtime.block_on(hears).unwrap();
     recorder.runtime.spawn(hears.for_each(|_| async {}));
-    recorder.publish(beat, SOUND.replace("GENERATION", "1").as_bytes());
+    recorder.publish(subject, beat(1, 1, 0).as_bytes());
     recorder.flush();
     while balancer.workers()["workers"].as_array().unwrap().is_empty() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     let number = recorder.send(false);
     while recorder.fate(number).replies() == 0 {
-        recorder.publish(beat, br#"{"generation":1,"number":2,"capacity":1e99}"#);
+        recorder.publish(subject, br#"{"generation":1,"number":2,"capacity":1e99}"#);
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     assert_eq!(recorder.fate(number).errors[0].0, 502);
@@ -224,8 +285,7 @@ fn n9_a_generation_beyond_all_clocks_keeps_no_worker_out() {
     let server = Server::start();
     let balancer = server.balance(&["--lost-after", "1"]);
     let recorder = Recorder::new(&server);
-    let sound = SOUND.replace("GENERATION", &(1_u64 << 60).to_string());
-    recorder.publish("plimsoll.work.done.a.beat", sound.as_bytes());
+    recorder.publish("plimsoll.work.done.a.beat", beat(1 << 60, 1, 0).as_bytes());
     recorder.flush();
     while balancer.workers()["given_up"] != 1 {
         std::thread::sleep(std::time::Duration::from_millis(20));

@@ -31,13 +31,18 @@ impl Server {
 
     /// With these lines in its configuration; FOLDER is a folder of its own.
     pub(crate) fn with(config: &str) -> Self {
-        let port = free_port();
-        let folder = TempDir::new().unwrap();
-        let store = format!("\"{}\"", folder.path().join("store").display());
-        let config = format!("listen: 127.0.0.1:{port}\n{}\n", config.replace("FOLDER", &store));
-        let mut server = Self { child: None, port, folder, config };
-        server.begin();
+        let (port, folder) = (free_port(), TempDir::new().unwrap());
+        let mut server = Self { child: None, port, folder, config: String::new() };
+        server.begin_with(config);
         server
+    }
+
+    /// Begins again where it was, with other lines in its configuration.
+    pub(crate) fn begin_with(&mut self, config: &str) {
+        let store = format!("\"{}\"", self.folder.path().join("store").display());
+        let config = config.replace("FOLDER", &store);
+        self.config = format!("listen: 127.0.0.1:{}\n{config}\n", self.port);
+        self.begin();
     }
 
     /// Begins again where it was.

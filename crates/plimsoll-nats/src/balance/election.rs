@@ -30,8 +30,6 @@ const SAFE: Duration = Duration::from_millis(800);
 const LOOKS: u32 = 3;
 /// How often it is looked whether a server has JetStream that had none.
 const LOOK: Duration = Duration::from_secs(5);
-/// How often it is doubted at the most, so that nobody who cries wolf keeps it from its work.
-const DOUBT: Duration = Duration::from_secs(5);
 /// How long the server may take to answer.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Bits of an epoch that are the key's revision. Above them is when the bucket was created: one
@@ -61,8 +59,6 @@ pub(super) struct Mandate {
     election: Option<Election>,
     /// Since when it may be another's: it is not certain before it has been renewed.
     doubted: Option<Instant>,
-    /// When it was found not to be.
-    withstood: Option<Instant>,
 }
 
 /// How far it goes.
@@ -208,12 +204,13 @@ impl Election {
         let (told, term) = watch::channel(Some(Term { sent: far, revision: 0 }));
         let mut renewing = JoinSet::new();
         renewing.spawn(self.clone().look_for_one(told));
-        Mandate { epoch, term, renewing, election: None, doubted: None, withstood: None }
+        Mandate { epoch, term, renewing, election: None, doubted: None }
     }
 
     /// Another server of a cluster may have JetStream, and have been away.
     async fn look_for_one(self, told: watch::Sender<Option<Term>>) {
-        while !matches!(self.info().await, Ok(_) | Err(Failed::Missing)) {
+        // Until it could lead by it.
+        while !self.bucket().await.is_ok_and(|bucket| bucket.config.max_age == AGE.as_nanos()) {
             sleep(LOOK).await;
         }
         told.send_replace(None);
@@ -231,14 +228,7 @@ impl Election {
                     renewing.spawn(self.clone().renew(revision, told));
                     let epoch = created << REVISION_BITS | revision;
                     let election = Some(self.clone());
-                    return Mandate {
-                        epoch,
-                        term,
-                        renewing,
-                        election,
-                        doubted: None,
-                        withstood: None,
-                    };
+                    return Mandate { epoch, term, renewing, election, doubted: None };
                 }
                 Ok(Err(leads)) if leads != known => {
                     other(&leads);
@@ -414,18 +404,17 @@ impl Mandate {
     }
 
     /// Whether it holds although somebody has heard of a later one: it was renewed since that was
-    /// known here. If that is news, it is not certain from now on, and who said so is to say it again.
-    pub(super) fn withstands(&mut self) -> bool {
+    /// known here. If that is news, it is not certain from now on, and who said so is to say it again
+    /// in this time. In that time it is not doubted anew, so that nobody who cries wolf keeps it from
+    /// its work.
+    pub(super) fn withstands(&mut self, again: Duration) -> bool {
         if !self.is_elected() {
             return true;
         }
-        if self.doubted.is_some() && self.is_certain() {
-            (self.doubted, self.withstood) = (None, Some(Instant::now()));
-            return true;
+        if self.doubted.is_some_and(|doubted| doubted.elapsed() < again) {
+            return self.is_certain();
         }
-        if self.withstood.is_none_or(|at| at.elapsed() >= DOUBT) {
-            self.doubted.get_or_insert_with(Instant::now);
-        }
+        self.doubted = Some(Instant::now());
         false
     }
 
@@ -448,11 +437,6 @@ impl Mandate {
     pub(super) fn until(&self) -> Instant {
         let known = *self.term.borrow();
         known.filter(|&term| self.covers(term)).map_or_else(Instant::now, |term| term.until())
-    }
-
-    /// Whether it is another's, as far as is known.
-    pub(super) fn has_passed_on(&self) -> bool {
-        self.term.borrow().is_none()
     }
 
     /// Waits until it is over.
@@ -508,24 +492,23 @@ mod tests {
             renewing: JoinSet::new(),
             election: Some(election),
             doubted: None,
-            withstood: None,
         };
+        let again = Duration::from_secs(5);
         assert!(mandate.is_certain());
-        for _ in 0..2 {
-            assert!(!mandate.withstands() && !mandate.is_certain());
+        for revision in [2, 3] {
+            assert!(!mandate.withstands(again) && !mandate.is_certain());
             // By what was sent before, too.
             told.send_modify(|_| {});
-            assert!(!mandate.withstands() && !mandate.is_certain());
+            assert!(!mandate.withstands(again) && !mandate.is_certain());
             tokio::time::advance(EVERY).await;
-            told.send_replace(Some(Term { sent: Instant::now(), revision: 2 }));
+            told.send_replace(Some(Term { sent: Instant::now(), revision }));
             assert!(mandate.confirmed().await);
-            assert!(mandate.withstands() && mandate.is_certain());
-            // It is not doubted again at once.
-            assert!(!mandate.withstands() && mandate.is_certain());
-            tokio::time::advance(DOUBT).await;
-            told.send_replace(Some(Term { sent: Instant::now(), revision: 3 }));
+            // Of however many.
+            assert!((0..3).all(|_| mandate.withstands(again)) && mandate.is_certain());
+            tokio::time::advance(again).await;
+            told.send_replace(Some(Term { sent: Instant::now(), revision }));
         }
-        assert!(!mandate.withstands());
+        assert!(!mandate.withstands(again));
         told.send_replace(None);
         assert!(!mandate.confirmed().await);
     }

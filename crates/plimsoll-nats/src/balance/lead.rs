@@ -18,6 +18,13 @@ use super::pace::Pace;
 use super::{Balance, RETIRES, Seen, Status};
 use crate::{Beat, Dispatcher, End, Service, Topic};
 
+/// Requests that come are kept for so long while it is not certain that it leads: another does by then,
+/// or requesters are told that nobody is there.
+const UNCERTAIN: Duration = Duration::from_secs(1);
+
+/// What is not believed is to be said again in this time, at the least.
+const UNBELIEVED: Duration = Duration::from_secs(5);
+
 /// How often [`Status`] is told anew.
 const TOLD_EVERY: Duration = Duration::from_millis(100);
 
@@ -36,6 +43,8 @@ pub(super) struct Lead {
     service: Service,
     client: Client,
     mandate: Mandate,
+    /// In this time a worker says again what its balancer would not believe.
+    again: Duration,
     began: Instant,
     dispatcher: Dispatcher,
     outgoing: Outgoing,
@@ -71,6 +80,7 @@ impl Lead {
             service: balance.service.clone(),
             client: client.clone(),
             mandate,
+            again: UNBELIEVED.max(balance.settings.beat_every * 3),
             began: Instant::now(),
             reports,
             requests: None,
@@ -121,20 +131,8 @@ impl Lead {
                 }
                 () = tokio::time::sleep_until(wake) => {}
             }
-            // It may be another that leads, or will. What came in the meantime is not touched before
-            // that is known: the other has had it, too. If there is none, nobody else has.
-            if !self.mandate.is_certain() {
-                tokio::select! {
-                    biased;
-                    // There may be no connection, for as long as it takes.
-                    () = &mut shutdown, if until.is_none() => return Ends::Asked(Instant::now()),
-                    at = reached(until) => return Ends::Asked(at),
-                    is_certain = self.mandate.confirmed() => match (is_certain, until) {
-                        (true, _) => {}
-                        (false, None) => return Ends::Lost,
-                        (false, Some(until)) => return Ends::Asked(until),
-                    }
-                }
+            if let Some(ends) = self.be_certain(&mut shutdown, &mut until, drain).await {
+                return ends;
             }
             if until.is_some() {
                 self.dispatcher.close();
@@ -171,6 +169,43 @@ impl Lead {
         }
     }
 
+    /// Waits until it leads for certain: it may be another that does, or will. What came in the meantime
+    /// is not touched before that is known: the other has had it, too. If there is none nobody else
+    /// has; but it may take long.
+    async fn be_certain(
+        &mut self,
+        shutdown: &mut (impl Future<Output = ()> + Unpin),
+        until: &mut Option<Instant>,
+        drain: Duration,
+    ) -> Option<Ends> {
+        if self.mandate.is_certain() {
+            return None;
+        }
+        let long = Instant::now() + UNCERTAIN;
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut *shutdown, if until.is_none() => {
+                    // There may be no connection, for as long as it takes.
+                    if !self.is_connected() {
+                        return Some(Ends::Asked(Instant::now()));
+                    }
+                    *until = Some(Instant::now() + drain);
+                }
+                at = reached(*until) => return Some(Ends::Asked(at)),
+                is_certain = self.mandate.confirmed() => match (is_certain, *until) {
+                    (true, _) => return None,
+                    (false, None) => return Some(Ends::Lost),
+                    (false, Some(until)) => return Some(Ends::Asked(until)),
+                },
+                () = tokio::time::sleep_until(long), if self.requests.is_some() => {
+                    self.requests = None;
+                    self.batch.retain(|came| matches!(came, Came::Report(_)));
+                }
+            }
+        }
+    }
+
     /// Sends what there is to send, and subscribes as it should be. Without a connection that waits,
     /// where it is in nobody's way: the client holds little, and then takes nothing for as long as a
     /// server takes nothing of it.
@@ -201,36 +236,62 @@ impl Lead {
     }
 
     /// Hears what becomes of what is out, and tells those whose requests no worker began that nobody
-    /// will: this one had them alone. Answers workers that no other balancer answers.
-    pub(super) async fn retire(mut self, mut until: Instant) {
+    /// will: this one had them alone. Another answers workers.
+    pub(super) async fn retire(mut self, until: Instant) {
         self.requests = None;
         self.dispatcher.retire();
-        let mut answers = !self.mandate.has_passed_on();
+        while self.hear_reports().await && self.dispatcher.pending() > 0 {
+            let next = intake::next(&mut self.reports, &mut self.requests, &mut self.batch);
+            let Ok(true) = timeout_at(until, next).await else { return };
+        }
+    }
+
+    /// Looks at reports alone, and sends what there is to send; `false` when the client is closed.
+    async fn hear_reports(&mut self) -> bool {
+        let now = self.now();
+        for came in std::mem::take(&mut self.batch) {
+            if let Came::Report(message) = came
+                && let Some((_, Topic::Lease(_) | Topic::Ends)) =
+                    self.service.read_report(&message.subject)
+            {
+                let _ = self.report(&message, now);
+            }
+        }
+        self.send().await
+    }
+
+    /// As [`retire`](Self::retire), and answers workers that no other balancer answers, so that they go on
+    /// with what they have.
+    pub(super) async fn finish(mut self, until: Instant, seen: &Seen) {
+        self.requests = None;
+        self.dispatcher.retire();
         loop {
+            let mut batch = std::mem::take(&mut self.batch);
+            batch.retain(|came| matches!(came, Came::Report(_)));
+            let is_another = |came: &Came| matches!(came, Came::Report(message) if self.knows_of_another(message));
+            if batch.iter().any(is_another) {
+                self.batch = batch;
+                return self.retire(until.min(Instant::now() + RETIRES)).await;
+            }
             let now = self.now();
-            for came in std::mem::take(&mut self.batch) {
-                let Came::Report(message) = came else { continue };
-                if answers && self.knows_of_another(&message) {
-                    answers = false;
-                    until = until.min(Instant::now() + RETIRES);
-                }
-                let topic = self.service.read_report(&message.subject).map(|(_, topic)| topic);
-                if answers || matches!(topic, Some(Topic::Lease(_) | Topic::Ends)) {
-                    let _ = self.report(&message, now);
-                }
+            for came in batch {
+                self.take(came, now);
             }
-            if answers {
+            // While it hears nobody it gives nobody up.
+            if self.is_connected() {
                 self.dispatcher.handle_timeout(now);
+                if !self.send().await {
+                    return;
+                }
             }
-            if !self.send().await || self.dispatcher.pending() == 0 {
+            self.tell(seen);
+            if self.dispatcher.pending() == 0 || Instant::now() >= until {
                 return;
             }
-            let wake = self.due().filter(|_| answers).map_or(until, |due| due.min(until));
+            let wake = until.min(Instant::now() + TOLD_EVERY);
             let next = intake::next(&mut self.reports, &mut self.requests, &mut self.batch);
-            match timeout_at(wake, next).await {
-                Ok(false) => return,
-                Err(_) if Instant::now() >= until => return,
-                _ => {}
+            if let Ok(false) = timeout_at(wake, next).await {
+                return;
             }
         }
     }
@@ -283,7 +344,7 @@ impl Lead {
             Topic::Beat => {
                 let beat = Beat::read(&message.payload).ok()?;
                 // It is another's that leads, or epochs began anew. Its worker beats again.
-                if beat.epoch > self.dispatcher.epoch() && !self.mandate.withstands() {
+                if beat.epoch > self.dispatcher.epoch() && !self.mandate.withstands(self.again) {
                     return Some(());
                 }
                 self.dispatcher.beat(&worker.parse().ok()?, &beat, now);
@@ -342,6 +403,7 @@ impl Lead {
             counts: self.dispatcher.counts(),
             malformed: self.malformed,
             overrun: self.overrun.load(Ordering::Relaxed),
+            is_ending: self.dispatcher.is_closed(),
         };
         *seen.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }

@@ -69,6 +69,8 @@ pub struct Status {
     pub malformed: u64,
     /// Messages that the client has lost.
     pub overrun: u64,
+    /// Whether it takes no more requests, and ends.
+    pub is_ending: bool,
 }
 
 /// What is seen of a running balancer from outside.
@@ -140,8 +142,16 @@ impl Balance {
             ));
         }
         let election = Election::new(client.clone(), &self.service, self.name.clone());
+        // A server that is away for some time has had it still.
+        let mut has_jetstream = false;
         loop {
-            let mandate = if election.is_possible().await? {
+            has_jetstream = has_jetstream
+                || tokio::select! {
+                    biased;
+                    () = &mut shutdown => return Ok(()),
+                    is_possible = election.is_possible() => is_possible?,
+                };
+            let mandate = if has_jetstream {
                 tokio::select! {
                     biased;
                     () = &mut shutdown => return Ok(()),
@@ -155,11 +165,14 @@ impl Balance {
                 election.alone(now.as_secs() << 32)
             };
             note(&format!("leads, epoch {}", mandate.epoch));
-            let mut lead = Lead::begin(&self, &client, mandate).await?;
-            let ends = lead.run(&mut shutdown, self.drain, seen).await;
-            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Status::default();
-            match ends {
+            let mut lead = tokio::select! {
+                biased;
+                () = &mut shutdown => return Ok(()),
+                lead = Lead::begin(&self, &client, mandate) => lead?,
+            };
+            match lead.run(&mut shutdown, self.drain, seen).await {
                 Ends::Lost => {
+                    *seen.lock().unwrap_or_else(PoisonError::into_inner) = Status::default();
                     note("does not lead any more: another balancer may");
                     let until = Instant::now() + RETIRES;
                     tokio::spawn(timeout_at(until, lead.retire(until)));
@@ -168,7 +181,7 @@ impl Balance {
                     let until = until.max(Instant::now() + RETIRES);
                     let ending = async {
                         lead.give_up().await;
-                        lead.retire(until).await;
+                        lead.finish(until, seen).await;
                         settle(&client).await;
                     };
                     // Where there is no connection nothing of it can be done.

@@ -19,7 +19,11 @@ impl Status {
         let snapshot = self.snapshot.clone().unwrap_or_else(|| Balancer::<()>::new().snapshot());
         let leads = u64::from(self.epoch.is_some());
         Overview {
-            serving: if self.epoch.is_some() { Serving::Here } else { Serving::Elsewhere },
+            serving: match self.epoch {
+                Some(_) if self.is_ending => Serving::Ending,
+                Some(_) => Serving::Here,
+                None => Serving::Elsewhere,
+            },
             levels: vec![
                 figure("leads", "1 while this balancer is the one that leads.", leads),
                 figure("epoch", "Its epoch while it leads.", self.epoch.unwrap_or(0)),

@@ -32,6 +32,11 @@ impl Dispatcher {
         self.attends
     }
 
+    /// Whether it takes no more requests.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
     /// The cost that is out.
     pub fn pending(&self) -> u64 {
         self.pool.pending()
