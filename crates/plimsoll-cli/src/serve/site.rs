@@ -130,11 +130,6 @@ impl Site {
         }
     }
 
-    /// Has it stay as it is until what is returned is dropped.
-    pub(super) fn hold(&self) -> impl Drop + '_ {
-        self.serves.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Reads the file again, and serves by it from now on. Tells what there is now.
     ///
     /// # Errors

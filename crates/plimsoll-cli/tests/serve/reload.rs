@@ -370,6 +370,53 @@ fn the_log_is_opened_again() {
     proxy.finish();
 }
 
+/// As when its disk is gone: a pipe is not open before somebody reads it.
+#[test]
+fn a_log_that_does_not_open_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::start(move |seen, stream| {
+        if seen.target() == "/held" {
+            let _ = wait.lock().unwrap().recv();
+        }
+        respond(stream, b"x")
+    });
+    let text = pool(&[backend.address], "no_health = true");
+    let mut proxy = Proxy::told(&text);
+    let mut held = proxy.connect();
+    held.send("GET /held HTTP/1.1\r\nHost: x\r\n\r\n");
+    proxy.until("it has it", |proxy| proxy.pending() == 1);
+    proxy.write(&format!("log_file = {pipe:?}\n{text}"));
+    proxy.signal(Signal::HUP);
+    // On all of its threads, each of which looks after its connections every second.
+    let mut wires: Vec<_> = (0..8).map(|_| proxy.connect()).collect();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(2500) {
+        for wire in &mut wires {
+            wire.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+            assert_eq!(wire.response().status, 200);
+        }
+        assert_eq!(proxy.pending(), 1);
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!proxy.said().contains("reloaded"), "it does not open: {}", proxy.said());
+    drop(wires);
+    // A way out: another process, which has another log.
+    proxy.write(&text);
+    let before = proxy.restart();
+    assert_eq!(proxy.get("/").text(), "x");
+    let _reader = fs::File::open(&pipe).unwrap();
+    let late = "plimsoll: not reloaded: another process serves now\n";
+    proxy.until("it comes too late", |proxy| proxy.said().contains(late));
+    go.send(()).unwrap();
+    assert_eq!(held.response().text(), "x");
+    proxy.until_finished(before);
+    proxy.finish();
+}
+
 /// What checks have taken out is in again when there are none.
 #[test]
 fn without_checks_nobody_stays_out() {

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Child;
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,6 @@ use super::predecessor::Finishing;
 use super::program::Program;
 use super::words::{Socket, Use, Word};
 use super::{PATIENCE, PREDECESSOR};
-use crate::serve::site::Site;
 use crate::serve::{manager, say};
 
 /// How often it is looked at what is free, and who waits, while two processes serve.
@@ -33,7 +32,6 @@ const ENDING: Duration = Duration::from_secs(1);
 pub(in crate::serve) struct Restart {
     program: Program,
     control: Control,
-    site: Arc<Site>,
     /// Where operators come.
     admin: Mutex<Option<(SocketAddr, TcpListener)>>,
     finishing: Finishing,
@@ -53,12 +51,12 @@ struct Successor {
 impl Restart {
     pub(in crate::serve) fn new(
         program: Program,
-        (control, site): (Control, Arc<Site>),
+        control: Control,
         admin: Option<(SocketAddr, TcpListener)>,
         finishing: Finishing,
     ) -> Self {
         let (admin, one, parting) = (Mutex::new(admin), Mutex::default(), Mutex::default());
-        Self { program, control, site, admin, finishing, one, parting }
+        Self { program, control, admin, finishing, one, parting }
     }
 
     /// Waits until this process may end.
@@ -93,8 +91,8 @@ impl Restart {
         if std::process::id() == 1 {
             return Err("it is process 1, with which all others of its container end".into());
         }
-        // What it is told stays the same meanwhile.
-        let _told = self.site.hold();
+        // What is served stays the same meanwhile.
+        let _held = self.control.hold();
         // An end of this process waits until it is known which of the two serves.
         let _parting = self.parting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut successor = self.start().map_err(|error| {
