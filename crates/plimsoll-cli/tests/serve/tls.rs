@@ -18,7 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 
 use crate::authority::{Authority, Files};
-use crate::backend::{Backend, respond};
+use crate::backend::{Backend, Then, respond, say};
 use crate::proxy::Proxy;
 use crate::wire::Wire;
 
@@ -346,6 +346,28 @@ fn a_client_that_reads_nothing_or_leaves_holds_no_place() {
     drop(leaves);
     proxy.until("one has left, the other did not read", |proxy| proxy.pending() == 0);
     drop(stays);
+    proxy.finish();
+}
+
+/// Whether it is whole is told by chunks, or by the end of the connection alone.
+#[test]
+fn an_answer_that_breaks_off_does_not_end_as_others_do() {
+    let (files, authority) = (Files::new(), Authority::new());
+    let backend = Backend::start(|seen, stream| {
+        say(stream, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        if seen.target() == "/broken" { Then::Close } else { say(stream, b"0\r\n\r\n") }
+    });
+    let proxy = secure(&backend, &[&authority.sign(&files, "site", &["localhost"])], &[]);
+    let config = client(&authority, None, &[]);
+    for version in ["1.0", "1.1"] {
+        for (target, is_whole) in [("/", true), ("/broken", false)] {
+            let mut wire = Wire::secure(proxy.address, "localhost", Arc::clone(&config));
+            let head =
+                format!("GET {target} HTTP/{version}\r\nHost: x\r\nConnection: close\r\n\r\n");
+            wire.send(head);
+            assert_eq!(wire.ends_cleanly(), is_whole, "{target} {version}");
+        }
+    }
     proxy.finish();
 }
 

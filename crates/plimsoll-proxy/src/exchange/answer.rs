@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use hyper::Version;
 use hyper::body::Incoming;
 
 use super::record::Record;
@@ -62,12 +63,20 @@ impl Answer {
         let mut forwarded = Box::new(forwarded);
         if forwarded.incoming.is_end_stream() {
             forwarded.over();
+        } else if forwarded.is_open_ended() {
+            forwarded.record.asking().client().ends_with_answer();
         }
         Self { body: Kind::Forwarded(forwarded), progress }
     }
 }
 
 impl Forwarded {
+    /// Whether nothing but the end of the connection says where it ends: there is no length, and
+    /// the client knows no chunks.
+    fn is_open_ended(&self) -> bool {
+        self.record.version == Version::HTTP_10 && self.incoming.size_hint().exact().is_none()
+    }
+
     /// The response has been read to its end.
     fn over(&mut self) {
         let Some(held) = self.held.take() else { return };
