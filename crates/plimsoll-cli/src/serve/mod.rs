@@ -142,7 +142,7 @@ fn serve(args: &Args) -> Result<(), String> {
     // Nothing can go wrong after this that did not before.
     let takes_over = inherited.predecessor.is_some();
     if let Some(predecessor) = inherited.predecessor {
-        predecessor.take_over(&server, &finishing)?;
+        predecessor.take_over(&server, &control, &finishing)?;
     }
     for (what, listener) in clients
         .iter()

@@ -2,19 +2,19 @@
 //! a backend's capacity is the worse for it.
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::backend::{Backend, respond, say};
 use crate::http2::{self, Client};
@@ -362,8 +362,14 @@ fn the_program_that_is_there_by_then_is_started_and_may_be_no_good() {
     refused(&proxy, 1, "ended before it could serve: exit status: 7");
     installed.put_script("echo 'what?'; echo '{\"what\":1}' >&0; exec sleep 1000");
     refused(&proxy, 2, "is not understood: ");
+    // It ends as soon as it is ready, before that is heard.
+    let ready = "{\"ready\":{\"places\":[]}}";
+    installed.put_script(&format!(
+        "kill -STOP $PPID; echo '{ready}' >&0; (sleep 0.2; kill -CONT $PPID) </dev/null & exit 5"
+    ));
+    refused(&proxy, 3, "ended before it could serve: exit status: 5");
     fs::remove_file(installed.path()).unwrap();
-    refused(&proxy, 3, "plimsoll: No such file");
+    refused(&proxy, 4, "plimsoll: No such file");
     installed.put_ours();
     let before = proxy.restart();
     proxy.until_finished(before);
@@ -595,12 +601,78 @@ fn another_version_is_refused() {
     command.env("PLIMSOLL_PREDECESSOR", "1").stdin(OwnedFd::from(there));
     let child = command.stderr(Stdio::piped()).spawn().unwrap();
     drop(command);
-    std::io::Write::write_all(&mut here, b"{\"hello\":{\"version\":99}}\n").unwrap();
+    here.write_all(b"{\"hello\":{\"version\":99}}\n").unwrap();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
     assert!(said.contains("version 99"), "{said}");
     assert_eq!(here.read(&mut [0]).unwrap(), 0);
+}
+
+/// Another process that serves and hands over, by what it says.
+struct Old {
+    link: UnixStream,
+    new: Child,
+    said: BufReader<ChildStderr>,
+    _file: tempfile::NamedTempFile,
+}
+
+impl Old {
+    /// Starts the new one, and waits until it can serve.
+    fn start() -> Self {
+        let (mut link, there) = UnixStream::pair().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), [LISTEN, &no_health(&[backend::nobody()], "")].concat()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
+        command.args(["serve", "--config"]).arg(file.path());
+        command.env("PLIMSOLL_PREDECESSOR", "1").stdin(OwnedFd::from(there));
+        let mut new = command.stderr(Stdio::piped()).spawn().unwrap();
+        drop(command);
+        let hello = "{\"hello\":{\"version\":1,\"process\":7,\"sockets\":0}}\n";
+        link.write_all(hello.as_bytes()).unwrap();
+        let mut ready = String::new();
+        BufReader::new(link.try_clone().unwrap()).read_line(&mut ready).unwrap();
+        assert!(ready.starts_with("{\"ready\":"), "{ready}");
+        let said = BufReader::new(new.stderr.take().unwrap());
+        Self { link, new, said, _file: file }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.new), signal).unwrap();
+    }
+
+    /// The next that the new one says.
+    fn hear(&mut self) -> String {
+        let mut line = String::new();
+        self.said.read_line(&mut line).unwrap();
+        line
+    }
+}
+
+/// The signal is another thread's matter; nothing is served that could be told anew.
+#[test]
+fn a_process_that_is_about_to_serve_waits_through_signals() {
+    let mut old = Old::start();
+    for _ in 0..3 {
+        old.signal(Signal::HUP);
+        let said = old.hear();
+        assert!(said.ends_with("nothing is served\n"), "{said}");
+    }
+    old.link.write_all(b"{\"over\":{\"has\":[]}}\n").unwrap();
+    assert_eq!(old.hear(), "plimsoll: took over from process 7\n");
+    assert!(old.hear().starts_with("plimsoll: listening on "));
+    old.signal(Signal::TERM);
+    assert_eq!(old.new.wait().unwrap().code(), Some(0));
+}
+
+/// The other one serves on.
+#[test]
+fn a_process_that_is_about_to_serve_ends_when_told() {
+    let mut old = Old::start();
+    old.signal(Signal::TERM);
+    assert_eq!(old.hear(), "plimsoll: it is to end, and process 7 serves still\n");
+    assert_eq!(old.new.wait().unwrap().code(), Some(2));
+    assert_eq!(old.link.read(&mut [0]).unwrap(), 0);
 }
 
 #[test]

@@ -16,14 +16,11 @@ use super::link::{Link, MOST};
 use super::predecessor::Finishing;
 use super::program::Program;
 use super::words::{Socket, Use, Word};
-use super::{PATIENCE, PREDECESSOR};
+use super::{LOOK, PATIENCE, PREDECESSOR};
 use crate::serve::{manager, say};
 
 /// How often it is looked at what is free, and who waits, while two processes serve.
 const TURN: Duration = Duration::from_millis(1);
-
-/// How often it is asked whether this process is to end, while it waits for the other.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// The longest that a process takes to end that ends.
 const ENDING: Duration = Duration::from_secs(1);
@@ -155,23 +152,26 @@ impl Successor {
             if control.is_draining() {
                 return Err("it stops already".into());
             }
-            match self.link.hear(Some(left.min(LOOK))) {
-                Ok(Some(Word::Ready { places })) => {
-                    return Ok(places.into_iter().map(Place::from).collect());
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    return Err(format!("process {process} is not understood: {error}"));
-                }
-                Err(_) => {
-                    let how = match self.ended() {
-                        Some(status) => status.to_string(),
-                        None => "without a word".into(),
-                    };
-                    return Err(format!("process {process} ended before it could serve: {how}"));
-                }
+            let heard = self.link.hear(Some(left.min(LOOK)));
+            if let Some(Word::Ready { places }) = heard.map_err(|error| self.why_not(&error))? {
+                // Not one that has ended since it said so: then nobody would serve.
+                self.link.hear(Some(Duration::ZERO)).map_err(|error| self.why_not(&error))?;
+                return Ok(places.into_iter().map(Place::from).collect());
             }
         }
+    }
+
+    /// Why it does not serve, by what is heard of it.
+    fn why_not(&mut self, heard: &io::Error) -> String {
+        let process = self.child.id();
+        if heard.kind() == io::ErrorKind::InvalidData {
+            return format!("process {process} is not understood: {heard}");
+        }
+        let how = match self.ended() {
+            Some(status) => status.to_string(),
+            None => "without a word".into(),
+        };
+        format!("process {process} ended before it could serve: {how}")
     }
 
     /// Gives back what is free, and asks for what is wanted, until one of the two ends.
