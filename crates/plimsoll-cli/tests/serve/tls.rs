@@ -205,6 +205,33 @@ fn one_certificate_of_no_use_keeps_no_other_from_being_renewed() {
     proxy.finish();
 }
 
+/// Nor does a file of authorities, and those before are believed.
+#[test]
+fn authorities_of_no_use_keep_no_certificate_from_being_renewed() {
+    let (files, authority) = (Files::new(), Authority::new());
+    let site = authority.sign(&files, "site", &["localhost"]);
+    let own = authority.sign(&files, "own", &["client"]);
+    let ca = files.file("ca.pem", &authority.certificate.pem());
+    let backend = Backend::says("x");
+    let proxy = secure(&backend, &[&site], &["--client-ca", &ca]);
+    fs::write(&ca, "nothing").unwrap();
+    let what = format!("not renewed: '{ca}': there is no certificate in it");
+    proxy.until("it says so", |proxy| proxy.said().contains(&what));
+    authority.sign(&files, "site", &["localhost"]);
+    let new = CertificateDer::from_pem_file(&site[0]).unwrap();
+    let config = client(&authority, Some(&own), &[]);
+    proxy.until("the new one is shown", |proxy| shown(proxy.address, "localhost", &config) == new);
+    let mut wire = Wire::secure(proxy.address, "localhost", config);
+    wire.send(GET);
+    assert_eq!(wire.response().status, 200);
+    let mut without = Wire::secure(proxy.address, "localhost", client(&authority, None, &[]));
+    // In TLS 1.3 it is the answer that is missing.
+    let asks = without.handshake().is_ok() && without.try_send(GET);
+    assert!(!asks || without.try_answer().is_none());
+    drop((wire, without));
+    proxy.finish();
+}
+
 #[test]
 fn clients_show_certificates() {
     let (files, ours, others) = (Files::new(), Authority::new(), Authority::new());
