@@ -151,12 +151,15 @@ fn lend(mut link: Link, mut loans: Loans) {
         }
         let wait = loans.is_asked().then_some(TURN);
         match link.hear(wait) {
-            Ok(Some(Word::Turn { gives, waits })) => {
+            Ok(Some(Word::Turn { gives, waits, unused })) => {
                 for (place, count) in gives.into_iter().map(Into::into) {
                     loans.give_back(&place, count);
                 }
                 for waits in waits {
                     loans.wait(&waits.into());
+                }
+                for place in unused {
+                    loans.leave_out(&place.into());
                 }
             }
             Ok(_) => {}
