@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -14,6 +14,11 @@ use super::record::Record;
 use crate::front::Progress;
 use crate::refusal::Refusal;
 use crate::upstream::{Held, Upload};
+
+/// From when on an answer takes long: after this time, where its backend has anyone wait, or this
+/// many bytes.
+const LONG: Duration = Duration::from_secs(1);
+const LARGE: u64 = 1 << 20;
 
 /// A body of the proxy's own, or a backend's on its way through.
 pub(crate) struct Answer {
@@ -136,6 +141,9 @@ impl Body for Answer {
             Poll::Ready(Some(Ok(frame))) => {
                 forwarded.silent_since = None;
                 forwarded.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if forwarded.record.bytes > LARGE {
+                    forwarded.record.hold_one_pool();
+                }
                 // Nobody asks for what comes after trailers.
                 if frame.is_trailers() || forwarded.incoming.is_end_stream() {
                     forwarded.over();
@@ -152,6 +160,9 @@ impl Body for Answer {
                     progress.waits_for_backend();
                 }
                 let since = *forwarded.silent_since.get_or_insert_with(Instant::now);
+                if since - forwarded.record.began > LONG {
+                    forwarded.record.hold_one_pool();
+                }
                 let due = since + body_idle;
                 let first = ends.map_or(due, |ends| ends.min(due));
                 ready!(forwarded.record.asking_mut().alarm.poll(cx, first));

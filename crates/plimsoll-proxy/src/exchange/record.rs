@@ -92,8 +92,11 @@ impl Record {
     /// Holds its own pool alone from now on. What takes long would else keep others from being let
     /// go of that are told no more.
     pub(super) fn hold_one_pool(&mut self) {
-        if let Some(at) = self.pool.replace(0) {
+        if let Some(at) = self.pool
+            && self.live.pools.len() > 1
+        {
             self.live = Arc::new(self.live.with_one_pool(at));
+            self.pool = Some(0);
         }
     }
 
