@@ -381,6 +381,9 @@ fn a_watched_file_is_read_when_it_has_changed() {
     assert_eq!(proxy.get("/").text(), "first");
     proxy.write(&pool(&[second.address], ""));
     proxy.until("it is served", |proxy| proxy.get("/").text() == "second");
+    // As long, and as old.
+    proxy.write_as_old(&pool(&[first.address], ""));
+    proxy.until("it is served again", |proxy| proxy.get("/").text() == "first");
     proxy.finish();
 }
 
