@@ -186,6 +186,9 @@ fn b5_b6_a_body_that_breaks_off_is_whole_for_no_client_of_http_1_0() {
     let whole = ask(&proxy, "/whole").response();
     assert_eq!((whole.text(), whole.field("transfer-encoding")), ("hello", None));
     assert!(ask(&proxy, "/whole").ends_cleanly());
+    let mut keeps = proxy.connect();
+    keeps.send("GET /whole HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert!(keeps.ends_cleanly());
     assert!(!ask(&proxy, "/broken").ends_cleanly());
     assert!(!ask(&proxy, "/stops").ends_cleanly());
     go.send(()).unwrap();
