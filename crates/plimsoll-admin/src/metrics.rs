@@ -4,9 +4,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use plimsoll::{Health, Times, WorkerStats};
+use plimsoll::{Health, Times};
 
-use crate::overview::{Figures, Overview};
+use crate::overview::{Figures, Overview, Seen};
 
 /// The upper bounds of what times are counted in, in seconds.
 const BUCKETS: [f64; 15] = [
@@ -20,21 +20,23 @@ fn float(count: u64) -> f64 {
     count as f64
 }
 
-type OfWorker = (&'static str, &'static str, &'static str, fn(&WorkerStats) -> f64);
+type OfWorker = (&'static str, &'static str, &'static str, fn(&Seen<'_>) -> f64);
 
 const OF_WORKER: [OfWorker; 8] = [
-    ("pending", "gauge", "Requests that it has.", |stats| f64::from(stats.pending)),
-    ("capacity", "gauge", "The most that it has at a time.", |stats| {
-        f64::from(stats.capacity_in_force)
+    ("pending", "gauge", "Requests that it has.", |worker| f64::from(worker.stats.pending)),
+    ("capacity", "gauge", "The most that it has at a time.", |worker| {
+        f64::from(worker.stats.capacity_in_force)
     }),
-    ("weight", "gauge", "Its share of the work.", |stats| f64::from(stats.weight.get())),
-    ("up", "gauge", "1 when it is up.", |stats| f64::from(u8::from(stats.health == Health::Up))),
-    ("draining", "gauge", "1 when it gets nothing new.", |stats| {
-        f64::from(u8::from(stats.draining))
+    ("weight", "gauge", "Its share of the work.", |worker| f64::from(worker.stats.weight.get())),
+    ("up", "gauge", "1 when it is up.", |worker| {
+        f64::from(u8::from(worker.stats.health == Health::Up))
     }),
-    ("dispatched_total", "counter", "Leases given.", |stats| float(stats.dispatched)),
-    ("completed_total", "counter", "Leases given back.", |stats| float(stats.completed)),
-    ("failed_total", "counter", "Of those, for a failure.", |stats| float(stats.failed)),
+    ("draining", "gauge", "1 when it gets nothing new, or leaves.", |worker| {
+        f64::from(u8::from(worker.stats.draining || worker.view.leaves))
+    }),
+    ("dispatched_total", "counter", "Leases given.", |worker| float(worker.stats.dispatched)),
+    ("completed_total", "counter", "Leases given back.", |worker| float(worker.stats.completed)),
+    ("failed_total", "counter", "Of those, for a failure.", |worker| float(worker.stats.failed)),
 ];
 
 type OfPool = (&'static str, &'static str, &'static str, fn(&Figures) -> f64);
@@ -101,7 +103,7 @@ impl Overview {
                 for worker in pool.seen() {
                     let label = worker.label();
                     let labels = [labels(pool.name.as_ref()), vec![(word, &label)]];
-                    page.line(&name, &labels.concat(), value(worker.stats));
+                    page.line(&name, &labels.concat(), value(&worker));
                 }
             }
         }

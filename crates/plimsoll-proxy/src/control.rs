@@ -73,6 +73,8 @@ struct State {
     /// A [`Phase`]: every response asks for it, so it is read without a lock.
     phase: AtomicU8,
     advanced: Notify,
+    /// Held when another takes the place of what is served by, and while none may.
+    held: Mutex<()>,
     /// What runs.
     proxy: Mutex<Weak<Proxy>>,
 }
@@ -81,11 +83,12 @@ impl Control {
     /// For a proxy that runs.
     pub fn new() -> Self {
         let phase = AtomicU8::new(Phase::Serving as u8);
-        Self(Arc::new(State { phase, advanced: Notify::new(), proxy: Mutex::default() }))
+        let (advanced, held, proxy) = (Notify::new(), Mutex::default(), Mutex::default());
+        Self(Arc::new(State { phase, advanced, held, proxy }))
     }
 
     pub(crate) fn is_of(&self, proxy: &Arc<Proxy>) {
-        *self.proxy() = Arc::downgrade(proxy);
+        *self.0.proxy() = Arc::downgrade(proxy);
     }
 
     /// Serves by other settings from now on: requests that come then, on connections that are
@@ -95,8 +98,7 @@ impl Control {
     ///
     /// A sentence, when nothing runs, or what is told cannot be; then nothing has changed.
     pub fn change(&self, change: Change) -> Result<(), String> {
-        let proxy = self.proxy().upgrade().ok_or("nothing is served")?;
-        proxy.change(change)
+        self.proxy().ok_or("nothing is served")?.change(change)
     }
 
     /// The sockets that wait for clients.
@@ -105,8 +107,20 @@ impl Control {
     ///
     /// When nothing runs, or there are no descriptors.
     pub fn listeners(&self) -> io::Result<Vec<Listener>> {
-        let proxy = self.proxy().upgrade().ok_or_else(|| io::Error::other("nothing is served"))?;
+        let proxy = self.proxy().ok_or_else(|| io::Error::other("nothing is served"))?;
         proxy.sockets().iter().map(Listener::twin).collect()
+    }
+
+    /// Has it serve by what it does until what is returned is dropped: who changes that waits, and
+    /// it does not wait for a change that is about to be, such as one whose disk is gone.
+    ///
+    /// ```
+    /// let control = plimsoll_proxy::Control::new();
+    /// drop(control.hold());
+    /// ```
+    #[must_use = "dropped, it holds nothing"]
+    pub fn hold(&self) -> impl Drop + '_ {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leaves serving to another process, which has the same sockets and is ready: accepts no more,
@@ -117,8 +131,7 @@ impl Control {
     ///
     /// A sentence, when nothing runs, or it stops already; then nothing has changed.
     pub fn hand_over(&self, used: &[Place]) -> Result<Rest, String> {
-        let proxy = self.proxy().upgrade().ok_or("nothing is served")?;
-        proxy.hand_over(used)
+        self.proxy().ok_or("nothing is served")?.hand_over(used)
     }
 
     /// Reads certificates again whose files have changed, and serves by them from now on: new
@@ -129,7 +142,7 @@ impl Control {
     ///
     /// A sentence, once for each change of files that are of no use; then those before are served.
     pub fn renew_certificates(&self) -> Result<bool, String> {
-        self.proxy().upgrade().map_or(Ok(false), |proxy| proxy.renew_certificates())
+        self.proxy().map_or(Ok(false), |proxy| proxy.renew_certificates())
     }
 
     /// Serves by other backends of these pools, by their names, and by all else as before. What
@@ -139,11 +152,12 @@ impl Control {
     ///
     /// A sentence, when nothing runs.
     pub fn change_backends(&self, told: HashMap<String, Vec<BackendConfig>>) -> Result<(), String> {
-        self.proxy().upgrade().ok_or("nothing is served")?.change_backends(told)
+        self.proxy().ok_or("nothing is served")?.change_backends(told)
     }
 
-    fn proxy(&self) -> MutexGuard<'_, Weak<Proxy>> {
-        self.0.proxy.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What runs, without its lock: it may take its time.
+    fn proxy(&self) -> Option<Arc<Proxy>> {
+        self.0.proxy().upgrade()
     }
 
     /// Accepts no more, finishes what runs, and stops when that is done or the
@@ -182,6 +196,10 @@ impl Control {
 }
 
 impl State {
+    fn proxy(&self) -> MutexGuard<'_, Weak<Proxy>> {
+        self.proxy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn has_reached(&self, phase: Phase) -> bool {
         self.phase.load(Ordering::Acquire) >= phase as u8
     }

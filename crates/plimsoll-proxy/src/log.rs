@@ -38,6 +38,12 @@ pub(crate) struct Log {
 
 const FORMATS: [Option<LogFormat>; 3] = [None, Some(LogFormat::Text), Some(LogFormat::Json)];
 
+/// Where lines go, and what they look like.
+pub(crate) struct Target {
+    to: Box<dyn Write + Send>,
+    format: Option<LogFormat>,
+}
+
 /// What the writer gets.
 enum Entry {
     Line(String),
@@ -45,11 +51,27 @@ enum Entry {
     To(Box<dyn Write + Send>),
 }
 
+impl Target {
+    /// Opens the file, again if need be, as it may have been moved. That may take for ever: a pipe
+    /// is open when somebody reads it.
+    pub(crate) fn open(config: &LogConfig) -> io::Result<Self> {
+        let to: Box<dyn Write + Send> = match &config.file {
+            None => Box::new(io::stdout()),
+            Some(path) => {
+                let opened = OpenOptions::new().create(true).append(true).open(path);
+                let told = |error| io::Error::other(format!("{}: {error}", path.display()));
+                Box::new(opened.map_err(told)?)
+            }
+        };
+        Ok(Self { to, format: config.format })
+    }
+}
+
 impl Log {
     /// Opens the file and starts the writer.
     pub(crate) fn start(config: &LogConfig) -> io::Result<Self> {
         let dropped = Arc::new(AtomicU64::new(0));
-        let to = open(config)?;
+        let Target { to, format } = Target::open(config)?;
         let (sender, entries) = sync_channel(ROOM);
         let (ends, ended) = sync_channel(0);
         let counted = Arc::clone(&dropped);
@@ -58,20 +80,22 @@ impl Log {
             write(&entries, to, &counted);
             drop(ends);
         })?;
-        let format = AtomicUsize::new(place(config.format));
+        let format = AtomicUsize::new(place(format));
         Ok(Self { format, sender: Some(sender), ended: Mutex::new(ended), dropped })
     }
 
-    /// Logs as this tells from now on; a file is opened again, as it may have been moved.
-    pub(crate) fn set(&self, config: &LogConfig) -> io::Result<()> {
-        let to = open(config)?;
+    /// Logs there from now on. It waits for nothing.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when there is no room for it.
+    pub(crate) fn set(&self, Target { to, format }: Target) -> Result<(), String> {
         if let Some(sender) = &self.sender {
             // Behind the lines that are on their way.
-            sender.try_send(Entry::To(to)).map_err(|_| {
-                io::Error::other("the log is behind by as many lines as may wait: try again")
-            })?;
+            let sent = sender.try_send(Entry::To(to));
+            sent.map_err(|_| "the log is behind by as many lines as may wait: try again")?;
         }
-        self.format.store(place(config.format), Ordering::Relaxed);
+        self.format.store(place(format), Ordering::Relaxed);
         Ok(())
     }
 
@@ -105,17 +129,6 @@ impl Drop for Log {
 
 fn place(format: Option<LogFormat>) -> usize {
     FORMATS.iter().position(|one| *one == format).unwrap_or(0)
-}
-
-fn open(config: &LogConfig) -> io::Result<Box<dyn Write + Send>> {
-    match &config.file {
-        None => Ok(Box::new(io::stdout())),
-        Some(path) => {
-            let opened = OpenOptions::new().create(true).append(true).open(path);
-            let told = |error| io::Error::other(format!("{}: {error}", path.display()));
-            Ok(Box::new(opened.map_err(told)?))
-        }
-    }
 }
 
 /// Writes what there is in one go: a line at a time when there is little, many

@@ -1,6 +1,6 @@
 //! A pool of backends: its settings, and the books that it keeps through every change of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -136,7 +136,9 @@ impl Books {
         let leaves = |backend: &&Arc<Backend>| {
             backend.name == name && backend.is_retired() && !backend.is_promised()
         };
-        let known = |backend: &&Arc<Backend>| self.balancer.worker(backend.id()).is_some();
+        // Not one that was removed. It drains as it is.
+        let known =
+            |backend: &&Arc<Backend>| self.balancer.set_draining(backend.id(), true).is_ok();
         let backend = shown.values().filter(leaves).find(known)?;
         backend.come_back();
         Some(Arc::clone(backend))
@@ -155,11 +157,12 @@ impl Books {
     /// What the balancer knows, with the backends in its order.
     pub(crate) fn snapshot(&self) -> (Snapshot, Vec<Arc<Backend>>) {
         let mut shown = self.shown();
+        // Before it is looked at what they have: nothing new comes to them, so that those without
+        // anything have finished.
+        let leave = shown.iter().filter(|(_, backend)| backend.is_retired());
+        let leave: HashSet<_> = leave.map(|(id, _)| *id).collect();
         let mut snapshot = self.balancer.snapshot();
-        // Nothing new comes to those that leave, so that they have finished.
-        let is_over = |worker: &&WorkerStats| {
-            worker.pending == 0 && shown.get(&worker.id).is_some_and(|backend| backend.is_retired())
-        };
+        let is_over = |worker: &&WorkerStats| worker.pending == 0 && leave.contains(&worker.id);
         let over: Vec<_> =
             snapshot.workers.iter().filter(is_over).map(|worker| worker.id).collect();
         if !over.is_empty() {
@@ -185,12 +188,13 @@ impl Books {
 mod tests {
     use super::*;
 
+    fn config() -> PoolConfig {
+        let at = ([127, 0, 0, 1], 9).into();
+        PoolConfig::new("web", vec![BackendConfig::new("127.0.0.1:9", vec![at])])
+    }
+
     #[test]
     fn a_pool_that_was_let_go_of_comes_back() {
-        let config = || {
-            let at = ([127, 0, 0, 1], 9).into();
-            PoolConfig::new("web", vec![BackendConfig::new("127.0.0.1:9", vec![at])])
-        };
         let mut pool = Pool::new(config(), 1, 0);
         // With something to finish, and without.
         for has in [1, 0] {
@@ -203,5 +207,44 @@ mod tests {
             assert_eq!(pool.books.snapshot().0.pending(), has);
             drop(leases);
         }
+    }
+
+    /// However close together what comes, what is asked for and what is looked at are.
+    #[test]
+    fn nobody_who_has_a_request_is_removed() {
+        let mut pool = Pool::new(config(), 1, 0);
+        let books = Arc::clone(&pool.books);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let Ok(lease) = books.balancer.try_acquire() else { continue };
+                    std::thread::yield_now();
+                    // One that is removed is told nothing.
+                    let told = books.balancer.set_weight(lease.id(), NonZeroU16::MIN);
+                    assert!(told.is_ok(), "it is removed, and has a request");
+                }
+            });
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    drop(books.snapshot());
+                }
+            });
+            for _ in 0..1000 {
+                pool.retire();
+                pool = pool.changed(config(), 1);
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn who_was_removed_does_not_come_back() {
+        let pool = Pool::new(config(), 1, 0);
+        let lease = pool.books.balancer.try_acquire().unwrap();
+        pool.retire();
+        drop(pool.books.balancer.remove(lease.id()).unwrap());
+        let pool = pool.changed(config(), 1);
+        assert!(pool.books.balancer.try_acquire().is_ok_and(|other| other.id() != lease.id()));
     }
 }

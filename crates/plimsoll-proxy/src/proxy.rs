@@ -14,7 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::config::{BackendConfig, Config, PoolConfig};
 use crate::control::{Change, Control, Listener};
 use crate::health;
-use crate::log::Log;
+use crate::log::{Log, Target};
 use crate::pool::Pool;
 use crate::restart::{Place, Rest};
 use crate::routes::Routes;
@@ -23,7 +23,10 @@ use crate::tls::Identity;
 
 /// The proxy, apart from its threads.
 pub(crate) struct Proxy {
-    /// As it was told last.
+    /// Held through a change: there is one at a time. It may wait for a disk, or for who reads a
+    /// pipe, so that nothing else waits for it.
+    changing: Mutex<()>,
+    /// As it was told last; held to look at it, and to put another in its place.
     live: Mutex<Live>,
     /// Pools that are told of no more, and have something to finish.
     leaving: Mutex<Vec<Arc<Pool>>>,
@@ -59,6 +62,7 @@ impl Proxy {
         let tls = Live::check(&config, None).map_err(io::Error::other)?;
         let live = Live::new(config, tls, pool);
         Ok(Self {
+            changing: Mutex::default(),
             live: Mutex::new(live),
             leaving: Mutex::default(),
             sockets: Mutex::default(),
@@ -80,10 +84,9 @@ impl Proxy {
     /// changed.
     pub(crate) fn change(&self, change: Change) -> Result<(), String> {
         let Change { config, opens, closes } = change;
-        // One at a time.
-        let mut live = self.lock();
+        let _changing = self.begin_change();
         self.check_serves()?;
-        let tls = Live::check(&config, live.tls.as_deref())?;
+        let tls = Live::check(&config, self.live().tls.as_deref())?;
         let errands = self.errands.get().map(Vec::as_slice).unwrap_or_default();
         let mut copies = Vec::new();
         for _ in errands {
@@ -92,8 +95,13 @@ impl Proxy {
             };
             copies.push(opens.iter().map(copy).collect::<Result<Vec<_>, String>>()?);
         }
-        self.log.set(&config.log).map_err(|error| error.to_string())?;
+        let log = Target::open(&config.log).map_err(|error| error.to_string())?;
 
+        let _held = self.control.hold();
+        let mut live = self.lock();
+        // All that takes time is done, and another process may serve by now.
+        self.check_serves()?;
+        self.log.set(log)?;
         let mut before = live.pools.clone();
         // One that has not finished comes back with what it has.
         before.append(&mut self.leaving());
@@ -134,7 +142,7 @@ impl Proxy {
 
     /// Drains, and leaves what is told to a process that serves from now on.
     pub(crate) fn hand_over(&self, used: &[Place]) -> Result<Rest, String> {
-        // No change of settings comes between.
+        // No change of settings comes between. One that is under way finds that it comes too late.
         let live = self.lock();
         if self.control.is_draining() {
             return Err("it stops already".into());
@@ -150,7 +158,8 @@ impl Proxy {
         &self,
         mut told: HashMap<String, Vec<BackendConfig>>,
     ) -> Result<(), String> {
-        // One at a time.
+        let _changing = self.begin_change();
+        let _held = self.control.hold();
         let mut live = self.lock();
         self.check_serves()?;
         for pool in &mut live.pools {
@@ -178,9 +187,10 @@ impl Proxy {
 
     /// Reads certificates again whose files have changed.
     pub(crate) fn renew_certificates(&self) -> Result<bool, String> {
-        let mut live = self.lock();
-        let again = live.tls.as_ref().and_then(|identity| identity.read_again());
+        let _changing = self.begin_change();
+        let again = self.live().tls.and_then(|identity| identity.read_again());
         let Some((renewed, all)) = again else { return Ok(false) };
+        let mut live = self.lock();
         live.tls = Some(Arc::new(renewed));
         self.tell_threads(&live);
         all?;
@@ -235,8 +245,13 @@ impl Proxy {
         });
     }
 
-    fn leaving(&self) -> MutexGuard<'_, Vec<Arc<Pool>>> {
+    /// Those that are told of no more, and have something to finish.
+    pub(crate) fn leaving(&self) -> MutexGuard<'_, Vec<Arc<Pool>>> {
         self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin_change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Live> {

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::BufMut;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -130,6 +131,13 @@ impl SharedStream {
         let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
         poll(&mut polled, Some(&Timespec::default())).is_ok()
             && polled[0].revents().intersects(gone)
+    }
+
+    /// Says whether its end is a reset, which nobody takes for the end of what was said.
+    pub(crate) fn resets(&self, resets: bool) {
+        // One that is gone needs neither.
+        let linger = resets.then_some(Duration::ZERO);
+        let _ = rustix::net::sockopt::set_socket_linger(self, linger);
     }
 
     /// Ends this side's writing.

@@ -24,6 +24,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::control::{Control, Listener, Phase};
 use crate::front;
 use crate::health;
+use crate::pool::Pool;
 use crate::proxy::{Arrival, Errand, Proxy, Seat, SeatWorker, shares};
 
 /// How often idle connections to backends are looked at.
@@ -152,11 +153,14 @@ async fn serve(
                     seat.proxy.let_go();
                 }
                 let now = Instant::now();
-                for (pool, _) in seat.proxy.pools() {
+                let sweep = |pool: &Arc<Pool>| {
                     if let Some(oldest) = now.checked_sub(pool.config.times.backend_idle) {
                         pool.backends.iter().for_each(|backend| backend.sweep(seat.index, oldest));
                     }
-                }
+                };
+                seat.live().pools.iter().for_each(sweep);
+                let leaving = seat.proxy.leaving().clone();
+                leaving.iter().for_each(sweep);
             }
             () = phase.reached(Phase::Draining), if draining.is_none() => {
                 draining = Some(tokio::time::Instant::now() + seat.live().config.times.drain);

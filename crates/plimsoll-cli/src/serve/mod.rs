@@ -135,14 +135,14 @@ fn serve(args: &Args) -> Result<(), String> {
     let twin = told.admin.zip(admin.as_ref()).map(twin).transpose();
     let twin = twin.map_err(|error: io::Error| format!("--admin: {error}"))?;
     let finishing = Finishing::default();
-    let parts = (control.clone(), Arc::clone(&site));
-    let restart = Arc::new(Restart::new(program, parts, twin, finishing.clone()));
+    let restart = Restart::new(program, control.clone(), twin, finishing.clone());
+    let restart = Arc::new(restart);
     let by_file = args.config.is_some();
     listen_to_signals(&control, by_file.then(|| Arc::clone(&site)), Arc::clone(&restart))?;
     // Nothing can go wrong after this that did not before.
     let takes_over = inherited.predecessor.is_some();
     if let Some(predecessor) = inherited.predecessor {
-        predecessor.take_over(&server, &finishing)?;
+        predecessor.take_over(&server, &control, &finishing)?;
     }
     for (what, listener) in clients
         .iter()

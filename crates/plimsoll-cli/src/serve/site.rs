@@ -2,10 +2,11 @@
 //! again.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use plimsoll_proxy::{Access, Change, Config, Control, Listener};
 
@@ -32,12 +33,13 @@ pub(super) struct Site {
     stamp: Option<Stamp>,
 }
 
-/// When a file was written, and its length.
-type Stamp = (SystemTime, u64);
+/// Which file it is, its length, and since when it is so. Some who copy files keep the times that
+/// they were written at.
+type Stamp = (u64, u64, [i64; 2]);
 
 fn stamp(path: &Path) -> Option<Stamp> {
     let known = path.metadata().ok()?;
-    Some((known.modified().ok()?, known.len()))
+    Some((known.ino(), known.len(), [known.ctime(), known.ctime_nsec()]))
 }
 
 /// What must be known of what is served, to tell what is different.
@@ -128,11 +130,6 @@ impl Site {
             Some(question) => Err(format!("dns '{question}' is not answered")),
             None => Ok(()),
         }
-    }
-
-    /// Has it stay as it is until what is returned is dropped.
-    pub(super) fn hold(&self) -> impl Drop + '_ {
-        self.serves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the file again, and serves by it from now on. Tells what there is now.

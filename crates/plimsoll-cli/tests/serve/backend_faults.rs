@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use crate::backend::{Backend, Then, nobody, respond, say};
 use crate::proxy::Proxy;
@@ -157,6 +158,47 @@ fn b5_b6_a_body_that_breaks_off_is_broken_off() {
         proxy.until("noted", |proxy| proxy.workers()["workers"][0]["failed"] == 1);
         proxy.finish();
     }
+}
+
+/// The same where nothing but the end of the connection says that a body is whole, whatever
+/// becomes of it: the backend ends it, or stops, or the proxy is killed.
+#[test]
+fn b5_b6_a_body_that_breaks_off_is_whole_for_no_client_of_http_1_0() {
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::start(move |seen, stream| {
+        say(stream, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        match seen.target() {
+            "/whole" => say(stream, b"0\r\n\r\n"),
+            "/broken" => Then::Close,
+            _ => {
+                let _ = wait.lock().unwrap().recv();
+                Then::Close
+            }
+        }
+    });
+    let mut proxy = Proxy::over(&[&backend], &["--body-timeout", "1"]);
+    let ask = |proxy: &Proxy, target: &str| {
+        let mut wire = proxy.connect();
+        wire.send(format!("GET {target} HTTP/1.0\r\n\r\n"));
+        wire
+    };
+    let whole = ask(&proxy, "/whole").response();
+    assert_eq!((whole.text(), whole.field("transfer-encoding")), ("hello", None));
+    assert!(ask(&proxy, "/whole").ends_cleanly());
+    let mut keeps = proxy.connect();
+    keeps.send("GET /whole HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert!(keeps.ends_cleanly());
+    assert!(!ask(&proxy, "/broken").ends_cleanly());
+    assert!(!ask(&proxy, "/stops").ends_cleanly());
+    go.send(()).unwrap();
+    let mut lasts = ask(&proxy, "/lasts");
+    assert!(lasts.line().unwrap().contains(" 200 "));
+    proxy.signal(Signal::KILL);
+    assert!(!lasts.ends_cleanly());
+    go.send(()).unwrap();
+    proxy.wait();
+    proxy.assert_quiet();
 }
 
 #[test]

@@ -395,7 +395,7 @@ fn an_answer_survives_what_came_behind_its_request() {
         thread::sleep(Duration::from_millis(200));
         let answer = wire.response();
         assert!(answer.whole && answer.body.len() == ANSWER, "{behind:?}");
-        assert!(wire.ends_without_reset(), "{behind:?}");
+        assert!(wire.ends_cleanly(), "{behind:?}");
     }
     assert_eq!(backend.seen().len(), 4, "the last request is the last");
     proxy.finish();

@@ -35,6 +35,7 @@ mod routes;
 mod seeing;
 mod steer;
 mod stopping;
+mod takeover;
 mod times;
 mod tls;
 mod trailers;

@@ -3,11 +3,11 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -135,10 +135,24 @@ impl Proxy {
 
     /// The same, with where it listens.
     pub(crate) fn write_whole(&self, text: &str) {
-        let file = self.file.as_ref().expect("it was told by a file");
-        let other = file.path().with_extension("new");
+        self.write_at(text, SystemTime::now());
+    }
+
+    /// The same as [`write`](Self::write), at the time of the one before, as some who copy files.
+    pub(crate) fn write_as_old(&self, text: &str) {
+        let before = self.file().metadata().unwrap().modified().unwrap();
+        self.write_at(&[LISTEN, text].concat(), before);
+    }
+
+    fn write_at(&self, text: &str, time: SystemTime) {
+        let other = self.file().with_extension("new");
         fs::write(&other, text).unwrap();
-        fs::rename(other, file.path()).unwrap();
+        fs::File::options().append(true).open(&other).unwrap().set_modified(time).unwrap();
+        fs::rename(other, self.file()).unwrap();
+    }
+
+    fn file(&self) -> &Path {
+        self.file.as_ref().expect("it was told by a file").path()
     }
 
     /// Has its file read again; the status and what is said.

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -171,6 +171,47 @@ fn a_tunnel_keeps_no_other_pool() {
     proxy.finish();
 }
 
+/// Nor does an answer that takes long, or whose client takes its time over much of it.
+#[test]
+fn a_long_answer_keeps_no_other_pool() {
+    let over = Arc::new(AtomicBool::new(false));
+    let is_over = Arc::clone(&over);
+    let drips = Backend::start(move |_, stream| {
+        say(stream, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        while !is_over.load(Ordering::Relaxed) {
+            say(stream, b"1\r\nx\r\n");
+            thread::sleep(Duration::from_millis(50));
+        }
+        say(stream, b"0\r\n\r\n")
+    });
+    let large = vec![b'x'; 32 << 20];
+    let pours = Backend::start(move |_, stream| respond(stream, &large));
+    let other = Backend::says("other");
+    let routed = |name: &str, backend: &Backend| {
+        let route = format!("[[route]]\npath = \"/{name}\"\npool = \"{name}\"\n");
+        pool_of(name, &[backend.address], "no_health = true") + &route
+    };
+    let stay = routed("drips", &drips) + &routed("pours", &pours);
+    let proxy = Proxy::told(&(stay.clone() + &routed("other", &other)));
+    let mut wires = ["/drips", "/pours"].map(|target| {
+        let mut wire = proxy.connect();
+        wire.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        wire
+    });
+    proxy.until("both are answered", |proxy| proxy.pending() == 2);
+    proxy.write(&stay);
+    assert_eq!(proxy.reload().0, 200);
+    let pools = |proxy: &Proxy| proxy.workers()["pools"].as_array().unwrap().len();
+    proxy.until("the other is let go of", |proxy| pools(proxy) == 2);
+    assert_eq!(proxy.pending(), 2);
+    over.store(true, Ordering::Relaxed);
+    for wire in &mut wires {
+        assert!(wire.response().whole);
+    }
+    drop(wires);
+    proxy.finish();
+}
+
 #[test]
 fn what_comes_back_before_it_has_finished_has_what_it_had() {
     let (go, wait) = mpsc::channel::<()>();
@@ -266,6 +307,10 @@ fn a_pool_that_is_removed_finishes_its_line() {
     proxy.write(&other);
     assert_eq!(proxy.reload().0, 200);
     assert_eq!(proxy.get("/").text(), "new");
+    let metrics = wire::get(proxy.admin, "/metrics");
+    // Nobody need be woken for it, up or not.
+    let drains = format!("_draining{{pool=\"web\",backend=\"{}\"}} 1\n", old.address);
+    assert!(metrics.text().contains(&drains), "{}", metrics.text());
     (0..2).for_each(|_| go.send(()).unwrap());
     for wire in &mut asked {
         assert_eq!(wire.response().text(), "old");
@@ -336,6 +381,9 @@ fn a_watched_file_is_read_when_it_has_changed() {
     assert_eq!(proxy.get("/").text(), "first");
     proxy.write(&pool(&[second.address], ""));
     proxy.until("it is served", |proxy| proxy.get("/").text() == "second");
+    // As long, and as old.
+    proxy.write_as_old(&pool(&[first.address], ""));
+    proxy.until("it is served again", |proxy| proxy.get("/").text() == "first");
     proxy.finish();
 }
 
@@ -367,6 +415,53 @@ fn the_log_is_opened_again() {
     assert_eq!(proxy.get("/").status, 200);
     proxy.until("it is written anew", |_| lines(&log) == 1);
     assert_eq!(lines(&moved), 1);
+    proxy.finish();
+}
+
+/// As when its disk is gone: a pipe is not open before somebody reads it.
+#[test]
+fn a_log_that_does_not_open_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let backend = Backend::start(move |seen, stream| {
+        if seen.target() == "/held" {
+            let _ = wait.lock().unwrap().recv();
+        }
+        respond(stream, b"x")
+    });
+    let text = pool(&[backend.address], "no_health = true");
+    let mut proxy = Proxy::told(&text);
+    let mut held = proxy.connect();
+    held.send("GET /held HTTP/1.1\r\nHost: x\r\n\r\n");
+    proxy.until("it has it", |proxy| proxy.pending() == 1);
+    proxy.write(&format!("log_file = {pipe:?}\n{text}"));
+    proxy.signal(Signal::HUP);
+    // On all of its threads, each of which looks after its connections every second.
+    let mut wires: Vec<_> = (0..8).map(|_| proxy.connect()).collect();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(2500) {
+        for wire in &mut wires {
+            wire.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+            assert_eq!(wire.response().status, 200);
+        }
+        proxy.until("operators are answered", |proxy| proxy.pending() == 1);
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!proxy.said().contains("reloaded"), "it does not open: {}", proxy.said());
+    drop(wires);
+    // A way out: another process, which has another log.
+    proxy.write(&text);
+    let before = proxy.restart();
+    assert_eq!(proxy.get("/").text(), "x");
+    let _reader = fs::File::open(&pipe).unwrap();
+    let late = "plimsoll: not reloaded: another process serves now\n";
+    proxy.until("it comes too late", |proxy| proxy.said().contains(late));
+    go.send(()).unwrap();
+    assert_eq!(held.response().text(), "x");
+    proxy.until_finished(before);
     proxy.finish();
 }
 

@@ -18,7 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 
 use crate::authority::{Authority, Files};
-use crate::backend::{Backend, respond};
+use crate::backend::{Backend, Then, respond, say};
 use crate::proxy::Proxy;
 use crate::wire::Wire;
 
@@ -205,6 +205,33 @@ fn one_certificate_of_no_use_keeps_no_other_from_being_renewed() {
     proxy.finish();
 }
 
+/// Nor does a file of authorities, and those before are believed.
+#[test]
+fn authorities_of_no_use_keep_no_certificate_from_being_renewed() {
+    let (files, authority) = (Files::new(), Authority::new());
+    let site = authority.sign(&files, "site", &["localhost"]);
+    let own = authority.sign(&files, "own", &["client"]);
+    let ca = files.file("ca.pem", &authority.certificate.pem());
+    let backend = Backend::says("x");
+    let proxy = secure(&backend, &[&site], &["--client-ca", &ca]);
+    fs::write(&ca, "nothing").unwrap();
+    let what = format!("not renewed: '{ca}': there is no certificate in it");
+    proxy.until("it says so", |proxy| proxy.said().contains(&what));
+    authority.sign(&files, "site", &["localhost"]);
+    let new = CertificateDer::from_pem_file(&site[0]).unwrap();
+    let config = client(&authority, Some(&own), &[]);
+    proxy.until("the new one is shown", |proxy| shown(proxy.address, "localhost", &config) == new);
+    let mut wire = Wire::secure(proxy.address, "localhost", config);
+    wire.send(GET);
+    assert_eq!(wire.response().status, 200);
+    let mut without = Wire::secure(proxy.address, "localhost", client(&authority, None, &[]));
+    // In TLS 1.3 it is the answer that is missing.
+    let asks = without.handshake().is_ok() && without.try_send(GET);
+    assert!(!asks || without.try_answer().is_none());
+    drop((wire, without));
+    proxy.finish();
+}
+
 #[test]
 fn clients_show_certificates() {
     let (files, ours, others) = (Files::new(), Authority::new(), Authority::new());
@@ -346,6 +373,28 @@ fn a_client_that_reads_nothing_or_leaves_holds_no_place() {
     drop(leaves);
     proxy.until("one has left, the other did not read", |proxy| proxy.pending() == 0);
     drop(stays);
+    proxy.finish();
+}
+
+/// Whether it is whole is told by chunks, or by the end of the connection alone.
+#[test]
+fn an_answer_that_breaks_off_does_not_end_as_others_do() {
+    let (files, authority) = (Files::new(), Authority::new());
+    let backend = Backend::start(|seen, stream| {
+        say(stream, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        if seen.target() == "/broken" { Then::Close } else { say(stream, b"0\r\n\r\n") }
+    });
+    let proxy = secure(&backend, &[&authority.sign(&files, "site", &["localhost"])], &[]);
+    let config = client(&authority, None, &[]);
+    for version in ["1.0", "1.1"] {
+        for (target, is_whole) in [("/", true), ("/broken", false)] {
+            let mut wire = Wire::secure(proxy.address, "localhost", Arc::clone(&config));
+            let head =
+                format!("GET {target} HTTP/{version}\r\nHost: x\r\nConnection: close\r\n\r\n");
+            wire.send(head);
+            assert_eq!(wire.ends_cleanly(), is_whole, "{target} {version}");
+        }
+    }
     proxy.finish();
 }
 

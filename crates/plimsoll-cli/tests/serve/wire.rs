@@ -235,11 +235,11 @@ impl Wire {
         !self.more() && self.read.is_empty()
     }
 
-    /// Reads to the end, which is none if the connection is reset.
-    pub(crate) fn ends_without_reset(&mut self) -> bool {
+    /// Reads to the end, which is none if the connection is reset, or cut off in TLS.
+    pub(crate) fn ends_cleanly(&mut self) -> bool {
         let mut left = vec![0; 1 << 16];
         loop {
-            match self.stream.read(&mut left) {
+            match self.read(&mut left) {
                 Ok(0) => return true,
                 Ok(_) => {}
                 Err(_) => return false,

@@ -3,16 +3,22 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use hyper::Version;
 use hyper::body::Incoming;
 
 use super::record::Record;
 use crate::front::Progress;
 use crate::refusal::Refusal;
 use crate::upstream::{Held, Upload};
+
+/// From when on an answer takes long: after this time, where its backend has anyone wait, or this
+/// many bytes.
+const LONG: Duration = Duration::from_secs(1);
+const LARGE: u64 = 1 << 20;
 
 /// A body of the proxy's own, or a backend's on its way through.
 pub(crate) struct Answer {
@@ -62,12 +68,20 @@ impl Answer {
         let mut forwarded = Box::new(forwarded);
         if forwarded.incoming.is_end_stream() {
             forwarded.over();
+        } else if forwarded.is_open_ended() {
+            forwarded.record.asking().client().ends_with_answer();
         }
         Self { body: Kind::Forwarded(forwarded), progress }
     }
 }
 
 impl Forwarded {
+    /// Whether nothing but the end of the connection says where it ends: there is no length, and
+    /// the client knows no chunks.
+    fn is_open_ended(&self) -> bool {
+        self.record.version == Version::HTTP_10 && self.incoming.size_hint().exact().is_none()
+    }
+
     /// The response has been read to its end.
     fn over(&mut self) {
         let Some(held) = self.held.take() else { return };
@@ -127,6 +141,9 @@ impl Body for Answer {
             Poll::Ready(Some(Ok(frame))) => {
                 forwarded.silent_since = None;
                 forwarded.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if forwarded.record.bytes > LARGE {
+                    forwarded.record.hold_one_pool();
+                }
                 // Nobody asks for what comes after trailers.
                 if frame.is_trailers() || forwarded.incoming.is_end_stream() {
                     forwarded.over();
@@ -143,6 +160,9 @@ impl Body for Answer {
                     progress.waits_for_backend();
                 }
                 let since = *forwarded.silent_since.get_or_insert_with(Instant::now);
+                if since - forwarded.record.began > LONG {
+                    forwarded.record.hold_one_pool();
+                }
                 let due = since + body_idle;
                 let first = ends.map_or(due, |ends| ends.min(due));
                 ready!(forwarded.record.asking_mut().alarm.poll(cx, first));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, Uri, Version};
 
 use crate::front::Asking;
 use crate::health;
@@ -23,6 +23,8 @@ pub(crate) struct Record {
     pub(super) leased: Instant,
     /// When its backend was last done with it.
     served: Option<Instant>,
+    /// The client's.
+    pub(super) version: Version,
     method: Method,
     uri: Uri,
     /// 0 while there is no answer.
@@ -61,6 +63,7 @@ impl Record {
             began,
             leased: began,
             served: None,
+            version: request.version(),
             method,
             uri,
             status: 0,
@@ -89,8 +92,11 @@ impl Record {
     /// Holds its own pool alone from now on. What takes long would else keep others from being let
     /// go of that are told no more.
     pub(super) fn hold_one_pool(&mut self) {
-        if let Some(at) = self.pool.replace(0) {
+        if let Some(at) = self.pool
+            && self.live.pools.len() > 1
+        {
             self.live = Arc::new(self.live.with_one_pool(at));
+            self.pool = Some(0);
         }
     }
 

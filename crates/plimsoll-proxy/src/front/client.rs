@@ -112,6 +112,13 @@ impl Client {
         self.http2.then(|| self.answers.begin())
     }
 
+    /// The answer under way ends where its connection does, as nothing in it says where. Until it
+    /// is sent, however that comes about, its connection's end is a reset.
+    pub(crate) fn ends_with_answer(&self) {
+        self.gate.set_open_ended();
+        self.stream.resets(true);
+    }
+
     /// Whether an answer has not moved for this long.
     pub(super) fn stalls(&self, limit: Duration) -> bool {
         let stalls = self.answers.stall(limit);

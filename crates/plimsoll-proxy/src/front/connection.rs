@@ -93,9 +93,10 @@ async fn serve_http1(seat: &Arc<Seat>, mut socket: Socket, client: Arc<Client>) 
             Poll::Pending => client.poll_rest(cx, &mut alarm).map(|()| None),
         });
         let ended = ended.await;
-        if let Some(Err(_)) = ended {
-            // The client's errors, or told by the exchange.
-            return Box::pin(connection.into_parts().io.into_inner().part()).await;
+        if let Some(Err(error)) = ended {
+            // The client's errors, or told by the exchange: its own is an answer that broke off.
+            let socket = connection.into_parts().io.into_inner();
+            return Box::pin(socket.part(error.is_user())).await;
         }
         let parts = connection.into_parts();
         socket = parts.io.into_inner();
@@ -109,7 +110,7 @@ async fn serve_http1(seat: &Arc<Seat>, mut socket: Socket, client: Arc<Client>) 
             return;
         }
         if socket.readable().await.is_err() {
-            return Box::pin(socket.part()).await;
+            return Box::pin(socket.part(false)).await;
         }
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Gate {
     blocked: AtomicBool,
     /// It did so for too long, which ended its connection.
     stalled: AtomicBool,
+    /// The answer under way ends where its connection does: any other end of that is a reset.
+    open_ended: AtomicBool,
 }
 
 struct State {
@@ -93,6 +95,7 @@ impl Gate {
             special: AtomicBool::default(),
             blocked: AtomicBool::default(),
             stalled: AtomicBool::default(),
+            open_ended: AtomicBool::default(),
         }
     }
 
@@ -103,6 +106,11 @@ impl Gate {
 
     pub(super) fn has_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// The answer under way ends where its connection does.
+    pub(super) fn set_open_ended(&self) {
+        self.open_ended.store(true, Ordering::Relaxed);
     }
 
     /// A request begins.
@@ -303,11 +311,16 @@ impl Socket {
         .await
     }
 
-    /// Tells a client in TLS that this is the end, and not cut off on the way.
-    pub(super) async fn part(mut self) {
+    /// Tells a client in TLS that this is the end, and not cut off on the way; not so where an
+    /// answer was.
+    pub(super) async fn part(mut self, cut_off: bool) {
         if self.wire.is_tls() {
+            let cut_off = cut_off || self.gate.open_ended.load(Ordering::Relaxed);
+            let parted = poll_fn(|cx| {
+                if cut_off { Pin::new(&mut self).poll_flush(cx) } else { self.poll_parting(cx) }
+            });
             // One that is gone, or takes nothing, need not know.
-            let _ = before(Instant::now() + LINGER, poll_fn(|cx| self.poll_parting(cx))).await;
+            let _ = before(Instant::now() + LINGER, parted).await;
         }
     }
 
@@ -539,6 +552,10 @@ impl AsyncWrite for Socket {
         if self.gate.stage() == Stage::Opaque {
             // HTTP/2, or a tunnel: what comes still has its reader.
             return self.poll_parting(cx);
+        }
+        // All is sent.
+        if self.gate.open_ended.swap(false, Ordering::Relaxed) {
+            self.wire.stream().resets(false);
         }
         // Without a rest it is closed at once, which says the same; with one that
         // nobody reads, closing would take the answer back.

@@ -1,6 +1,6 @@
 //! What a predecessor has of this process's backends.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -53,6 +53,8 @@ struct Asks {
     wanted: usize,
     granted: u64,
     asked: VecDeque<Asked>,
+    /// Backends that none of them may use.
+    unused: HashSet<String>,
 }
 
 enum Asked {
@@ -113,13 +115,22 @@ impl Loans {
         }
     }
 
-    /// The predecessor has so many in line.
+    /// The predecessor has so many in line. What its line could not use, which is told after this,
+    /// it may be able to use now.
     pub fn wait(&mut self, waits: &Waits) {
         let asks = self.asks.entry(waits.pool.clone()).or_default();
         // Those whose place is on its way wait no longer. They may be more than wait: some leave.
         let on_their_way = asks.granted.saturating_sub(waits.granted);
         let on_their_way = usize::try_from(on_their_way).unwrap_or(usize::MAX);
         asks.wanted = waits.requests.saturating_sub(on_their_way);
+        asks.unused.clear();
+    }
+
+    /// Nobody in line there may use what was granted of this backend: it is not asked for until
+    /// that line is another.
+    pub fn leave_out(&mut self, place: &Place) {
+        let asks = self.asks.entry(place.pool.clone()).or_default();
+        asks.unused.insert(place.backend.clone());
     }
 
     /// Which of them have their turn in the line here now, and where: the predecessor has that
@@ -131,18 +142,21 @@ impl Loans {
         for (name, asks) in &mut self.asks {
             let pool = live.pools.iter().find(|pool| pool.config.name == *name);
             let lent = &self.lent;
-            let known = |backend: &&Arc<Backend>| {
-                lent.contains_key(&Place { pool: name.clone(), backend: backend.name.clone() })
+            let unused = std::mem::take(&mut asks.unused);
+            // The predecessor knows nothing of others, and could not use them.
+            let is_of_use = |backend: &&Arc<Backend>| {
+                let place = Place { pool: name.clone(), backend: backend.name.clone() };
+                lent.contains_key(&place) && !unused.contains(&place.backend)
             };
             asks.top_up(|| {
                 let pool = pool?;
-                // The predecessor knows nothing of others, and could not use them.
-                let others = pool.backends.iter().filter(|backend| !known(backend));
+                let others = pool.backends.iter().filter(|backend| !is_of_use(backend));
                 let request = pool.books.balancer.request();
                 let request =
                     others.fold(request, |request, backend| request.exclude(backend.id()));
                 Some(request.acquire())
             });
+            asks.unused = unused;
             while let Some(loan) = asks.next() {
                 let backend = loan.lease.worker().name.clone();
                 let place = Place { pool: name.clone(), backend };

@@ -26,7 +26,7 @@ use crate::upstream::Backend;
 pub struct Rest {
     shared: Vec<Shared>,
     lines: Vec<Line>,
-    /// What was granted and cannot be used.
+    /// What was granted since the last turn, and nobody who waits may use.
     unused: Vec<Place>,
 }
 
@@ -55,6 +55,9 @@ pub struct Turn {
     pub gives: Vec<(Place, u32)>,
     /// Lines that are other than they were.
     pub waits: Vec<Waits>,
+    /// Backends that were granted and that nobody in line may use, as they have failed those who
+    /// wait: to be left out for as long as the line is as it is told.
+    pub unused: Vec<Place>,
 }
 
 /// Requests in line at the process that has handed over.
@@ -80,6 +83,8 @@ impl Rest {
                 let place = Place { pool: name.clone(), backend: backend.name.clone() };
                 if used.contains(&place) {
                     health::share(&pool.books, &backend, true);
+                    // One that was told no more is told again, by the successor.
+                    backend.come_back();
                     let books = Arc::clone(&pool.books);
                     let mut one = Shared { place, books, backend, has: u32::MAX };
                     one.shrink();
@@ -115,9 +120,13 @@ impl Rest {
         });
         let shrunk = shrunk.filter(|(_, less)| *less > 0);
         let mut gives: Vec<_> = shrunk.map(|(shared, less)| (shared.place.clone(), less)).collect();
-        gives.extend(self.unused.drain(..).map(|place| (place, 1)));
+        let unused = std::mem::take(&mut self.unused);
+        // Of what is not known here nothing shrinks.
+        let is_known = |place: &Place| self.shared.iter().any(|shared| shared.place == *place);
+        let unknown = unused.iter().filter(|place| !is_known(place));
+        gives.extend(unknown.map(|place| (place.clone(), 1)));
         let waits = self.lines.iter_mut().filter_map(Line::news).collect();
-        Turn { gives, waits }
+        Turn { gives, waits, unused }
     }
 
     /// The successor grants a place for one more request, of those that wait.
@@ -125,10 +134,9 @@ impl Rest {
         if let Some(line) = self.lines.iter_mut().find(|line| line.pool == place.pool) {
             line.granted += 1;
         }
-        let mut there = self.shared.iter_mut();
-        match there.find(|one| one.place == place && !one.backend.is_retired()) {
-            Some(one) => one.grow(),
-            None => self.unused.push(place),
+        let there = self.shared.iter_mut().find(|one| one.place == place);
+        if !there.is_some_and(Shared::grow) {
+            self.unused.push(place);
         }
     }
 
@@ -155,11 +163,13 @@ impl Shared {
         std::mem::replace(&mut self.has, has) - has
     }
 
-    /// Has one more, which the first in line gets that may. No place that becomes free goes to the
-    /// line by itself: it is the successor's to say whose turn it is.
-    fn grow(&mut self) {
+    /// Has one more, which the first in line gets that may; false when nobody may. No place that
+    /// becomes free goes to the line by itself: it is the successor's to say whose turn it is.
+    fn grow(&mut self) -> bool {
         self.has += 1;
         let (balancer, id) = (&self.books.balancer, self.backend.id());
+        let dispatched = || balancer.worker(id).map(|worker| worker.dispatched);
+        let before = dispatched();
         let has = NonZeroU32::new(self.has).expect("it has one more than before");
         self.backend.set_most_open(self.has);
         let _ = balancer.set_capacity(id, has);
@@ -167,6 +177,7 @@ impl Shared {
         let _ = balancer.set_draining(id, false);
         let _ = balancer.set_health(id, Health::Up);
         let _ = balancer.set_health(id, Health::Starting);
+        dispatched() > before
     }
 
     /// Requests, or connections where checks have some besides.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, ProducesTickets, WebPkiClientVerifier};
 
 use self::files::{Certified, Stamps};
@@ -28,9 +29,32 @@ pub(crate) struct Identity {
     certified: Vec<Arc<Certified>>,
     /// As the files were before they were read.
     stamps: Stamps,
-    authorities: Vec<CertificateDer<'static>>,
+    admission: Admission,
     /// What sessions are resumed by, whatever certificate they began with.
     tickets: Arc<dyn ProducesTickets>,
+}
+
+/// Who may connect, as the file was read last.
+#[derive(Clone)]
+struct Admission {
+    verifier: Arc<dyn ClientCertVerifier>,
+    authorities: Vec<CertificateDer<'static>>,
+}
+
+impl Admission {
+    fn read(told: Option<&ClientsConfig>) -> Result<Self, String> {
+        let Some(clients) = told else {
+            return Ok(Self { verifier: Arc::new(NoClientAuth), authorities: Vec::new() });
+        };
+        let (roots, authorities) = files::authorities(&clients.authorities)?;
+        let provider = Arc::new(ring::default_provider());
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let builder = if clients.required { builder } else { builder.allow_unauthenticated() };
+        let verifier = builder
+            .build()
+            .map_err(|error| format!("'{}': {error}", clients.authorities.display()))?;
+        Ok(Self { verifier, authorities })
+    }
 }
 
 impl Identity {
@@ -43,46 +67,33 @@ impl Identity {
         if certified.is_empty() {
             return Err("a listener with TLS needs a certificate".into());
         }
-        Self::with(told, certified, stamps, before)
+        let admission = Admission::read(told.clients.as_ref())?;
+        Self::with(told, certified, admission, stamps, before)
     }
 
     /// By these certificates, in the order that they are told in.
     fn with(
         told: &TlsConfig,
         certified: Vec<Arc<Certified>>,
+        admission: Admission,
         stamps: Stamps,
         before: Option<&Self>,
     ) -> Result<Self, String> {
-        let provider = Arc::new(ring::default_provider());
-        let (verifier, authorities) = match &told.clients {
-            None => (Arc::new(NoClientAuth) as Arc<_>, Vec::new()),
-            Some(clients) => {
-                let (roots, authorities) = files::authorities(&clients.authorities)?;
-                let builder = WebPkiClientVerifier::builder_with_provider(
-                    Arc::new(roots),
-                    Arc::clone(&provider),
-                );
-                let builder =
-                    if clients.required { builder } else { builder.allow_unauthenticated() };
-                let verifier = builder
-                    .build()
-                    .map_err(|error| format!("'{}': {error}", clients.authorities.display()))?;
-                (verifier, authorities)
-            }
-        };
         let same_clients = |before: &&Self| {
-            before.authorities == authorities && before.told.clients == told.clients
+            before.admission.authorities == admission.authorities
+                && before.told.clients == told.clients
         };
         let tickets = match before.filter(same_clients) {
             Some(before) => Arc::clone(&before.tickets),
             None => ring::Ticketer::new().map_err(|error| error.to_string())?,
         };
-        let builder = ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
         let by_name = Arc::new(ByName::new(&certified));
         let mut operators =
             builder.clone().with_no_client_auth().with_cert_resolver(by_name.clone());
+        let verifier = Arc::clone(&admission.verifier);
         let mut clients = builder.with_client_cert_verifier(verifier).with_cert_resolver(by_name);
         clients.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         clients.ticketer = Arc::clone(&tickets);
@@ -91,7 +102,7 @@ impl Identity {
             config.ignore_client_order = true;
         }
         let (clients, operators, told) = (Arc::new(clients), Arc::new(operators), told.clone());
-        Ok(Self { clients, operators, told, certified, stamps, authorities, tickets })
+        Ok(Self { clients, operators, told, certified, stamps, admission, tickets })
     }
 
     /// When each certificate ends, in seconds since 1970, by its file.
@@ -122,7 +133,11 @@ impl Identity {
             }
         });
         let certified = certified.collect();
-        let renewed = Self::with(&self.told, certified, stamps.clone(), Some(self));
+        let admission = Admission::read(self.told.clients.as_ref()).unwrap_or_else(|sentence| {
+            wrong.push(sentence);
+            self.admission.clone()
+        });
+        let renewed = Self::with(&self.told, certified, admission, stamps.clone(), Some(self));
         let renewed = renewed.unwrap_or_else(|sentence| {
             wrong.push(sentence);
             Self { stamps, ..self.clone() }

@@ -146,9 +146,11 @@ impl Backend {
 
     /// Gets no request any more, and keeps no connection when it has finished those that it has.
     pub(crate) fn retire(&self, balancer: &Balancer<Arc<Self>>) {
-        self.retired.store(true, Ordering::Relaxed);
-        // Removed when it has finished: it may be told again before. It is a worker until then.
+        // It is a worker until it has finished, as it may be told again before.
         let _ = balancer.set_draining(self.id(), true);
+        // Who finds that it is told of no more, and without a request, removes it: from here on it
+        // gets none.
+        self.retired.store(true, Ordering::Release);
         self.connections.set_keeps(false);
     }
 
@@ -171,7 +173,7 @@ impl Backend {
 
     /// Whether it is told of no more: how it is matters to nobody.
     pub(crate) fn is_retired(&self) -> bool {
-        self.retired.load(Ordering::Relaxed)
+        self.retired.load(Ordering::Acquire)
     }
 
     /// Nobody checks it any more.

@@ -1,13 +1,15 @@
 //! Asking again as answers run out.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
-use super::ask::ask;
+use super::ask::{Answer, ask};
+use super::question::Question;
 use crate::serve::site::Site;
 
 /// The longest until it is looked whether other names are told.
@@ -26,32 +28,86 @@ pub(crate) fn watch(site: Arc<Site>) -> io::Result<()> {
 }
 
 async fn ask_in_time(site: &Site) {
-    let mut asking = JoinSet::new();
-    let mut under_way = HashSet::new();
+    let mut asking = Asking::default();
     loop {
-        let (due, server, next) = {
+        let next = {
             let names = site.names();
-            let mut due = names.due(Instant::now());
-            due.retain(|(question, _)| under_way.insert(question.clone()));
-            (due, names.server, names.next(&under_way))
+            let server = names.server;
+            for (question, before) in names.due(Instant::now()) {
+                if !asking.has(&question) {
+                    let asked = question.clone();
+                    let answer = async move { ask(server, &asked, before.as_ref()).await };
+                    asking.begin(question, server, answer);
+                }
+            }
+            names.next(|question| asking.has(question))
         };
-        for (question, before) in due {
-            asking.spawn(async move {
-                let found = ask(server, &question, before.as_ref()).await;
-                (question, server, found)
-            });
-        }
         let latest = Instant::now() + LOOK;
         let next = next.map_or(latest, |next| next.min(latest));
         tokio::select! {
-            Some(asked) = asking.join_next() => {
-                // One that panicked has said so.
-                if let Ok((question, server, found)) = asked {
-                    under_way.remove(&question);
-                    site.note(&question, server, found);
-                }
-            }
+            (question, server, found) = asking.next() => site.note(&question, server, found),
             () = tokio::time::sleep_until(next.into()) => {}
         }
+    }
+}
+
+/// Questions that are under way.
+#[derive(Default)]
+struct Asking {
+    tasks: JoinSet<Result<Answer, String>>,
+    /// Each with the server that is asked.
+    asked: HashMap<Id, (Question, Option<SocketAddr>)>,
+}
+
+impl Asking {
+    fn begin(
+        &mut self,
+        question: Question,
+        server: Option<SocketAddr>,
+        answer: impl Future<Output = Result<Answer, String>> + Send + 'static,
+    ) {
+        let task = self.tasks.spawn(answer).id();
+        self.asked.insert(task, (question, server));
+    }
+
+    fn has(&self, question: &Question) -> bool {
+        self.asked.values().any(|(asked, _)| asked == question)
+    }
+
+    /// The next that comes to its end, and what has come of it, be it a panic.
+    async fn next(&mut self) -> (Question, Option<SocketAddr>, Result<Answer, String>) {
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            let (task, found) = match ended {
+                Ok(ended) => ended,
+                Err(error) => (error.id(), Err(format!("asking for it failed: {error}"))),
+            };
+            if let Some((question, server)) = self.asked.remove(&task) {
+                return (question, server, found);
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It is noted as any other failure, and asked for again as after that.
+    #[test]
+    fn a_question_whose_answer_panics_is_over() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (bad, silent): (Question, Question) =
+                ("bad:80".parse().unwrap(), "silent:80".parse().unwrap());
+            let mut asking = Asking::default();
+            asking.begin(bad.clone(), None, async { panic!("as a parser might") });
+            asking.begin(silent.clone(), None, std::future::pending());
+            let (question, _, found) = asking.next().await;
+            assert_eq!(question, bad);
+            let sentence = found.unwrap_err();
+            assert!(sentence.contains("as a parser might"), "{sentence}");
+            assert!(!asking.has(&bad) && asking.has(&silent));
+        });
     }
 }

@@ -68,8 +68,7 @@ impl Link {
                     .map(Some)
                     .map_err(|sentence| io::Error::new(io::ErrorKind::InvalidData, sentence));
             }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if !self.has_more(left)? {
+            if !self.has_more(until)? {
                 return Ok(None);
             }
             self.take_in()?;
@@ -81,19 +80,19 @@ impl Link {
         self.handed.pop_front()
     }
 
-    /// Whether there is something to read, within this time. A signal counts as nothing, unless
-    /// there is no limit.
-    fn has_more(&self, left: Option<Duration>) -> io::Result<bool> {
+    /// Whether there is something to read by then.
+    fn has_more(&self, until: Option<Instant>) -> io::Result<bool> {
         let timespec = |left: Duration| Timespec {
             tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         };
-        let left = left.map(timespec);
         loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let left = left.map(timespec);
             match poll(&mut [PollFd::new(&self.stream, PollFlags::IN)], left.as_ref()) {
                 Ok(ready) => return Ok(ready > 0),
-                Err(Errno::INTR) if left.is_none() => {}
-                Err(Errno::INTR) => return Ok(false),
+                // A signal is for others.
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }

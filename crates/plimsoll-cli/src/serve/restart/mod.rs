@@ -26,5 +26,8 @@ pub(super) use self::words::Use;
 /// then.
 const PREDECESSOR: &str = "PLIMSOLL_PREDECESSOR";
 
-/// The longest that one of the two waits for the other before both serve.
+/// The longest that one of the two waits for the other before it is known that both can serve.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a process asks whether it is to end, while it waits for the other.
+const LOOK: Duration = Duration::from_millis(50);

@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use plimsoll_proxy::{Loans, Server};
+use plimsoll_proxy::{Control, Loans, Server};
 use rustix::io::fcntl_dupfd_cloexec;
 
 use super::link::Link;
 use super::words::{Use, Word};
-use super::{PATIENCE, PREDECESSOR};
+use super::{LOOK, PATIENCE, PREDECESSOR};
 use crate::serve::say;
 
 /// How often it is looked at whose turn it is, while requests of the old process stand in line.
@@ -79,18 +79,26 @@ impl Predecessor {
     ///
     /// # Errors
     ///
-    /// A sentence.
+    /// A sentence, also when this process is told to end meanwhile.
     pub(in crate::serve) fn take_over(
         mut self,
         server: &Server,
+        control: &Control,
         finishing: &Finishing,
     ) -> Result<(), String> {
         let process = self.process;
         let mut loans = server.loans();
-        let heard = self
-            .link
-            .say(&Word::ready(server.places()))
-            .and_then(|()| self.link.hear(Some(PATIENCE)));
+        let said = self.link.say(&Word::ready(server.places()));
+        // For as long as it takes: only the other one knows whether it serves still. It says so,
+        // ends this process, or has ended.
+        let heard = said.and_then(|()| {
+            loop {
+                let heard = self.link.hear(Some(LOOK))?;
+                if heard.is_some() || control.is_draining() {
+                    return Ok(heard);
+                }
+            }
+        });
         match heard {
             Ok(Some(Word::Over { has, drained })) => {
                 for place in drained.into_iter().map(Into::into) {
@@ -109,6 +117,7 @@ impl Predecessor {
             }
             // It has nothing any more, and nobody serves.
             Err(error) if error.kind() != io::ErrorKind::InvalidData => {}
+            Ok(None) => return Err(format!("it is to end, and process {process} serves still")),
             _ => return Err(format!("process {process} does not say what it has")),
         }
         say(&format!("took over from process {process}"));
@@ -142,12 +151,15 @@ fn lend(mut link: Link, mut loans: Loans) {
         }
         let wait = loans.is_asked().then_some(TURN);
         match link.hear(wait) {
-            Ok(Some(Word::Turn { gives, waits })) => {
+            Ok(Some(Word::Turn { gives, waits, unused })) => {
                 for (place, count) in gives.into_iter().map(Into::into) {
                     loans.give_back(&place, count);
                 }
                 for waits in waits {
                     loans.wait(&waits.into());
+                }
+                for place in unused {
+                    loans.leave_out(&place.into());
                 }
             }
             Ok(_) => {}

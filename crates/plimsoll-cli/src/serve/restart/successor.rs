@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Child;
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,15 +16,11 @@ use super::link::{Link, MOST};
 use super::predecessor::Finishing;
 use super::program::Program;
 use super::words::{Socket, Use, Word};
-use super::{PATIENCE, PREDECESSOR};
-use crate::serve::site::Site;
+use super::{LOOK, PATIENCE, PREDECESSOR};
 use crate::serve::{manager, say};
 
 /// How often it is looked at what is free, and who waits, while two processes serve.
 const TURN: Duration = Duration::from_millis(1);
-
-/// How often it is asked whether this process is to end, while it waits for the other.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// The longest that a process takes to end that ends.
 const ENDING: Duration = Duration::from_secs(1);
@@ -33,7 +29,6 @@ const ENDING: Duration = Duration::from_secs(1);
 pub(in crate::serve) struct Restart {
     program: Program,
     control: Control,
-    site: Arc<Site>,
     /// Where operators come.
     admin: Mutex<Option<(SocketAddr, TcpListener)>>,
     finishing: Finishing,
@@ -53,12 +48,12 @@ struct Successor {
 impl Restart {
     pub(in crate::serve) fn new(
         program: Program,
-        (control, site): (Control, Arc<Site>),
+        control: Control,
         admin: Option<(SocketAddr, TcpListener)>,
         finishing: Finishing,
     ) -> Self {
         let (admin, one, parting) = (Mutex::new(admin), Mutex::default(), Mutex::default());
-        Self { program, control, site, admin, finishing, one, parting }
+        Self { program, control, admin, finishing, one, parting }
     }
 
     /// Waits until this process may end.
@@ -93,8 +88,8 @@ impl Restart {
         if std::process::id() == 1 {
             return Err("it is process 1, with which all others of its container end".into());
         }
-        // What it is told stays the same meanwhile.
-        let _told = self.site.hold();
+        // What is served stays the same meanwhile.
+        let _held = self.control.hold();
         // An end of this process waits until it is known which of the two serves.
         let _parting = self.parting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut successor = self.start().map_err(|error| {
@@ -157,23 +152,26 @@ impl Successor {
             if control.is_draining() {
                 return Err("it stops already".into());
             }
-            match self.link.hear(Some(left.min(LOOK))) {
-                Ok(Some(Word::Ready { places })) => {
-                    return Ok(places.into_iter().map(Place::from).collect());
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    return Err(format!("process {process} is not understood: {error}"));
-                }
-                Err(_) => {
-                    let how = match self.ended() {
-                        Some(status) => status.to_string(),
-                        None => "without a word".into(),
-                    };
-                    return Err(format!("process {process} ended before it could serve: {how}"));
-                }
+            let heard = self.link.hear(Some(left.min(LOOK)));
+            if let Some(Word::Ready { places }) = heard.map_err(|error| self.why_not(&error))? {
+                // Not one that has ended since it said so: then nobody would serve.
+                self.link.hear(Some(Duration::ZERO)).map_err(|error| self.why_not(&error))?;
+                return Ok(places.into_iter().map(Place::from).collect());
             }
         }
+    }
+
+    /// Why it does not serve, by what is heard of it.
+    fn why_not(&mut self, heard: &io::Error) -> String {
+        let process = self.child.id();
+        if heard.kind() == io::ErrorKind::InvalidData {
+            return format!("process {process} is not understood: {heard}");
+        }
+        let how = match self.ended() {
+            Some(status) => status.to_string(),
+            None => "without a word".into(),
+        };
+        format!("process {process} ended before it could serve: {how}")
     }
 
     /// Gives back what is free, and asks for what is wanted, until one of the two ends.

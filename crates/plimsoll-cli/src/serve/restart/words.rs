@@ -26,8 +26,14 @@ pub(super) enum Word {
         #[serde(default)]
         drained: Vec<At>,
     },
-    /// The old one, every now and then: what is free, and who waits.
-    Turn { gives: Vec<Count>, waits: Vec<InLine> },
+    /// The old one, every now and then: what is free, who waits, and, to be heard after that, what
+    /// none of those may use.
+    Turn {
+        gives: Vec<Count>,
+        waits: Vec<InLine>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unused: Vec<At>,
+    },
     /// The new one: a place for each of those who waited.
     Granted(Vec<At>),
 }
@@ -85,7 +91,8 @@ impl Word {
 
     pub(super) fn turn(turn: Turn) -> Self {
         let waits = turn.waits.into_iter().map(InLine::from).collect();
-        Self::Turn { gives: turn.gives.into_iter().map(Count::from).collect(), waits }
+        let unused = turn.unused.into_iter().map(At::from).collect();
+        Self::Turn { gives: turn.gives.into_iter().map(Count::from).collect(), waits, unused }
     }
 
     pub(super) fn granted(places: Vec<Place>) -> Self {
@@ -177,8 +184,16 @@ mod tests {
                 r#"{"over":{"has":[],"drained":[{"pool":"web","backend":"a:1"}]}}"#,
             ),
             (
-                Word::turn(Turn { gives: vec![(place.clone(), 1)], waits: vec![waits] }),
+                Word::turn(Turn {
+                    gives: vec![(place.clone(), 1)],
+                    waits: vec![waits],
+                    unused: vec![],
+                }),
                 r#"{"turn":{"gives":[{"pool":"web","backend":"a:1","count":1}],"waits":[{"pool":"web","requests":3,"granted":4}]}}"#,
+            ),
+            (
+                Word::turn(Turn { unused: vec![place.clone()], ..Turn::default() }),
+                r#"{"turn":{"gives":[],"waits":[],"unused":[{"pool":"web","backend":"a:1"}]}}"#,
             ),
             (Word::granted(vec![place]), r#"{"granted":[{"pool":"web","backend":"a:1"}]}"#),
         ];
