@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,6 +65,22 @@ impl Target {
             }
         };
         Ok(Self { to, format: config.format })
+    }
+
+    /// The same within a time; a thread that waits for longer is left behind.
+    pub(crate) fn open_within(limit: Duration, config: &LogConfig) -> io::Result<Self> {
+        let (tell, opened) = sync_channel(1);
+        let told = config.clone();
+        let thread = std::thread::Builder::new().name("serve-log-open".into());
+        thread.spawn(move || {
+            // Nobody hears it when it comes too late.
+            let _ = tell.send(Self::open(&told));
+        })?;
+        opened.recv_timeout(limit).unwrap_or_else(|_| {
+            let path = config.file.as_deref().unwrap_or(Path::new("stdout")).display();
+            let within = format!("{path}: it cannot be opened within {} s", limit.as_secs());
+            Err(io::Error::new(io::ErrorKind::TimedOut, within))
+        })
     }
 }
 
@@ -212,4 +229,24 @@ fn json(record: &Record) -> String {
         "reason": record.reason,
     });
     line.to_string() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_not_waited_for() {
+        let path = std::env::temp_dir().join(format!("plimsoll-{}.log", std::process::id()));
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let config = LogConfig { file: Some(path.clone()), ..LogConfig::default() };
+        let limit = Duration::from_millis(50);
+        let told = Target::open_within(limit, &config).err().unwrap().to_string();
+        assert!(told.contains("log: it cannot be opened within"), "{told}");
+        // It lets the thread go that waits still.
+        let reader = std::fs::File::open(&path).unwrap();
+        Target::open_within(Duration::from_secs(10), &config).unwrap();
+        drop(reader);
+        std::fs::remove_file(&path).unwrap();
+    }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use plimsoll::{Balancer, Lease, WorkerId};
 use plimsoll_admin::Order;
@@ -20,6 +21,9 @@ use crate::restart::{Place, Rest};
 use crate::routes::Routes;
 use crate::stats::Stats;
 use crate::tls::Identity;
+
+/// The longest that a log's file may take to open, while other changes wait: nobody may read a pipe.
+const OPENS: Duration = Duration::from_secs(10);
 
 /// The proxy, apart from its threads.
 pub(crate) struct Proxy {
@@ -95,7 +99,7 @@ impl Proxy {
             };
             copies.push(opens.iter().map(copy).collect::<Result<Vec<_>, String>>()?);
         }
-        let log = Target::open(&config.log).map_err(|error| error.to_string())?;
+        let log = Target::open_within(OPENS, &config.log).map_err(|error| error.to_string())?;
 
         let _held = self.control.hold();
         let mut live = self.lock();

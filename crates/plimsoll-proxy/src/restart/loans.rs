@@ -1,10 +1,11 @@
 //! What a predecessor has of this process's backends.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use plimsoll::{Acquire, Lease};
 use plimsoll_admin::Order;
@@ -14,6 +15,10 @@ use crate::health;
 use crate::pool::Books;
 use crate::proxy::Proxy;
 use crate::upstream::{Backend, Opened};
+
+/// How long a backend is not asked for that nobody in line could use: long beside a turn, short beside
+/// the time that one is in line.
+const LEFT_OUT: Duration = Duration::from_millis(50);
 
 /// What a process has of this one's backends that this one took over from; made by
 /// [`Server::loans`](crate::Server::loans).
@@ -54,7 +59,8 @@ struct Asks {
     granted: u64,
     asked: VecDeque<Asked>,
     /// Backends that none of them may use.
-    unused: HashSet<String>,
+    /// Until when they are.
+    unused: HashMap<String, Instant>,
 }
 
 enum Asked {
@@ -115,22 +121,20 @@ impl Loans {
         }
     }
 
-    /// The predecessor has so many in line. What its line could not use, which is told after this,
-    /// it may be able to use now.
+    /// The predecessor has so many in line.
     pub fn wait(&mut self, waits: &Waits) {
         let asks = self.asks.entry(waits.pool.clone()).or_default();
         // Those whose place is on its way wait no longer. They may be more than wait: some leave.
         let on_their_way = asks.granted.saturating_sub(waits.granted);
         let on_their_way = usize::try_from(on_their_way).unwrap_or(usize::MAX);
         asks.wanted = waits.requests.saturating_sub(on_their_way);
-        asks.unused.clear();
     }
 
-    /// Nobody in line there may use what was granted of this backend: it is not asked for until
-    /// that line is another.
+    /// Nobody in line there could use what was granted of this backend: for some time it is not asked
+    /// for. That line may be another at any moment, and is not known here.
     pub fn leave_out(&mut self, place: &Place) {
         let asks = self.asks.entry(place.pool.clone()).or_default();
-        asks.unused.insert(place.backend.clone());
+        asks.unused.insert(place.backend.clone(), Instant::now() + LEFT_OUT);
     }
 
     /// Which of them have their turn in the line here now, and where: the predecessor has that
@@ -138,15 +142,16 @@ impl Loans {
     pub fn take_turn(&mut self) -> Vec<Place> {
         let mut granted = Vec::new();
         let Some(proxy) = self.proxy.upgrade().filter(|_| self.is_asked()) else { return granted };
-        let live = proxy.live();
+        let (live, now) = (proxy.live(), Instant::now());
         for (name, asks) in &mut self.asks {
             let pool = live.pools.iter().find(|pool| pool.config.name == *name);
             let lent = &self.lent;
-            let unused = std::mem::take(&mut asks.unused);
+            let mut unused = std::mem::take(&mut asks.unused);
+            unused.retain(|_, until| *until > now);
             // The predecessor knows nothing of others, and could not use them.
             let is_of_use = |backend: &&Arc<Backend>| {
                 let place = Place { pool: name.clone(), backend: backend.name.clone() };
-                lent.contains_key(&place) && !unused.contains(&place.backend)
+                lent.contains_key(&place) && !unused.contains_key(&place.backend)
             };
             asks.top_up(|| {
                 let pool = pool?;

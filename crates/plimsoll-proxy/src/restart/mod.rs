@@ -203,11 +203,13 @@ mod tests {
         let mut pair = Pair::new(Some(0), |_| {});
         // The line is of no use for these, be they ever so free.
         pair.has[0].truncate(1);
+        let begun = Instant::now();
         for _ in 0..20 {
             pair.exchange();
         }
         let given = pair.given(0);
-        assert!(given <= 2 + u64::from(CAPACITY), "it is given away {given} times");
+        let most = 2 + u64::from(CAPACITY) + begun.elapsed().as_millis() as u64 / 50;
+        assert!(given <= most, "it is given away {given} times");
         assert!(ask(&mut pair.waits).is_none());
         pair.has[1].pop();
         for _ in 0..3 {
