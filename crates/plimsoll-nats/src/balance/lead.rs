@@ -230,6 +230,11 @@ impl Lead {
         }
     }
 
+    /// Whether workers have requests.
+    pub(super) fn has_something_out(&self) -> bool {
+        self.dispatcher.pending() > 0
+    }
+
     /// Lets another lead at once, if there is one.
     pub(super) async fn give_up(&mut self) {
         self.mandate.end().await;

@@ -179,6 +179,11 @@ impl Balance {
                 }
                 Ends::Asked(until) => {
                     let until = until.max(Instant::now() + RETIRES);
+                    if lead.has_something_out() {
+                        note(
+                            "ends once workers have answered what they have, or another balancer leads",
+                        );
+                    }
                     let ending = async {
                         lead.give_up().await;
                         lead.finish(until, seen).await;
