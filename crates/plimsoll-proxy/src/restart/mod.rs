@@ -208,7 +208,8 @@ mod tests {
             pair.exchange();
         }
         let given = pair.given(0);
-        let most = 2 + u64::from(CAPACITY) + begun.elapsed().as_millis() as u64 / 50;
+        let pauses = u64::try_from(begun.elapsed().as_millis() / 50).unwrap();
+        let most = 2 + u64::from(CAPACITY) + pauses;
         assert!(given <= most, "it is given away {given} times");
         assert!(ask(&mut pair.waits).is_none());
         pair.has[1].pop();
