@@ -15,6 +15,15 @@ use tempfile::TempDir;
 /// What happens on loopback happens within this.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
+/// Waits until it is so.
+pub(crate) fn until(mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < SOON, "it does not come to that");
+        sleep(Duration::from_millis(10));
+    }
+}
+
 /// A nats-server on a port of its own; it ends with the test.
 pub(crate) struct Server {
     child: Option<Child>,
