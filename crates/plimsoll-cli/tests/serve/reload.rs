@@ -184,6 +184,15 @@ fn a_long_answer_keeps_no_other_pool() {
         }
         say(stream, b"0\r\n\r\n")
     });
+    // Nothing comes of it from its first moment on.
+    let is_over = Arc::clone(&over);
+    let stands = Backend::start(move |_, stream| {
+        say(stream, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+        while !is_over.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(50));
+        }
+        say(stream, b"0\r\n\r\n")
+    });
     let large = vec![b'x'; 32 << 20];
     let pours = Backend::start(move |_, stream| respond(stream, &large));
     let other = Backend::says("other");
@@ -191,19 +200,19 @@ fn a_long_answer_keeps_no_other_pool() {
         let route = format!("[[route]]\npath = \"/{name}\"\npool = \"{name}\"\n");
         pool_of(name, &[backend.address], "no_health = true") + &route
     };
-    let stay = routed("drips", &drips) + &routed("pours", &pours);
+    let stay = routed("drips", &drips) + &routed("pours", &pours) + &routed("stands", &stands);
     let proxy = Proxy::told(&(stay.clone() + &routed("other", &other)));
-    let mut wires = ["/drips", "/pours"].map(|target| {
+    let mut wires = ["/drips", "/pours", "/stands"].map(|target| {
         let mut wire = proxy.connect();
         wire.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"));
         wire
     });
-    proxy.until("both are answered", |proxy| proxy.pending() == 2);
+    proxy.until("all are answered", |proxy| proxy.pending() == 3);
     proxy.write(&stay);
     assert_eq!(proxy.reload().0, 200);
     let pools = |proxy: &Proxy| proxy.workers()["pools"].as_array().unwrap().len();
-    proxy.until("the other is let go of", |proxy| pools(proxy) == 2);
-    assert_eq!(proxy.pending(), 2);
+    proxy.until("the other is let go of", |proxy| pools(proxy) == 3);
+    assert_eq!(proxy.pending(), 3);
     over.store(true, Ordering::Relaxed);
     for wire in &mut wires {
         assert!(wire.response().whole);

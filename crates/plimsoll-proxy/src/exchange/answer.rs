@@ -160,11 +160,13 @@ impl Body for Answer {
                     progress.waits_for_backend();
                 }
                 let since = *forwarded.silent_since.get_or_insert_with(Instant::now);
-                if since - forwarded.record.began > LONG {
-                    forwarded.record.hold_one_pool();
-                }
                 let due = since + body_idle;
                 let first = ends.map_or(due, |ends| ends.min(due));
+                let long = forwarded.record.began + LONG;
+                if forwarded.record.holds_others() && long < first {
+                    ready!(forwarded.record.asking_mut().alarm.poll(cx, long));
+                    forwarded.record.hold_one_pool();
+                }
                 ready!(forwarded.record.asking_mut().alarm.poll(cx, first));
                 silent = due <= first;
                 if silent { ("the backend's body stopped for too long", true) } else { late }

@@ -89,11 +89,16 @@ impl Record {
         &self.live
     }
 
+    /// Whether it holds other pools than its own.
+    pub(super) fn holds_others(&self) -> bool {
+        self.live.pools.len() > 1
+    }
+
     /// Holds its own pool alone from now on. What takes long would else keep others from being let
     /// go of that are told no more.
     pub(super) fn hold_one_pool(&mut self) {
         if let Some(at) = self.pool
-            && self.live.pools.len() > 1
+            && self.holds_others()
         {
             self.live = Arc::new(self.live.with_one_pool(at));
             self.pool = Some(0);
