@@ -91,6 +91,13 @@ struct Bucket {
     config: BucketConfig,
 }
 
+impl Bucket {
+    /// Whether its keys expire when balancers need it.
+    fn lasts_as_it_should(&self) -> bool {
+        self.config.max_age == AGE.as_nanos()
+    }
+}
+
 #[derive(Deserialize)]
 struct BucketConfig {
     /// In nanoseconds.
@@ -178,7 +185,7 @@ impl Election {
     pub(super) async fn is_possible(&self) -> Result<bool, String> {
         for _ in 0..LOOKS {
             match self.bucket().await {
-                Ok(bucket) if bucket.config.max_age != AGE.as_nanos() => {
+                Ok(bucket) if !bucket.lasts_as_it_should() => {
                     return Err(format!(
                         "the bucket {BUCKET} has a max_age of {} ns where balancers need {}: \
                          without it they make one",
@@ -210,7 +217,7 @@ impl Election {
     /// Another server of a cluster may have JetStream, and have been away.
     async fn look_for_one(self, told: watch::Sender<Option<Term>>) {
         // Until it could lead by it.
-        while !self.bucket().await.is_ok_and(|bucket| bucket.config.max_age == AGE.as_nanos()) {
+        while !self.bucket().await.is_ok_and(|bucket| bucket.lasts_as_it_should()) {
             sleep(LOOK).await;
         }
         told.send_replace(None);

@@ -156,8 +156,8 @@ impl Lead {
                 tell_at = Instant::now() + TOLD_EVERY;
                 self.tell(seen);
             }
-            // Another answers workers from then on, if there can be one. Else what they work on
-            // is theirs for as long as this one answers.
+            // Where another may lead it lets that one, and only answers workers from then on. Else it
+            // leads on, and gives what comes back unbegun to others, until nothing is out.
             let is_elsewhere = self.mandate.is_elected() || self.dispatcher.pending() == 0;
             let is_done = is_elsewhere && self.requests.is_none();
             if let Some(until) = until

@@ -58,8 +58,7 @@ struct Asks {
     wanted: usize,
     granted: u64,
     asked: VecDeque<Asked>,
-    /// Backends that none of them may use.
-    /// Until when they are.
+    /// Backends that none of them could use, and until when these are left out.
     unused: HashMap<String, Instant>,
 }
 
